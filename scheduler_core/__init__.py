@@ -1,0 +1,120 @@
+"""The job scheduler whose failover can be proven.
+
+`SchedulerService` is the facade that a service uses; `ScheduleJob` and `@job` say what is to run. Names resolve
+on first use, so that importing this package stays light and `import storage` makes no circle.
+
+The packages, imports only going down: `cli` and `service` → `container` → `engine` → `ports`, `settings` →
+`domain`. `storage`, beside us, is the only one that knows Postgres and Redis.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import os
+from typing import TYPE_CHECKING, Any
+
+_PUBLIC = {
+    "AlreadyInitializedError": "domain.errors",
+    "BaseScheduler": "engine.scheduler",
+    "CallbackNotAllowedError": "domain.errors",
+    "CallbackNotFoundError": "domain.errors",
+    "Container": "container",
+    "Delivery": "domain.job",
+    "Dst": "domain.schedule",
+    "EmbeddedServerError": "domain.errors",
+    "InvalidJobError": "domain.errors",
+    "InvalidScheduleError": "domain.errors",
+    "InvalidSettingsError": "domain.errors",
+    "JobConflictError": "domain.errors",
+    "JobNotFoundError": "domain.errors",
+    "JobStatus": "domain.job",
+    "LockLostError": "domain.errors",
+    "LockService": "storage.locks",
+    "Misfire": "domain.job",
+    "NotInitializedError": "domain.errors",
+    "NotLeaderError": "domain.errors",
+    "Origin": "domain.run",
+    "Overlap": "domain.job",
+    "Run": "domain.run",
+    "RunContext": "domain.run",
+    "RunNotFoundError": "domain.errors",
+    "RunStatus": "domain.run",
+    "ScheduleJob": "domain.job",
+    "ScheduleType": "domain.schedule",
+    "SchedulerError": "domain.errors",
+    "SchedulerService": "service",
+    "SchemaError": "domain.errors",
+    "ServerUnreachableError": "domain.errors",
+    "ServiceContainer": "container",
+    "Settings": "settings",
+    "Summary": "domain.table_family",
+    "TableFamily": "domain.table_family",
+    "TableScheduler": "engine.table_scheduler",
+    "job": "service",
+    "load_settings": "settings",
+    "next_fires": "service",
+}
+
+__all__ = sorted(_PUBLIC)  # noqa: PLE0605 - a list of strings, computed
+
+
+def __getattr__(name: str) -> Any:
+    module = _PUBLIC.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    where = module if module.startswith("storage") else f"{__name__}.{module}"
+    try:
+        value = getattr(importlib.import_module(where), name)
+    except ImportError as error:
+        _explain_shadow(error)
+        raise
+    globals()[name] = value
+    return value
+
+
+def _explain_shadow(error: ImportError) -> None:
+    """Say so if the import failed because somebody else's `storage` stands before ours."""
+    found = importlib.util.find_spec("storage")
+    folders = list(found.submodule_search_locations or ()) if found is not None else []
+    if not any(os.path.exists(os.path.join(folder, "terms.py")) for folder in folders):
+        place = folders[0] if folders else str(found.origin if found is not None else None)
+        raise ImportError(
+            f"scheduler-core needs its package 'storage', and Python finds {place} under that name: rename yours, "
+            "or start Python from another folder"
+        ) from error
+
+
+def __dir__() -> list[str]:
+    return [*__all__, *globals()]
+
+
+if TYPE_CHECKING:
+    from scheduler_core.container import Container, ServiceContainer
+    from scheduler_core.domain.errors import (
+        AlreadyInitializedError,
+        CallbackNotAllowedError,
+        CallbackNotFoundError,
+        EmbeddedServerError,
+        InvalidJobError,
+        InvalidScheduleError,
+        InvalidSettingsError,
+        JobConflictError,
+        JobNotFoundError,
+        LockLostError,
+        NotInitializedError,
+        NotLeaderError,
+        RunNotFoundError,
+        SchedulerError,
+        SchemaError,
+        ServerUnreachableError,
+    )
+    from scheduler_core.domain.job import Delivery, JobStatus, Misfire, Overlap, ScheduleJob
+    from scheduler_core.domain.run import Origin, Run, RunContext, RunStatus
+    from scheduler_core.domain.schedule import Dst, ScheduleType
+    from scheduler_core.domain.table_family import Summary, TableFamily
+    from scheduler_core.engine.scheduler import BaseScheduler
+    from scheduler_core.engine.table_scheduler import TableScheduler
+    from scheduler_core.service import SchedulerService, job, next_fires
+    from scheduler_core.settings import Settings, load_settings
+    from storage.locks import LockService

@@ -1,0 +1,86 @@
+"""The errors a user can meet. Each message says what happened and what to do next."""
+
+
+class SchedulerError(Exception):
+    """The root: everything this library raises on purpose is one of these.
+
+    `exit_code` is what the command line ends with when the error reaches it (INTERFACE: 1 the answer is bad
+    news, 2 wrong usage, 3 a server is out of reach).
+    """
+
+    exit_code = 1
+
+
+class InvalidJobError(SchedulerError, ValueError):
+    """A job's definition can't be accepted. The message names the field, what is wrong and what would be right."""
+
+    exit_code = 2
+
+
+class InvalidScheduleError(InvalidJobError):
+    """A schedule's value can't be read, or can never fire."""
+
+
+class JobConflictError(SchedulerError):
+    """Another definition or operator got there first; nothing was changed. Read again and repeat."""
+
+
+class JobNotFoundError(SchedulerError, KeyError):
+    """There is no job with this id."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class RunNotFoundError(JobNotFoundError):
+    """There is no run with this id."""
+
+
+class CallbackNotFoundError(SchedulerError):
+    """A callback's name can't be resolved in this process."""
+
+
+class CallbackNotAllowedError(CallbackNotFoundError):
+    """A callback's name is neither registered here nor under `allowed_callbacks`, so it is not imported."""
+
+
+class InvalidSettingsError(SchedulerError, ValueError):
+    """A setting, or the relation between two settings, makes no sense."""
+
+    exit_code = 2
+
+
+class NotInitializedError(SchedulerError, RuntimeError):
+    """`SchedulerService.init()` has not been called yet, or `shutdown()` was."""
+
+    exit_code = 2
+
+
+class AlreadyInitializedError(SchedulerError, RuntimeError):
+    """`SchedulerService.init()` was called twice with different arguments."""
+
+    exit_code = 2
+
+
+class NotLeaderError(SchedulerError):
+    """This replica does not lead, or no longer does: the write was refused and nothing was changed."""
+
+
+class LockLostError(SchedulerError):
+    """A distributed lock expired or was taken while it was held."""
+
+
+class ServerUnreachableError(SchedulerError, ConnectionError):
+    """Postgres or Redis can't be reached or refuses us. The message names the server, never the password."""
+
+    exit_code = 3
+
+
+class SchemaError(SchedulerError):
+    """The database's schema is older or newer than this code, or may not be changed."""
+
+
+class EmbeddedServerError(SchedulerError):
+    """An embedded server can't be started, or its data folder is held by somebody else."""
+
+    exit_code = 3

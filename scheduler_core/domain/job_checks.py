@@ -1,0 +1,163 @@
+"""The checks of a whole job: every field, then the relations between fields. All problems in one error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from typing import Any
+
+from scheduler_core.domain import job_fields as check
+from scheduler_core.domain.errors import InvalidJobError, InvalidScheduleError
+from scheduler_core.domain.policies import Delivery, Misfire, Overlap
+from scheduler_core.domain.schedule import Dst, ScheduleType, parse_instant, parse_schedule
+from scheduler_core.domain.schedule.base import EPOCH
+from scheduler_core.domain.schedule.interval import parse_step
+from scheduler_core.domain.wording import did_you_mean, shown
+
+_COUNTER = check.whole_number(0, 2**63 - 1)
+
+CHECKS: Mapping[str, check.Check] = {
+    "job_id": check.check_name,
+    "name": check.check_text,
+    "schedule_type": check.choice(ScheduleType),
+    "schedule_value": lambda value: value,
+    "callback": check.check_callback,
+    "enabled": check.check_flag,
+    "use_distributed_lock": check.check_flag,
+    "lock_key": check.optional(check.check_name),
+    "lock_ttl": check.seconds(0.001),
+    "last_run": check.optional(check.check_bound),
+    "next_run": check.optional(check.check_bound),
+    "run_count": _COUNTER,
+    "error_count": _COUNTER,
+    "max_retries": check.whole_number(0, 1000),
+    "args": check.check_args,
+    "kwargs": check.check_kwargs,
+    "timezone": check.optional(check.check_zone),
+    "start_at": check.optional(check.check_bound),
+    "end_at": check.optional(check.check_bound),
+    "jitter": check.seconds(),
+    "calendars": check.check_names,
+    "misfire": check.choice(Misfire),
+    "misfire_grace": check.seconds(),
+    "catch_up_limit": check.whole_number(1, 1_000_000),
+    "overlap": check.choice(Overlap),
+    "delivery": check.choice(Delivery),
+    "timeout": check.optional(check.seconds(0.001)),
+    "retry_delay": check.seconds(),
+    "retry_max_delay": check.seconds(),
+    "disable_after": check.optional(check.whole_number(1, 1_000_000)),
+    "executor": check.check_name,
+    "tags": check.check_names,
+    "dst": check.choice(Dst),
+}
+"""Every field of a job in the order of INTERFACE.md, with what it may be."""
+
+REQUIRED = ("job_id", "name", "schedule_type", "schedule_value", "callback")
+POSITIONAL = tuple(CHECKS)[:14]
+
+
+def name_positional(positional: tuple[Any, ...], keywords: Mapping[str, Any]) -> dict[str, Any]:
+    """All arguments by name. Raises InvalidJobError for too many, for one given twice, and for a missing
+    one.
+    """
+    if len(positional) > len(POSITIONAL):
+        raise InvalidJobError(
+            f"ScheduleJob takes {len(POSITIONAL)} positional arguments and got {len(positional)}: give those "
+            f"after {POSITIONAL[-1]} by keyword."
+        )
+    given = dict(zip(POSITIONAL, positional, strict=False))
+    for name in keywords:
+        if name in given:
+            raise InvalidJobError(f"{name} was given twice, by position and by keyword: give it once.")
+    given.update(keywords)
+    missing = [name for name in REQUIRED if name not in given]
+    if missing:
+        raise InvalidJobError(
+            f"A job{_which(given)} lacks {', '.join(missing)}: every job needs {', '.join(REQUIRED)}."
+        )
+    return given
+
+
+def check_job(given: Mapping[str, Any], checks: Mapping[str, Callable[[Any], Any]] = CHECKS) -> dict[str, Any]:
+    """Check the fields that are given, and their relations; return what is to be kept of each.
+
+    Raises InvalidJobError, or InvalidScheduleError when only the schedule is wrong, with every problem in one
+    line.
+    """
+    kept: dict[str, Any] = {}
+    problems: dict[str, str] = {}
+    for name, value in given.items():
+        field_check = checks.get(name)
+        if field_check is None:
+            problems[shown(name)] = f"there is no such field{did_you_mean(name, checks)}, correct or remove it"
+            continue
+        try:
+            kept[name] = field_check(value)
+        except ValueError as error:
+            problems[name] = str(error)
+    for name, problem in _check_relations(kept):
+        problems.setdefault(name, problem)
+    if problems:
+        only_schedule = problems.keys() <= {
+            "schedule_type",
+            "schedule_value",
+            "timezone",
+            "start_at",
+            "end_at",
+        }
+        kind = InvalidScheduleError if only_schedule else InvalidJobError
+        listed = "; ".join(f"{name}: {problem.rstrip('.')}" for name, problem in problems.items())
+        raise kind(f"The job{_which(given)} can't be accepted: {listed}.")
+    return kept
+
+
+def _which(given: Mapping[str, Any]) -> str:
+    return f" {shown(given['job_id'])}" if "job_id" in given else ""
+
+
+def _check_relations(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
+    """Problems between fields, as far as each of them is right by itself: (field, problem)."""
+    problems: list[tuple[str, str]] = []
+    start_at, end_at = kept.get("start_at"), kept.get("end_at")
+    zone = kept.get("timezone")
+    if start_at is not None and end_at is not None and _is_not_before(start_at, end_at, zone):
+        problems.append(
+            (
+                "start_at",
+                f"{start_at} is not before end_at {end_at}, give a later end_at or an earlier start_at",
+            )
+        )
+    elif "schedule_type" in kept and "schedule_value" in kept:
+        problems += _check_schedule(kept)
+    delay, most = kept.get("retry_delay", 1.0), kept.get("retry_max_delay", 60.0)
+    if most < delay:
+        problems.append(
+            ("retry_max_delay", f"{most:g} seconds is less than retry_delay, {delay:g}, give at least that")
+        )
+    return problems
+
+
+def _is_not_before(start_at: datetime, end_at: datetime, zone: str | None) -> bool:
+    """Whether the bounds are the wrong way round; False where only the zone, not known yet, can tell."""
+    if zone is None and (start_at.tzinfo is None) != (end_at.tzinfo is None):
+        return False
+    return parse_instant(start_at, zone or "UTC") >= parse_instant(end_at, zone or "UTC")
+
+
+def _check_schedule(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
+    kind, value, zone = kept["schedule_type"], kept["schedule_value"], kept.get("timezone")
+    bounds = {name: kept.get(name) for name in ("start_at", "end_at")}
+    if zone is None:
+        # Without a zone nothing on the wall can be compared with a bound; `definition` does so once it is
+        # known.
+        bounds = {}
+    try:
+        parse_schedule(kind, value, timezone=zone or "UTC", anchor=EPOCH, dst=kept.get("dst", Dst.ONCE), **bounds)
+    except InvalidScheduleError as error:
+        return [("schedule_value", str(error))]
+    if kind == ScheduleType.INTERVAL:
+        step, jitter = parse_step(value) / 1e6, kept.get("jitter", 0.0)
+        if jitter >= step:
+            return [("jitter", f"{jitter:g} seconds is not less than the interval of {step:g}, give less")]
+    return []

@@ -1,0 +1,223 @@
+"""What each field of a job may be: checks that take any value and return the one that is kept.
+
+Each raises ValueError, also for a wrong type, whose message says what was wrong and what to give;
+`job_checks` collects them.
+"""
+# ruff: noqa: TRY004
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import Any, TypeVar
+from zoneinfo import ZoneInfo
+
+from scheduler_core.domain.callback import check_reference
+from scheduler_core.domain.schedule import check_timezone
+from scheduler_core.domain.wording import did_you_mean, shown
+
+E = TypeVar("E", bound=StrEnum)
+Check = Callable[[Any], Any]
+
+TEN_YEARS = 3652 * 86_400
+"""In seconds: longer durations are mistakes (milliseconds given for seconds, say)."""
+
+_MOST_NAMES = 100
+_MOST_JSON_BYTES = 256 * 1024
+_MOST_JSON_DEPTH = 50
+
+
+def optional(check: Check) -> Check:
+    """The same check, with None allowed."""
+    return lambda value: None if value is None else check(value)
+
+
+def check_text(value: Any) -> str:
+    """1 to 200 characters, none of them a control character (Postgres refuses NUL) or a lone surrogate."""
+    if not isinstance(value, str):
+        raise ValueError(f"can't be {shown(value)}, give a string")
+    if not 1 <= len(value) <= 200:
+        raise ValueError(f"has {len(value)} characters, give 1 to 200")
+    if any(char < " " or char == "\x7f" or "\ud800" <= char <= "\udfff" for char in value):
+        raise ValueError(f"can't be {shown(value)}, leave out control characters and lone surrogates")
+    return value
+
+
+def check_name(value: Any) -> str:
+    """1 to 200 printable characters, no space at either end: what can be typed again from a screen."""
+    text = check_text(value)
+    if not text.isprintable() or text != text.strip():
+        raise ValueError(f"can't be {shown(text)}, give printable characters with no space at either end")
+    return text
+
+
+def check_names(value: Any) -> tuple[str, ...]:
+    """A list of at most 100 names; each is kept once, in the order given."""
+    if not isinstance(value, (list, tuple, set, frozenset)):
+        raise ValueError(f"can't be {shown(value)}, give a list of names")
+    if len(value) > _MOST_NAMES:
+        raise ValueError(f"has {len(value)} names, give at most {_MOST_NAMES}")
+    names = [check_name(name) for name in value]
+    # A set has no order of its own, and the definition's digest must not depend on chance.
+    return tuple(dict.fromkeys(sorted(names) if isinstance(value, (set, frozenset)) else names))
+
+
+def check_flag(value: Any) -> bool:
+    """True or False, nothing that merely looks like it."""
+    if not isinstance(value, bool):
+        raise ValueError(f"can't be {shown(value)}, give True or False")
+    return value
+
+
+def whole_number(least: int, most: int) -> Check:
+    """A check for an int from `least` to `most`, bools refused."""
+
+    def check(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most:
+            raise ValueError(f"can't be {shown(value)}, give a whole number from {least} to {most}")
+        return value
+
+    return check
+
+
+def seconds(least: float = 0.0) -> Check:
+    """A check for a duration in seconds (int, float or timedelta) from `least` to ten years; kept as a
+    float.
+    """
+
+    def check(value: Any) -> float:
+        number = value.total_seconds() if isinstance(value, timedelta) else value
+        if (
+            isinstance(number, bool)
+            or not isinstance(number, (int, float))
+            # The comparison is first: an int may be too large for a float, and NaN compares false.
+            or not least <= number <= TEN_YEARS
+            or not math.isfinite(number)
+        ):
+            raise ValueError(
+                f"can't be {shown(value)}, give seconds (a number or a timedelta) from {least:g} to {TEN_YEARS}"
+            )
+        return float(number)
+
+    return check
+
+
+def choice(kind: type[E]) -> Check:
+    """A check for a member of the enum, or its name or value in any case."""
+
+    def check(value: Any) -> E:
+        if isinstance(value, str) and value.isascii():
+            try:
+                return kind(value.strip().lower())
+            except ValueError:
+                pass
+        raise ValueError(
+            f"can't be {shown(value)}{did_you_mean(value, kind) if isinstance(value, str) else ''}, "
+            f"give one of {', '.join(kind)}"
+        )
+
+    return check
+
+
+def check_callback(value: Any) -> Any:
+    """A callable, or its name `module:qualname`."""
+    if isinstance(value, str):
+        return check_reference(value)
+    if not callable(value):
+        raise ValueError(f"{shown(value)} can't be called, give a function or a string 'module:qualname'")
+    return value
+
+
+def check_zone(value: Any) -> str:
+    """The name of a time zone, or a `ZoneInfo`."""
+    name = value.key if isinstance(value, ZoneInfo) else value
+    if not isinstance(name, str):
+        raise ValueError(f"can't be {shown(value)}, give an IANA name such as 'Europe/Berlin'")
+    return check_timezone(name)
+
+
+def check_bound(value: Any) -> datetime:
+    """A datetime or ISO string. A naive one stays naive: its zone may be known only when it is stored."""
+    moment = value
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value.strip())
+        except ValueError:
+            moment = None
+    if not isinstance(moment, datetime) or not 1900 <= moment.year < 9000:
+        raise ValueError(
+            f"can't be {shown(value)}, give a datetime or an ISO string such as '2027-01-31T14:30:00' in the "
+            "years 1900 to 8999"
+        )
+    return moment
+
+
+def check_args(value: Any) -> tuple[Any, ...]:
+    """Positional arguments: a list or tuple of JSON values, copied, so that later changes don't reach the
+    job.
+    """
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"can't be {shown(value)}, give a list")
+    return tuple(_copy_json(list(value)))
+
+
+def check_kwargs(value: Any) -> dict[str, Any]:
+    """Keyword arguments: a dict of JSON values, copied, so that later changes don't reach the job."""
+    if not isinstance(value, dict):
+        raise ValueError(f"can't be {shown(value)}, give a dict")
+    copy: dict[str, Any] = _copy_json(value)
+    return copy
+
+
+def _copy_json(value: Any) -> Any:
+    problem = _find_json_problem(value)
+    if problem:
+        raise ValueError(f"{problem}, give JSON values (str, int, finite float, bool, None, list, dict with str keys)")
+    try:
+        text = json.dumps(value, allow_nan=False)
+    except (ValueError, TypeError) as error:
+        # Left after the search: integers of more than 4,300 digits.
+        raise ValueError(f"can't be written as JSON ({error}), give smaller values") from None
+    if len(text) > _MOST_JSON_BYTES:
+        raise ValueError(
+            f"takes {len(text)} bytes as JSON, give at most {_MOST_JSON_BYTES}: store large data elsewhere "
+            "and pass where it is"
+        )
+    return json.loads(text)
+
+
+def _find_json_problem(root: Any) -> str | None:
+    """What JSON or Postgres' jsonb would refuse in `root`; None when nothing."""
+    stack: list[tuple[Any, str, int]] = [(root, "value", 0)]
+    seen = 0
+    while stack:
+        value, path, depth = stack.pop()
+        seen += 1
+        # One small list that holds itself many times over unfolds without end: count what is unfolded.
+        if depth > _MOST_JSON_DEPTH or seen > _MOST_JSON_BYTES:
+            return f"is nested over {_MOST_JSON_DEPTH} levels deep or holds over {_MOST_JSON_BYTES} values"
+        problem = _find_leaf_problem(value)
+        if problem:
+            return f"{path} {problem}"
+        if isinstance(value, dict):
+            for key, item in value.items():
+                if not isinstance(key, str) or _find_leaf_problem(key):
+                    return f"{path} has the key {shown(key)}, which is no string that Postgres keeps"
+                stack.append((item, f"{path}[{shown(key)}]", depth + 1))
+        elif isinstance(value, (list, tuple)):
+            stack.extend((item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value))
+    return None
+
+
+def _find_leaf_problem(value: Any) -> str | None:
+    if isinstance(value, str):
+        bad = "\x00" in value or any("\ud800" <= char <= "\udfff" for char in value)
+        return "has a NUL character or a lone surrogate, which Postgres refuses" if bad else None
+    if isinstance(value, float):
+        return None if math.isfinite(value) else f"is {value}, which JSON doesn't know"
+    if value is None or isinstance(value, (int, list, tuple, dict)):
+        return None
+    return f"is {shown(value)}, of type {type(value).__name__}"

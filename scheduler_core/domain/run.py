@@ -1,0 +1,136 @@
+"""A run: the record of one occurrence, and the values that travel with it.
+
+One occurrence `(job_id, scheduled_for)` has one run, whatever happened to it. A run is attempted at most
+`max_retries + 1` times; an attempt whose owner died is `lost` and counted apart, as a delivery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Any, Protocol
+from uuid import UUID
+
+
+class RunStatus(StrEnum):
+    """Where a run stands. The first four are unfinished; a run never leaves one of the others."""
+
+    PENDING = "pending"
+    QUEUED = "queued"
+    RUNNING = "running"
+    RETRYING = "retrying"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    SKIPPED = "skipped"
+    MISSED = "missed"
+    LOST = "lost"
+    CANCELLED = "cancelled"
+
+    @property
+    def is_finished(self) -> bool:
+        return self not in UNFINISHED
+
+
+UNFINISHED = frozenset({RunStatus.PENDING, RunStatus.QUEUED, RunStatus.RUNNING, RunStatus.RETRYING})
+
+
+class Origin(StrEnum):
+    """Why a run exists."""
+
+    SCHEDULE = "schedule"
+    TRIGGER = "trigger"
+    BACKFILL = "backfill"
+    RERUN = "rerun"
+
+
+class LoggerLike(Protocol):
+    """As much of a stdlib logger as we use; any object with these methods will do."""
+
+    def debug(self, msg: str, /, *args: Any, **kwargs: Any) -> Any: ...
+    def info(self, msg: str, /, *args: Any, **kwargs: Any) -> Any: ...
+    def warning(self, msg: str, /, *args: Any, **kwargs: Any) -> Any: ...
+    def error(self, msg: str, /, *args: Any, **kwargs: Any) -> Any: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One unfinished run that this replica owns: what it takes to execute it."""
+
+    run_id: UUID
+    job_id: str
+    scheduled_for: datetime
+    due_at: datetime
+    origin: Origin
+    term: int
+    definition_version: int
+    attempt: int = 0
+    """Attempts that ended by themselves so far."""
+    deliveries: int = 0
+    """Attempts whose owner died."""
+    next_attempt_at: datetime | None = None
+    status: RunStatus = RunStatus.PENDING
+
+    @property
+    def idempotency_key(self) -> str:
+        """The same for every attempt of this run, on whichever replica: hand it to the side effect."""
+        return f"{self.job_id}@{self.scheduled_for.isoformat()}"
+
+
+@dataclass(frozen=True, slots=True)
+class RunContext:
+    """What a callback with a `ctx` parameter is told about the attempt that it is.
+
+    `deadline` is when `timeout` strikes (None without one); `term` grows with every leadership, so that a
+    store on the callback's own side can refuse an older one; `still_owner()` is False once this replica can't
+    be sure any more that no other one took the run over.
+    """
+
+    run_id: UUID
+    job_id: str
+    scheduled_for: datetime
+    attempt: int
+    term: int
+    idempotency_key: str
+    deadline: datetime | None
+    logger: Any
+    _still_owner: Callable[[], bool] = field(repr=False)
+
+    def still_owner(self) -> bool:
+        return self._still_owner()
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """How one attempt failed, in values that can be stored."""
+
+    outcome: str
+    """`failed`, `timeout`, `cancelled` or `lost`."""
+    error_type: str
+    error_message: str
+    traceback: str = ""
+
+    @property
+    def summary(self) -> str:
+        return f"{self.error_type}: {self.error_message}" if self.error_message else self.error_type
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """One thing that happened to a run and is to be recorded.
+
+    Either the run ended (`status` is a finished one), or an attempt failed and another follows (`retrying`,
+    with `next_attempt_at`), or it began to last (`running`) or to wait (`queued`), or it goes back to whoever
+    leads next (`pending`).
+    """
+
+    run: Run
+    status: RunStatus
+    attempt: int
+    reason: str | None = None
+    started_at: datetime | None = None
+    finished_at: datetime | None = None
+    next_attempt_at: datetime | None = None
+    failure: Failure | None = None
+    attempt_started_at: datetime | None = None

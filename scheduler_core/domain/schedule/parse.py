@@ -1,0 +1,152 @@
+"""From a job's `schedule_type` and `schedule_value` to a `Schedule`, and to the canonical value that is
+stored.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import assert_never
+
+from scheduler_core.domain.errors import InvalidScheduleError
+from scheduler_core.domain.schedule.base import (
+    EARLIEST,
+    EPOCH,
+    LATEST,
+    Dst,
+    Schedule,
+    ScheduleType,
+    from_micros,
+    to_micros,
+)
+from scheduler_core.domain.schedule.cron import normalize_expression, parse_cron
+from scheduler_core.domain.schedule.daily import daily_pattern, format_times, parse_times
+from scheduler_core.domain.schedule.interval import IntervalSchedule, parse_step, step_seconds
+from scheduler_core.domain.schedule.once import OnceSchedule
+from scheduler_core.domain.schedule.pattern import WallPattern
+from scheduler_core.domain.schedule.wall_clock import WallClockSchedule
+from scheduler_core.domain.schedule.zone import find_zone
+from scheduler_core.domain.wording import shown
+
+
+def parse_schedule(
+    schedule_type: ScheduleType,
+    value: object,
+    *,
+    timezone: str,
+    anchor: datetime,
+    start_at: datetime | str | None = None,
+    end_at: datetime | str | None = None,
+    dst: Dst = Dst.ONCE,
+) -> Schedule:
+    """The schedule that a job's definition describes (INTERFACE.md says what `value` may be for each type).
+
+    Parameters: timezone, an IANA name: naive datetimes and wall times are in it; anchor, an aware instant,
+    is when the job was first stored: an INTERVAL without `start_at` counts from it (its first occurrence is
+    one interval later, whereas `start_at` itself is one), and it is the instant of a ONCE without value;
+    start_at, end_at, both inclusive, bound the occurrences.
+
+    Raises InvalidScheduleError when a value can't be read, or there can never be an occurrence.
+    """
+    start = EARLIEST if start_at is None else to_micros(parse_instant(start_at, timezone))
+    end = LATEST if end_at is None else to_micros(parse_instant(end_at, timezone))
+    if start >= end:
+        raise InvalidScheduleError(
+            f"start_at {from_micros(start).isoformat()} is not before end_at {from_micros(end).isoformat()}: "
+            "give a later end_at or an earlier start_at."
+        )
+    schedule: Schedule
+    match schedule_type:
+        case ScheduleType.INTERVAL:
+            step = parse_step(value)
+            origin = to_micros(anchor) + step if start_at is None else start
+            return IntervalSchedule(start, end, origin, step)
+        case ScheduleType.ONCE:
+            schedule = OnceSchedule(start, end, to_micros(anchor if value is None else parse_instant(value, timezone)))
+            # Whether "the moment at which it was stored" lies within the bounds is no mistake of the
+            # definition.
+            must_fire = value is not None
+        case ScheduleType.DAILY:
+            schedule = _on_the_wall(daily_pattern(parse_times(value)), timezone, (start, end), dst)
+            must_fire = start_at is not None and end_at is not None
+        case ScheduleType.CRON:
+            cron = parse_cron(normalize_expression(value))
+            schedule = _on_the_wall(
+                cron.pattern, timezone, (start, end), dst, follows_elapsed_time=cron.follows_elapsed_time
+            )
+            must_fire = start_at is not None and end_at is not None
+        case _:
+            assert_never(schedule_type)
+    if must_fire and schedule.last_until(from_micros(end)) is None:
+        raise InvalidScheduleError(
+            f"The {schedule_type} schedule {shown(value)} has no occurrence between start_at and end_at, so "
+            "it would never fire: widen them."
+        )
+    return schedule
+
+
+def normalize_value(schedule_type: ScheduleType, value: object, timezone: str) -> int | float | str | list[str] | None:
+    """The canonical, JSON-able form of a schedule's value: two values with the same form mean the same
+    schedule.
+
+    INTERVAL: seconds, an int when whole; DAILY: sorted, distinct "HH:MM:SS"; ONCE: ISO string in UTC, or
+    None; CRON: the expression with single spaces. `parse_schedule` reads it back. `timezone` is that of
+    naive datetimes.
+
+    Raises InvalidScheduleError when the value can't be read.
+    """
+    match schedule_type:
+        case ScheduleType.INTERVAL:
+            return step_seconds(parse_step(value))
+        case ScheduleType.DAILY:
+            return format_times(parse_times(value))
+        case ScheduleType.ONCE:
+            return None if value is None else parse_instant(value, timezone).isoformat()
+        case ScheduleType.CRON:
+            expression = normalize_expression(value)
+            parse_cron(expression)
+            return expression
+        case _:
+            assert_never(schedule_type)
+
+
+def parse_instant(value: object, timezone: str) -> datetime:
+    """A datetime or ISO string as an aware datetime in UTC; a naive one is a wall time in `timezone`.
+
+    A naive one that doesn't exist there is the first valid instant after the gap; one that exists twice is
+    the first. Raises InvalidScheduleError for anything else, and outside the years 1900 to 8999.
+    """
+    moment = value
+    if isinstance(value, str):
+        try:
+            moment = datetime.fromisoformat(value.strip())
+        except ValueError:
+            moment = None
+    if not isinstance(moment, datetime):
+        raise InvalidScheduleError(
+            f"An instant can't be {shown(value)}: give a datetime or an ISO string such as '2027-01-31T14:30:00'."
+        )
+    if moment.utcoffset() is None:
+        moment = find_zone(timezone).to_utc(moment.replace(tzinfo=None))
+    micros = (moment - EPOCH) // datetime.resolution
+    if not EARLIEST <= micros < LATEST:
+        raise InvalidScheduleError(
+            f"The instant {shown(moment.isoformat())} is out of range: give one in the years 1900 to 8999."
+        )
+    return from_micros(micros)
+
+
+def _on_the_wall(
+    pattern: WallPattern,
+    timezone: str,
+    bounds: tuple[int, int],
+    dst: Dst,
+    *,
+    follows_elapsed_time: bool = False,
+) -> WallClockSchedule:
+    return WallClockSchedule(
+        *bounds,
+        pattern,
+        find_zone(timezone),
+        gaps_fire=dst != Dst.SKIP and not follows_elapsed_time,
+        repeats=dst == Dst.BOTH or follows_elapsed_time,
+    )

@@ -1,0 +1,32 @@
+"""How error messages show a value and suggest a name: short, on one line, safe for any input."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+_SHOWN_LENGTH = 80
+
+
+def shown(value: object) -> str:
+    """`value` as an error message shows it: its repr, at most about 80 characters, always encodable.
+
+    Never fails, whatever the value: integers of more than 4,300 digits and broken `__repr__`s are named by
+    type.
+    """
+    try:
+        # Only a short head of a long text is shown, so only that much is escaped.
+        text = repr(value[: _SHOWN_LENGTH + 1]) if type(value) is str else repr(value)
+    except Exception:  # noqa: BLE001 - somebody else's __repr__ may raise anything
+        return f"a value of type {type(value).__name__}"
+    text = text.encode("utf-8", "backslashreplace").decode("utf-8").replace("\n", " ")
+    return text if len(text) <= _SHOWN_LENGTH else text[: _SHOWN_LENGTH - 3] + "..."
+
+
+def did_you_mean(name: object, names: Iterable[str], count: int = 1) -> str:
+    """The nearest of `names` as " (did you mean 'x'?)", whatever the case; "" when none is near."""
+    by_lower = {candidate.lower(): str(candidate) for candidate in names}
+    near = difflib.get_close_matches(str(name)[:200].lower(), by_lower, n=count, cutoff=0.6)
+    if not near:
+        return ""
+    return f" (did you mean {' or '.join(repr(by_lower[match]) for match in near)}?)"

@@ -1,0 +1,272 @@
+"""What the engine asks of the world, as protocols. `storage` answers; tests and users may answer otherwise."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import date, datetime
+from typing import Any, Protocol
+from uuid import UUID
+
+from scheduler_core.domain.job import JobDefinition, JobStatus
+from scheduler_core.domain.planning import Plan, StoredJob
+from scheduler_core.domain.run import Origin, Outcome, Run
+from scheduler_core.domain.table_family import TableFamily
+
+RESIGN_REQUEST = "\x01resign"
+"""A nudge that asks the leader to resign; no job_id looks like it, because those are printable."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseView:
+    """What the lease in Redis says at one moment."""
+
+    token: str
+    instance_id: str
+    term: int
+    renewals: int
+    remaining_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderRow:
+    """The leader's row in Postgres: the last claim's number and fresh name."""
+
+    term: int
+    nonce: str | None
+    instance_id: str | None
+    witnessed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Leadership:
+    """ "I lead": a value that only a successful claim returns. Every write that schedules carries it."""
+
+    term: int
+    nonce: str
+    instance_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class DueJob:
+    """A job whose cursor is due, as little of it as planning needs to look the rest up."""
+
+    job_id: str
+    version: int
+    next_run: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class DueJobs:
+    """The answer to "what is due?": the database's time, the jobs, and when to ask again."""
+
+    now: datetime
+    jobs: Sequence[DueJob]
+    next_due_at: datetime | None
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidRow:
+    """A job's row that can't be read: somebody edited it by hand, or a newer version wrote it."""
+
+    job_id: str
+    version: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """What one claim won: the runs, and the jobs whose cursors moved. Plans that lost to an operator are absent."""
+
+    runs: Sequence[Run]
+    moved_job_ids: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """A replica that has begun runs: whether it lives, and the jobs that these are of."""
+
+    instance_id: str
+    alive: bool
+    job_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """One change of a job by an operator: what it accounts for, and the job's columns after it."""
+
+    plan: Plan
+    changes: Mapping[str, Any]
+    remove: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """This process as the other replicas see it."""
+
+    instance_id: str
+    instance_name: str
+    host: str
+    pid: int
+    version: str
+    eligible: bool
+    callbacks: tuple[str, ...] = field(default=())
+
+
+class Jobs(Protocol):
+    """Definitions and cursors."""
+
+    async def declare(
+        self, jobs: Sequence[tuple[JobDefinition, Mapping[str, Any]]], instance_id: str
+    ) -> Mapping[str, str]:
+        """Insert the jobs that are not there yet; return job_id → digest of those that were."""
+
+    async def load(self, job_ids: Iterable[str]) -> list[StoredJob | InvalidRow]: ...
+
+    async def settle(self, settlement: Settlement) -> bool:
+        """Account and change in one statement; False if the job has moved or changed since it was read."""
+
+    async def states(self, job_ids: Iterable[str] | None) -> list[JobStatus]: ...
+
+    async def now(self) -> datetime: ...
+
+    async def notify(self, message: str) -> None:
+        """Nudge the leader: a job_id that changed, "" for any, or RESIGN_REQUEST."""
+
+
+class Runs(Protocol):
+    """The hot path."""
+
+    async def due(self, *, ahead_seconds: float, limit: int, excluding: Sequence[str]) -> DueJobs: ...
+
+    async def claim(self, leadership: Leadership, plans: Sequence[Plan], *, uncallable: bool) -> Claimed:
+        """Move cursors and insert runs in one statement. Raises NotLeaderError if the term has ended."""
+
+    async def warm_up(self) -> None:
+        """Have the hot path's statements ready before this replica leads."""
+
+    async def start(self, run: Run, instance_id: str, started_at: datetime) -> bool:
+        """Mark a run as running, durably, before its callback is called; False if it is not ours any more."""
+
+    async def record(self, outcomes: Sequence[Outcome], instance_id: str) -> frozenset[UUID]:
+        """Record a batch; return the runs whose outcome came too late, because somebody else took them over."""
+
+    async def adopt(
+        self,
+        leadership: Leadership,
+        *,
+        mine: Sequence[UUID],
+        callables: Sequence[str],
+        trust_seconds: float,
+        limit: int,
+    ) -> list[Run]:
+        """Take over runs that nobody alive has started."""
+
+    async def bury(
+        self, leadership: Leadership, dead_instances: Sequence[str], *, max_deliveries: int, limit: int
+    ) -> int:
+        """End the attempts of the dead: `lost`, and the run goes to whoever adopts it, or ends."""
+
+    async def owners(self) -> list[Owner]:
+        """The instances that have begun runs that have not ended."""
+
+    async def trigger(self, job_id: str, origin: Origin) -> Run | None: ...
+
+
+class ControlSession(Protocol):
+    """One direct session to Postgres: the witnesses are held on it, and die with it."""
+
+    async def open(self, instance: Instance, on_nudge: Callable[[str], None]) -> datetime:
+        """Connect, take the life witness, register the replica; returns the database's time."""
+
+    @property
+    def is_open(self) -> bool: ...
+
+    @property
+    def witnesses_work(self) -> bool:
+        """False behind a transaction pooler: then only the lease's TTL tells of a death."""
+
+    async def leader(self) -> LeaderRow: ...
+
+    async def await_fall(self, row: LeaderRow, wait_seconds: float) -> bool:
+        """True once the leader's witness is gone; False if it is still held after `wait_seconds`."""
+
+    async def uptime_seconds(self) -> float: ...
+
+    async def claim(
+        self, row: LeaderRow, nonce: str, *, reason: str, silent_seconds: float, lease_term: int
+    ) -> Leadership | None: ...
+
+    async def seen(self) -> None: ...
+
+    async def depart(self) -> None: ...
+
+    async def confirm(self, leadership: Leadership) -> bool:
+        """Whether the term still stands; also a sign of life."""
+
+    async def reseat(self, leadership: Leadership, nonce: str) -> Leadership | None:
+        """Sit down again on the same term with a fresh witness, after the session was lost."""
+
+    async def resign(self, leadership: Leadership, reason: str) -> None: ...
+
+    async def close(self) -> None: ...
+
+    def abandon(self) -> None:
+        """Close the socket at once, without a word: in a forked child it must not keep the witness alive."""
+
+
+class Lease(Protocol):
+    """The leader's lease in Redis."""
+
+    async def take(
+        self, token: str, ttl_seconds: float, instance_id: str, *, dead_token: str | None, term: int
+    ) -> bool: ...
+
+    async def renew(self, token: str, ttl_seconds: float, term: int) -> bool | None: ...
+
+    async def release(self, token: str) -> bool: ...
+
+    async def read(self) -> LeaseView | None: ...
+
+    async def close(self) -> None: ...
+
+
+class Locks(Protocol):
+    """A distributed lock service: ours, or any object of the user's with these three methods."""
+
+    async def acquire(self, key: str, ttl: float) -> Any: ...
+
+    async def renew(self, key: str, token: Any, ttl: float) -> Any: ...
+
+    async def release(self, key: str, token: Any) -> Any: ...
+
+
+class Tables(Protocol):
+    """Daily tables, monthly summaries, and the scheduler's own history as the first family."""
+
+    async def today(self) -> date: ...
+
+    async def existing(self, family: TableFamily) -> Mapping[str, str | None]: ...
+
+    async def create_day(self, family: TableFamily, day: date) -> bool: ...
+
+    async def create_summary(self, family: TableFamily, month: date) -> bool: ...
+
+    async def drop(self, family: TableFamily, name: str, parent: str | None) -> None: ...
+
+    async def create_history(self, today: date) -> Sequence[str]: ...
+
+    async def drop_history(self, today: date) -> Sequence[str]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Storage:
+    """Everything that a scheduler keeps outside of its process."""
+
+    jobs: Jobs
+    runs: Runs
+    open_control: Callable[[], ControlSession]
+    open_lease: Callable[[], Lease | None]
+    """Called in the keeper's thread: clients belong to the event loop that made them."""
+    maintain: Callable[[], Awaitable[None]]
+    """Have tomorrow's partitions; the leader asks for it now and then."""

@@ -1,0 +1,171 @@
+"""Settings: by keyword, by environment (`SCHEDULER_…`) or in `scheduler.toml`, in this order of precedence.
+
+Frozen once read; relations between values are checked here, so that nothing later has to.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import warnings
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, Literal, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import Field, ValidationError, field_validator, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
+
+from scheduler_core.domain.errors import InvalidSettingsError
+from scheduler_core.domain.trust import RedisOutage, Timing
+
+CONFIG_FILE = "scheduler.toml"
+
+with warnings.catch_warnings():
+    # Users know the setting as `schema`; pydantic minds that BaseModel once had a method of that name.
+    warnings.simplefilter("ignore", UserWarning)
+
+    class Settings(BaseSettings):
+        """Everything that can be set.
+
+        Durations are seconds. No URL given: the embedded servers, kept in `data_dir`.
+        """
+
+        model_config = SettingsConfigDict(
+            env_prefix="SCHEDULER_",
+            toml_file=CONFIG_FILE,
+            frozen=True,
+            extra="forbid",
+            env_ignore_empty=True,
+        )
+
+        database_url: str | None = Field(default=None, repr=False)
+        control_database_url: str | None = Field(default=None, repr=False)
+        redis_url: str | None = Field(default=None, repr=False)
+        data_dir: Path | None = None
+        schema: str = "scheduler"  # type: ignore[assignment]
+        instance_name: str | None = None
+        eligible: bool = True
+        lease_ttl: float = 3.0
+        stall_timeout: float = 10.0
+        redis_outage: RedisOutage = RedisOutage.HOLD
+        timezone: str | None = None
+        max_concurrent_runs: int = Field(default=100, ge=1, le=10_000)
+        drain_timeout: float = Field(default=30.0, ge=0, le=86_400)
+        allowed_callbacks: tuple[str, ...] = ()
+        history_days: int = Field(default=30, ge=1, le=36_500)
+        auto_migrate: bool = True
+        log_format: Literal["text", "json"] = "text"
+        log_level: str = "INFO"
+        metrics_port: int | None = Field(default=None, ge=1, le=65_535)
+        api_host: str = "127.0.0.1"
+        api_port: int | None = Field(default=None, ge=0, le=65_535)
+
+        @classmethod
+        def settings_customise_sources(
+            cls,
+            settings_cls: type[BaseSettings],
+            init_settings: PydanticBaseSettingsSource,
+            env_settings: PydanticBaseSettingsSource,
+            dotenv_settings: PydanticBaseSettingsSource,
+            file_secret_settings: PydanticBaseSettingsSource,
+        ) -> tuple[PydanticBaseSettingsSource, ...]:
+            """Keyword, then environment, then file."""
+            return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+        @field_validator("timezone")
+        @classmethod
+        def _known_zone(cls, zone: str | None) -> str | None:
+            if zone is not None:
+                try:
+                    ZoneInfo(zone)
+                except (ZoneInfoNotFoundError, ValueError, OSError):
+                    raise ValueError(f"{zone!r} is no time zone: use a name as Europe/Berlin or UTC") from None
+            return zone
+
+        @field_validator("schema")
+        @classmethod
+        def _plain_schema(cls, name: str) -> str:
+            plain = name.replace("_", "a")
+            if not (plain.isascii() and plain.isalnum() and plain == plain.lower() and not plain[0].isdigit()):
+                raise ValueError(f"{name!r} is not a plain name: use a-z, 0-9 and _, starting with a letter")
+            if len(name) > 40:
+                raise ValueError("at most 40 characters")
+            return name
+
+        @model_validator(mode="after")
+        def _related(self) -> Self:
+            if self.control_database_url is not None and self.database_url is None:
+                raise ValueError("control_database_url without database_url: set both, or none")
+            _ = self.timing
+            return self
+
+        @property
+        def timing(self) -> Timing:
+            """The election's timings."""
+            return Timing(self.lease_ttl, self.stall_timeout)
+
+        @property
+        def default_timezone(self) -> str:
+            """The zone of jobs that name none: the setting, else the host's."""
+            return self.timezone or host_timezone()
+
+
+def load_settings(**given: Any) -> Settings:
+    """Read the settings; a keyword wins over the environment, that over `scheduler.toml`.
+
+    Raises InvalidSettingsError, which names each setting that is wrong and shows no value of a URL.
+    """
+    unknown = [name for name in given if name not in Settings.model_fields]
+    unknown += [
+        name.removeprefix("SCHEDULER_").lower()
+        for name in os.environ
+        if name.startswith("SCHEDULER_")
+        and name.removeprefix("SCHEDULER_").lower() not in {*Settings.model_fields, *OTHER_VARIABLES}
+    ]
+    if unknown:
+        close = difflib.get_close_matches(unknown[0], Settings.model_fields, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        raise InvalidSettingsError(f"there is no setting {unknown[0]!r}{hint}")
+    try:
+        return Settings(**given)
+    except ValidationError as error:
+        problems = "; ".join(
+            f"{'.'.join(str(part) for part in problem['loc']) or 'settings'}: "
+            f"{problem['msg'].removeprefix('Value error, ')}"
+            for problem in error.errors(include_url=False, include_input=False)
+        )
+        raise InvalidSettingsError(f"settings: {problems}") from None
+    except InvalidSettingsError:
+        raise
+    except (SettingsError, ValueError, OSError) as error:
+        raise InvalidSettingsError(f"{CONFIG_FILE} or the environment can't be read: {error}") from None
+
+
+OTHER_VARIABLES = frozenset({"postgres_bin", "redis_bin", "app"})
+"""Environment variables of ours that are no settings."""
+
+
+@lru_cache(maxsize=1)
+def host_timezone() -> str:
+    """The name of the host's time zone: TZ, /etc/timezone or where /etc/localtime points to; else UTC."""
+    candidates = [os.environ.get("TZ", "").lstrip(":")]
+    try:
+        candidates.append(Path("/etc/timezone").read_text(encoding="utf-8").strip())
+    except OSError:
+        candidates.append("")
+    candidates.append(os.path.realpath("/etc/localtime").partition("/zoneinfo/")[2])
+    for name in candidates:
+        if not name:
+            continue
+        try:
+            return ZoneInfo(name).key
+        except (ZoneInfoNotFoundError, ValueError, OSError):
+            continue
+    return "UTC"
