@@ -1,0 +1,184 @@
+"""What the listings, the doctor and auditors read: the stable views of `{schema}_audit`, and who takes part."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from storage.database import Database
+
+JOBS = """
+SELECT v.*, j.paused_at IS NOT NULL AS paused, j.paused_until, j.paused_by, j.pause_note, j.auto_disabled_at,
+       j.finished_at, j.callback, j.tags, j.last_status, j.last_error, j.digest
+FROM {audit}.jobs v JOIN {schema}.jobs j USING (job_id)
+WHERE CAST(:job_ids AS text[]) IS NULL OR v.job_id = ANY(CAST(:job_ids AS text[]))
+ORDER BY v.job_id
+LIMIT :limit
+"""
+
+RUNS = """
+SELECT * FROM {audit}.runs
+WHERE (CAST(:job_id AS text) IS NULL OR job_id = :job_id)
+  AND (CAST(:statuses AS text[]) IS NULL OR status = ANY(CAST(:statuses AS text[])))
+  AND (CAST(:since AS timestamptz) IS NULL OR scheduled_for >= CAST(:since AS timestamptz))
+ORDER BY scheduled_for DESC, job_id
+LIMIT :limit
+"""
+
+RUN = """
+SELECT * FROM {audit}.runs WHERE run_id = :run_id
+"""
+
+ATTEMPTS = """
+SELECT a.*, t.traceback
+FROM {audit}.attempts a
+LEFT JOIN {schema}.attempts t
+  ON t.run_id = a.run_id AND t.scheduled_for = a.scheduled_for AND t.attempt = a.attempt AND t.term = a.term
+ AND t.outcome = a.outcome
+WHERE a.run_id = :run_id AND a.scheduled_for = :scheduled_for
+ORDER BY a.attempt, a.started_at
+"""
+
+LEADER = """
+SELECT l.term, CASE WHEN l.nonce IS NOT NULL THEN l.instance_id END AS instance_id, i.host, i.pid, l.acquired_at,
+       l.nonce, l.witnessed
+FROM {schema}.leader l LEFT JOIN {schema}.instances i USING (instance_id)
+"""
+
+REPLICAS = """
+SELECT i.instance_id, i.host, i.pid, i.started_at, i.last_seen, i.version, i.eligible,
+       CASE WHEN l.instance_id IS NOT NULL AND l.nonce IS NOT NULL THEN 'leader' ELSE 'follower' END AS role
+FROM {schema}.instances i LEFT JOIN {schema}.leader l ON l.instance_id = i.instance_id
+WHERE i.ended_at IS NULL
+  AND CASE WHEN i.life_key IS NOT NULL THEN {schema}.witness_held(i.life_key)
+           ELSE i.last_seen > clock_timestamp() - interval '30 s' END
+ORDER BY i.started_at
+"""
+
+TERMS = """
+SELECT * FROM {audit}.leadership ORDER BY term DESC LIMIT :limit
+"""
+
+TALLY = """
+SELECT status, sum(coalesce(missed_count, 1))::bigint AS runs,
+       percentile_cont(0.5) WITHIN GROUP (ORDER BY extract(epoch FROM lateness)::float8)
+           FILTER (WHERE origin = 'schedule') AS p50,
+       percentile_cont(0.99) WITHIN GROUP (ORDER BY extract(epoch FROM lateness)::float8)
+           FILTER (WHERE origin = 'schedule') AS p99
+FROM {audit}.runs
+WHERE CAST(:since AS double precision) IS NULL
+   OR scheduled_for > clock_timestamp() - make_interval(secs => CAST(:since AS double precision))
+GROUP BY ROLLUP (status)
+"""
+
+JOB_IDS = """
+SELECT job_id FROM {schema}.jobs WHERE job_id > :after ORDER BY job_id LIMIT :limit
+"""
+
+# Overdue needs no leader to be found out: any replica, or a person with psql, sees it.
+TROUBLES = """
+SELECT 'overdue' AS kind, job_id AS subject,
+       'due since ' || date_trunc('second', clock_timestamp() - due_at) AS detail
+FROM {schema}.jobs WHERE due_at < clock_timestamp() - make_interval(secs => :overdue)
+UNION ALL
+SELECT 'no callback', job_id, count(*) || ' runs wait for a replica that can call it'
+FROM {schema}.runs WHERE status = 'pending' AND reason = 'no_callback' GROUP BY job_id
+UNION ALL
+SELECT 'auto-disabled', job_id, 'after ' || consecutive_failures || ' failures in a row, at ' || auto_disabled_at
+FROM {schema}.jobs WHERE auto_disabled_at IS NOT NULL
+UNION ALL
+SELECT 'paused', job_id, concat_ws(', ', 'by ' || paused_by, pause_note) FROM {schema}.jobs
+WHERE paused_at IS NOT NULL
+UNION ALL
+SELECT 'stuck', r.job_id, count(*) || ' runs begun by ' || r.instance_id || ', which is gone'
+FROM {schema}.runs r LEFT JOIN {schema}.instances i USING (instance_id)
+WHERE r.status = 'running' AND (i.instance_id IS NULL OR i.ended_at IS NOT NULL
+      OR (i.life_key IS NOT NULL AND NOT {schema}.witness_held(i.life_key)))
+GROUP BY r.job_id, r.instance_id
+ORDER BY kind, subject
+LIMIT 100
+"""
+
+SERVER = """
+SELECT current_setting('server_version') AS version, current_setting('TimeZone') AS timezone,
+       clock_timestamp() AS now, pg_is_in_recovery() AS is_standby,
+       (SELECT max(to_date(right(c.relname, 8), 'YYYYMMDD')) FROM pg_inherits n
+        JOIN pg_class c ON c.oid = n.inhrelid
+        WHERE n.inhparent = to_regclass('{schema}.runs') AND c.relname ~ '_[0-9]{8}$') AS last_partition
+"""
+
+
+class Audit:
+    """Reads; never writes."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def jobs(self, job_ids: Sequence[str] | None = None, *, limit: int = 1_000) -> list[dict[str, Any]]:
+        """Jobs with what operators did to them."""
+        return await self._rows(JOBS, job_ids=None if job_ids is None else list(job_ids), limit=limit)
+
+    async def tally(self, *, since_seconds: float | None) -> dict[str, Any]:
+        """Runs by status, and lateness in seconds (p50, p99; None without a start), lately or of all time."""
+        rows = await self._rows(TALLY, since=since_seconds)
+        total: dict[str, Any] = next((row for row in rows if row["status"] is None), {"p50": None, "p99": None})
+        statuses = {row["status"]: int(row["runs"]) for row in rows if row["status"] is not None}
+        return {"statuses": statuses, "p50": total["p50"], "p99": total["p99"]}
+
+    async def job_ids(self, *, after: str, limit: int) -> list[str]:
+        """The next ids in order."""
+        return [row["job_id"] for row in await self._rows(JOB_IDS, after=after, limit=limit)]
+
+    async def runs(
+        self,
+        *,
+        job_id: str | None = None,
+        statuses: Sequence[str] | None = None,
+        since: datetime | None = None,
+        limit: int = 100,
+    ) -> list[dict[str, Any]]:
+        """The latest runs first."""
+        return await self._rows(
+            RUNS, job_id=job_id, statuses=list(statuses) if statuses else None, since=since, limit=limit
+        )
+
+    async def run(self, run_id: UUID) -> dict[str, Any] | None:
+        """One run, with its attempts under `attempt_list`."""
+        rows = await self._rows(RUN, run_id=run_id)
+        if not rows:
+            return None
+        attempts = await self._rows(ATTEMPTS, run_id=run_id, scheduled_for=rows[0]["scheduled_for"])
+        return rows[0] | {"attempt_list": attempts}
+
+    async def leader(self) -> dict[str, Any]:
+        """The leader's row with its replica."""
+        rows = await self._rows(LEADER)
+        return rows[0] if rows else {}
+
+    async def replicas(self) -> list[dict[str, Any]]:
+        """The replicas that live."""
+        return await self._rows(REPLICAS)
+
+    async def terms(self, *, limit: int = 100) -> list[dict[str, Any]]:
+        """Who led, the latest first."""
+        return await self._rows(TERMS, limit=limit)
+
+    async def troubles(self, *, overdue_seconds: float) -> list[dict[str, Any]]:
+        """What a person should look at."""
+        return await self._rows(TROUBLES, overdue=overdue_seconds)
+
+    async def server(self) -> dict[str, Any]:
+        """Postgres itself."""
+        return (await self._rows(SERVER))[0]
+
+    async def _rows(self, statement: str, **parameters: Any) -> list[dict[str, Any]]:
+        audit = statement.replace("{audit}", f'"{self._database.schema}_audit"')
+        return [_as_dict(row) for row in await self._database.fetch(audit, parameters)]
+
+
+def _as_dict(row: Row[Any]) -> dict[str, Any]:
+    return {str(key): value for key, value in row._mapping.items()}

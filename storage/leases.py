@@ -1,0 +1,165 @@
+"""The leader's lease in Redis.
+
+Every change is one Lua script that compares the token before it acts: a server that runs scripts atomically is
+all that is asked for, so genuine Redis 6.2 and current Valkey do alike (`SET … IFEQ` and its kin differ between
+them). Clients here retry nothing by themselves and time out early: one renewal must not outlive the lease.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable
+from typing import Any, cast
+from urllib.parse import urlsplit
+
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+
+from scheduler_core.domain.errors import InvalidSettingsError, SchedulerError, ServerUnreachableError
+from scheduler_core.ports import LeaseView
+
+# KEYS[1] the lease. ARGV: own token, TTL in ms, instance, the dead leader's token or '', term.
+_TAKE = """
+local held = redis.call('HGET', KEYS[1], 'token')
+if held and held ~= ARGV[1] and (ARGV[4] == '' or held ~= ARGV[4]) then
+  return 0
+end
+redis.call('DEL', KEYS[1])
+redis.call('HSET', KEYS[1], 'token', ARGV[1], 'instance', ARGV[3], 'term', ARGV[5], 'renewals', 0)
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1
+"""
+
+# ARGV: own token, TTL in ms, term. 1 renewed, 0 absent, -1 another token.
+_RENEW = """
+local held = redis.call('HGET', KEYS[1], 'token')
+if not held then return 0 end
+if held ~= ARGV[1] then return -1 end
+redis.call('HINCRBY', KEYS[1], 'renewals', 1)
+redis.call('HSET', KEYS[1], 'term', ARGV[3])
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
+return 1
+"""
+
+_RELEASE = """
+if redis.call('HGET', KEYS[1], 'token') == ARGV[1] then
+  return redis.call('DEL', KEYS[1])
+end
+return 0
+"""
+
+_READ = """
+local fields = redis.call('HMGET', KEYS[1], 'token', 'instance', 'term', 'renewals')
+return {fields[1], fields[2], fields[3], fields[4], redis.call('PTTL', KEYS[1])}
+"""
+
+
+def redis_server_name(url: str) -> str:
+    """`host:port` of a Redis URL: enough to recognize the server, and no password."""
+    parts = urlsplit(url)
+    return f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
+
+
+def connect(url: str, *, timeout_seconds: float) -> Redis:
+    """A client that asks once and gives up after `timeout_seconds`.
+
+    redis-py retries ten times by default, each with a timeout of its own: longer than a lease lives.
+    Raises InvalidSettingsError for what is no Redis URL.
+    """
+    try:
+        return Redis.from_url(
+            url,
+            socket_timeout=timeout_seconds,
+            socket_connect_timeout=timeout_seconds,
+            retry=Retry(NoBackoff(), 0),
+            decode_responses=True,
+            health_check_interval=0,
+        )
+    except ValueError as error:
+        raise InvalidSettingsError(
+            "redis_url can't be read; write redis://:password@host:6379/0 (rediss:// for TLS)"
+        ) from error
+
+
+def explain(error: BaseException, url: str) -> SchedulerError:
+    """A client's error as one of ours: what happened to which server, and what to do."""
+    if isinstance(error, SchedulerError):
+        return error
+    where = redis_server_name(url)
+    if isinstance(error, (AuthenticationError, NoPermissionError)) or "NOAUTH" in str(error):
+        return ServerUnreachableError(f"Redis at {where} refused the login: check the password in redis_url")
+    if isinstance(error, ResponseError):
+        return SchedulerError(f"Redis at {where} refused a command: {error}")
+    return ServerUnreachableError(
+        f"Redis at {where} can't be reached ({type(error).__name__}): is it running, is redis_url right?"
+    )
+
+
+class _Scripts:
+    """Lua on one server, every error translated."""
+
+    def __init__(self, url: str, *, timeout_seconds: float) -> None:
+        self._url = url
+        self._timeout_seconds = timeout_seconds
+        self._client = connect(url, timeout_seconds=timeout_seconds)
+
+    async def run(self, script: str, key: str, *arguments: str | int) -> Any:
+        # The outer limit holds also where connecting, sending and reading each take their own time-out.
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                return await self._client.eval(script, 1, key, *(str(a) for a in arguments))
+        except (RedisError, OSError, TimeoutError) as error:
+            raise explain(error, self._url) from error
+
+    async def ping(self) -> None:
+        try:
+            async with asyncio.timeout(self._timeout_seconds):
+                await cast("Awaitable[Any]", self._client.ping())
+        except (RedisError, OSError, TimeoutError) as error:
+            raise explain(error, self._url) from error
+
+    async def close(self) -> None:
+        await self._client.aclose()
+
+
+class LeaseStore:
+    """The leader's lease.
+
+    Parameters: url, where Redis is; name, the database that the lease is about (system identifier, database,
+    schema), so that two environments may share a Redis; timeout_seconds, when a call is given up.
+    """
+
+    def __init__(self, url: str, name: str, *, timeout_seconds: float) -> None:
+        self._scripts = _Scripts(url, timeout_seconds=timeout_seconds)
+        self.key = f"scheduler:lease:{name}"
+
+    async def ping(self) -> None:
+        await self._scripts.ping()
+
+    async def take(
+        self, token: str, ttl_seconds: float, instance_id: str, *, dead_token: str | None, term: int
+    ) -> bool:
+        """Take a lease that is free, already ours, or still carries the token of a dead leader."""
+        ttl = int(ttl_seconds * 1000)
+        return bool(await self._scripts.run(_TAKE, self.key, token, ttl, instance_id, dead_token or "", term))
+
+    async def renew(self, token: str, ttl_seconds: float, term: int) -> bool | None:
+        """True renewed, None the lease is absent, False it carries another token."""
+        answer = int(await self._scripts.run(_RENEW, self.key, token, int(ttl_seconds * 1000), term))
+        return {1: True, 0: None}.get(answer, False)
+
+    async def release(self, token: str) -> bool:
+        """Give the lease back, if it is ours."""
+        return bool(await self._scripts.run(_RELEASE, self.key, token))
+
+    async def read(self) -> LeaseView | None:
+        """What the lease says, None if there is none. Unreadable is not absent: then this raises."""
+        token, instance_id, term, renewals, remaining = await self._scripts.run(_READ, self.key)
+        if token is None:
+            return None
+        return LeaseView(token, instance_id or "", int(term or 0), int(renewals or 0), int(remaining) / 1000)
+
+    async def close(self) -> None:
+        await self._scripts.close()

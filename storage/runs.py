@@ -1,0 +1,580 @@
+"""The hot path's statements: what is due, the claim, the outcome, the takeover of runs.
+
+They work on batches, in arrays. Each is one statement, and so one transaction. All of them lock jobs in job_id
+order before anything else of a job: claim and outcome would otherwise deadlock (measured: six times in six
+seconds). Each names a range of `scheduled_for`, so that only the partitions concerned are planned and read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import Row
+
+from scheduler_core.domain.errors import NotLeaderError
+from scheduler_core.domain.planning import Plan
+from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
+from scheduler_core.ports import Claimed, DueJob, DueJobs, Leadership, Owner
+from storage.database import Database, MissingPartitionError
+from storage.jobs import LOAD, NUDGE_CHANNEL
+from storage.keys import new_run_id
+from storage.partitions import Partitions
+
+# The clock is read once, in a sub-select, so that the index on due_at serves the comparison. Work and answer
+# grow with what is due, not with what is stored.
+DUE = """
+WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now)
+SELECT (SELECT now FROM clock) AS now,
+       (SELECT j.due_at FROM {schema}.jobs j
+        WHERE j.due_at > (SELECT now FROM clock)
+          AND (j.due_at > (SELECT now FROM clock) + make_interval(secs => :ahead)
+               OR j.delivery = 'at_most_once')
+          AND NOT j.job_id = ANY(CAST(:excluding AS text[]))
+        ORDER BY j.due_at LIMIT 1) AS next_due_at,
+       due.job_id, due.version, due.next_run
+FROM (VALUES (1)) AS always
+LEFT JOIN LATERAL (
+    SELECT job_id, version, next_run FROM {schema}.jobs
+    WHERE due_at <= (SELECT now FROM clock) + make_interval(secs => :ahead)
+      AND (delivery = 'at_least_once' OR due_at <= (SELECT now FROM clock))
+      AND NOT job_id = ANY(CAST(:excluding AS text[]))
+    ORDER BY due_at LIMIT :limit
+) AS due ON true
+"""
+
+# Fenced: FOR SHARE holds the leader's row until commit, so no successor can raise the term in between, and a
+# claim that waited behind one re-reads the row and finds its own term gone. (FOR KEY SHARE would not conflict
+# with the successor's update: a zombie could commit after its term.) Cursor and runs move together or not at all.
+CLAIM = """
+WITH fence AS (
+    SELECT term FROM {schema}.leader WHERE term = :term AND nonce = :nonce FOR SHARE
+), planned AS (
+    SELECT * FROM unnest(CAST(:job_ids AS text[]), CAST(:cursors AS timestamptz[]),
+                         CAST(:versions AS bigint[]), CAST(:next_runs AS timestamptz[]),
+                         CAST(:next_due_ats AS timestamptz[]))
+             AS p (job_id, cursor, version, next_run, due_at)
+), locked AS (
+    SELECT j.job_id FROM {schema}.jobs j JOIN planned p USING (job_id)
+    WHERE EXISTS (SELECT FROM fence) AND j.next_run = p.cursor AND j.version = p.version
+    ORDER BY j.job_id
+    FOR NO KEY UPDATE OF j
+), moved AS (
+    UPDATE {schema}.jobs j
+    SET next_run = p.next_run, due_at = p.due_at,
+        finished_at = CASE WHEN p.next_run IS NULL THEN clock_timestamp() END
+    FROM planned p
+    WHERE j.job_id = p.job_id AND j.job_id IN (SELECT job_id FROM locked)
+    RETURNING j.job_id, j.name, j.version
+), fired AS (
+    INSERT INTO {schema}.runs (run_id, job_id, job_name, scheduled_for, due_at, origin, status, reason, term,
+                               instance_id, definition_version, missed_count, missed_from, finished_at)
+    SELECT f.run_id, m.job_id, m.name, f.scheduled_for, f.due_at, 'schedule', f.status, f.reason, :term,
+           f.owner, m.version, f.missed_count, f.missed_from,
+           CASE WHEN f.status = 'missed' THEN clock_timestamp() END
+    FROM unnest(CAST(:run_ids AS uuid[]), CAST(:run_job_ids AS text[]), CAST(:scheduled_fors AS timestamptz[]),
+                CAST(:due_ats AS timestamptz[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]),
+                CAST(:owners AS text[]), CAST(:missed_counts AS bigint[]),
+                CAST(:missed_froms AS timestamptz[]))
+         AS f (run_id, job_id, scheduled_for, due_at, status, reason, owner, missed_count, missed_from)
+    JOIN moved m USING (job_id)
+    ON CONFLICT (job_id, scheduled_for) DO NOTHING
+    RETURNING run_id
+)
+SELECT (SELECT term FROM fence) AS term,
+       ARRAY(SELECT job_id FROM moved) AS moved,
+       ARRAY(SELECT run_id FROM fired) AS fired
+"""
+
+START = """
+UPDATE {schema}.runs
+SET status = 'running', started_at = coalesce(started_at, :started_at), attempt_started_at = :started_at
+WHERE run_id = :run_id AND scheduled_for = :scheduled_for AND instance_id = :instance_id AND term = :term
+  AND status IN ('pending', 'queued', 'retrying')
+RETURNING run_id
+"""
+
+# Guarded by run, owner and the owner's term of adoption, and not by the current term: a live former leader may
+# still tell what truly happened, unless somebody else has taken the run. What comes too late is kept as an
+# attempt that says so, and overwrites nothing. A batch that is sent again after a lost reply finds its own
+# traces (same status, attempt and end) and changes nothing.
+RECORD = """
+WITH told AS (
+    SELECT * FROM unnest(CAST(:run_ids AS uuid[]), CAST(:job_ids AS text[]),
+                         CAST(:scheduled_fors AS timestamptz[]), CAST(:terms AS bigint[]),
+                         CAST(:statuses AS text[]), CAST(:reasons AS text[]), CAST(:attempts AS integer[]),
+                         CAST(:started_ats AS timestamptz[]), CAST(:attempt_started_ats AS timestamptz[]),
+                         CAST(:finished_ats AS timestamptz[]), CAST(:next_attempt_ats AS timestamptz[]),
+                         CAST(:outcomes AS text[]), CAST(:error_types AS text[]),
+                         CAST(:error_messages AS text[]), CAST(:tracebacks AS text[]))
+             AS t (run_id, job_id, scheduled_for, term, status, reason, attempt, started_at, attempt_started_at,
+                   finished_at, next_attempt_at, outcome, error_type, error_message, traceback)
+), locked AS (
+    SELECT job_id FROM {schema}.jobs
+    WHERE job_id IN (SELECT job_id FROM told WHERE outcome IS NOT NULL OR status IN {finished})
+    ORDER BY job_id
+    FOR NO KEY UPDATE
+), updated AS (
+    UPDATE {schema}.runs r
+    SET status = t.status, reason = t.reason, attempt = t.attempt,
+        started_at = coalesce(r.started_at, t.started_at),
+        attempt_started_at = coalesce(t.attempt_started_at, r.attempt_started_at),
+        finished_at = CASE WHEN t.status IN {finished} THEN t.finished_at END,
+        next_attempt_at = t.next_attempt_at,
+        instance_id = CASE WHEN t.status = 'pending' THEN NULL ELSE r.instance_id END,
+        error = CASE WHEN t.outcome IS NOT NULL THEN left(concat_ws(': ', t.error_type, t.error_message), 2000)
+                     WHEN t.status = 'succeeded' THEN NULL
+                     ELSE r.error END
+    FROM told t
+    WHERE r.run_id = t.run_id AND r.job_id = t.job_id AND r.scheduled_for = t.scheduled_for
+      AND r.scheduled_for BETWEEN :earliest AND :latest
+      AND r.instance_id = :instance_id AND r.term = t.term
+      AND r.status IN ('pending', 'queued', 'running', 'retrying')
+      AND r.attempt <= t.attempt AND (r.attempt < t.attempt OR t.outcome IS NULL)
+      AND (SELECT count(*) FROM locked) >= 0
+    RETURNING r.run_id, r.job_id, r.scheduled_for, r.status, r.started_at, t.outcome, t.error_type,
+              t.error_message, t.finished_at, t.attempt
+), repeated AS (
+    SELECT t.run_id, t.attempt, t.status FROM told t JOIN {schema}.runs r
+      ON r.run_id = t.run_id AND r.job_id = t.job_id AND r.scheduled_for = t.scheduled_for
+     AND r.scheduled_for BETWEEN :earliest AND :latest
+     AND r.term = t.term AND r.status = t.status AND r.attempt = t.attempt
+     AND r.finished_at IS NOT DISTINCT FROM CASE WHEN t.status IN {finished} THEN t.finished_at END
+), late AS (
+    SELECT t.* FROM told t
+    WHERE NOT EXISTS (SELECT FROM updated u WHERE u.run_id = t.run_id)
+      AND NOT EXISTS (SELECT FROM repeated p WHERE p.run_id = t.run_id)
+), kept AS (
+    INSERT INTO {schema}.attempts (run_id, job_id, scheduled_for, attempt, started_at, finished_at, outcome,
+                                     error_type, error_message, traceback, term, instance_id, late)
+    SELECT t.run_id, t.job_id, t.scheduled_for, t.attempt, coalesce(t.attempt_started_at, t.started_at),
+           t.finished_at, coalesce(t.outcome, t.status), t.error_type, t.error_message, t.traceback, t.term,
+           :instance_id, l.run_id IS NOT NULL
+    FROM told t LEFT JOIN late l USING (run_id)
+    WHERE t.outcome IS NOT NULL OR (l.run_id IS NOT NULL AND t.status = 'succeeded')
+    ON CONFLICT (job_id, scheduled_for, attempt, term, outcome) DO NOTHING
+), counted AS (
+    SELECT job_id, max(started_at) AS last_run,
+           count(*) FILTER (WHERE status IN ('succeeded', 'failed', 'lost')) AS ended,
+           count(*) FILTER (WHERE outcome IS NOT NULL) AS failed_attempts,
+           count(*) FILTER (WHERE status IN ('failed', 'lost')) AS failed_runs,
+           bool_or(status = 'succeeded') AS any_success,
+           (array_agg(status ORDER BY finished_at DESC) FILTER (WHERE status IN {finished}))[1] AS last_status,
+           (array_agg(left(concat_ws(': ', error_type, error_message), 2000) ORDER BY finished_at DESC)
+                FILTER (WHERE outcome IS NOT NULL))[1] AS last_error
+    FROM updated
+    GROUP BY job_id
+), tallied AS (
+    UPDATE {schema}.jobs j
+    SET run_count = j.run_count + c.ended,
+        error_count = j.error_count + c.failed_attempts,
+        last_run = greatest(j.last_run, c.last_run),
+        last_status = coalesce(c.last_status, j.last_status),
+        last_error = coalesce(c.last_error, j.last_error),
+        consecutive_failures = CASE WHEN c.any_success THEN 0 ELSE j.consecutive_failures + c.failed_runs END,
+        auto_disabled_at = CASE WHEN {disables} THEN clock_timestamp() ELSE j.auto_disabled_at END,
+        due_at = CASE WHEN {disables} THEN NULL ELSE j.due_at END,
+        version = CASE WHEN {disables} THEN j.version + 1 ELSE j.version END
+    FROM counted c
+    WHERE j.job_id = c.job_id
+    RETURNING j.job_id
+)
+SELECT run_id FROM late
+""".replace("{finished}", "('succeeded', 'failed', 'skipped', 'missed', 'lost', 'cancelled')").replace(
+    "{disables}",
+    "NOT c.any_success AND c.failed_runs > 0 AND j.auto_disabled_at IS NULL "
+    "AND j.consecutive_failures + c.failed_runs >= j.disable_after",
+)
+
+# Runs that nobody alive has begun: handed back or triggered (no owner), or waiting under an owner that is not
+# this process. A live former leader hands its waiting runs back as soon as it learns that it was deposed; one
+# that is alive and silent loses them a TTL after the term began, when its trust window must have closed: each
+# start asks the trust window. Fenced like the claim.
+ADOPT = """
+WITH fence AS (
+    SELECT term, acquired_at FROM {schema}.leader WHERE term = :term AND nonce = :nonce FOR SHARE
+), silenced AS (
+    SELECT instance_id FROM {schema}.instances
+    WHERE ended_at IS NOT NULL OR life_key IS NOT NULL AND NOT {schema}.witness_held(life_key)
+), waiting AS (
+    SELECT r.run_id, r.job_id, r.scheduled_for FROM {schema}.runs r
+    WHERE EXISTS (SELECT FROM fence)
+      AND (r.instance_id IS NULL OR r.instance_id = :instance_id
+           OR r.instance_id IN (SELECT instance_id FROM silenced)
+           OR (SELECT acquired_at FROM fence) < clock_timestamp() - make_interval(secs => :trust))
+      AND r.status IN ('pending', 'queued', 'retrying')
+      AND (r.instance_id IS DISTINCT FROM :instance_id OR r.term IS DISTINCT FROM :term)
+      AND NOT r.run_id = ANY(CAST(:mine AS uuid[]))
+      AND (r.reason IS DISTINCT FROM 'no_callback' OR EXISTS (
+              SELECT FROM {schema}.jobs j
+              WHERE j.job_id = r.job_id AND j.callback = ANY(CAST(:callables AS text[]))))
+    ORDER BY r.scheduled_for, r.job_id
+    LIMIT :limit
+    FOR UPDATE OF r SKIP LOCKED
+)
+UPDATE {schema}.runs r
+SET instance_id = :instance_id, term = :term, reason = NULL
+FROM waiting w
+WHERE r.run_id = w.run_id AND r.job_id = w.job_id AND r.scheduled_for = w.scheduled_for
+RETURNING r.run_id, r.job_id, r.scheduled_for, r.due_at, r.origin, r.term, r.definition_version, r.attempt,
+          r.deliveries, r.next_attempt_at, r.status
+"""
+
+OWNERS = """
+WITH begun AS (
+    SELECT instance_id, array_agg(DISTINCT job_id) AS job_ids FROM {schema}.runs
+    WHERE status = 'running' AND instance_id IS NOT NULL
+    GROUP BY instance_id
+)
+SELECT b.instance_id, b.job_ids,
+       CASE WHEN i.life_key IS NOT NULL THEN {schema}.witness_held(i.life_key)
+            ELSE i.ended_at IS NULL AND i.last_seen > clock_timestamp() - make_interval(secs => :silence)
+       END IS TRUE AS alive
+FROM begun b LEFT JOIN {schema}.instances i USING (instance_id)
+"""
+
+# An owner's death ends the attempt as `lost` and counts a delivery. Then the delivery policy: at_most_once ends
+# the run; at_least_once gives it back to be adopted, with a pause that doubles from the second time on, until
+# the limit: a callback that kills its process must not kill every replica in turn.
+BURY = """
+WITH fence AS (
+    SELECT term FROM {schema}.leader WHERE term = :term AND nonce = :nonce FOR SHARE
+), dead AS (
+    SELECT r.run_id, r.job_id, r.scheduled_for, r.attempt, r.deliveries, r.term, r.instance_id,
+           r.attempt_started_at, coalesce(j.delivery, 'at_least_once') AS delivery
+    FROM {schema}.runs r LEFT JOIN {schema}.jobs j USING (job_id)
+    WHERE EXISTS (SELECT FROM fence) AND r.status = 'running'
+      AND r.instance_id = ANY(CAST(:dead AS text[]))
+    ORDER BY r.job_id
+    LIMIT :limit
+    FOR UPDATE OF r SKIP LOCKED
+), locked AS (
+    SELECT job_id FROM {schema}.jobs WHERE job_id IN (SELECT job_id FROM dead) ORDER BY job_id FOR NO KEY UPDATE
+), kept AS (
+    INSERT INTO {schema}.attempts (run_id, job_id, scheduled_for, attempt, started_at, finished_at, outcome,
+                                   error_type, error_message, term, instance_id)
+    SELECT run_id, job_id, scheduled_for, attempt + 1, attempt_started_at, clock_timestamp(), 'lost',
+           'OwnerDied', 'the replica that ran this attempt died', coalesce(term, 0), instance_id
+    FROM dead
+    ON CONFLICT (job_id, scheduled_for, attempt, term, outcome) DO NOTHING
+), updated AS (
+    UPDATE {schema}.runs r
+    SET deliveries = r.deliveries + 1,
+        status = CASE WHEN d.delivery = 'at_most_once' THEN 'lost'
+                      WHEN r.deliveries + 1 >= :max_deliveries THEN 'failed'
+                      WHEN r.attempt > 0 THEN 'retrying'
+                      ELSE 'pending' END,
+        reason = CASE WHEN d.delivery = 'at_most_once' OR r.deliveries + 1 >= :max_deliveries
+                      THEN 'owner_died' END,
+        finished_at = CASE WHEN d.delivery = 'at_most_once' OR r.deliveries + 1 >= :max_deliveries
+                           THEN clock_timestamp() END,
+        next_attempt_at = CASE WHEN r.deliveries >= 1
+                               THEN clock_timestamp() + make_interval(secs => power(2, r.deliveries)) END,
+        error = 'OwnerDied: the replica that ran this attempt died',
+        instance_id = NULL
+    FROM dead d
+    WHERE r.run_id = d.run_id AND r.job_id = d.job_id AND r.scheduled_for = d.scheduled_for
+      AND (SELECT count(*) FROM locked) >= 0
+    RETURNING r.job_id, r.status, r.started_at
+), tallied AS (
+    UPDATE {schema}.jobs j
+    SET run_count = j.run_count + c.ended,
+        consecutive_failures = j.consecutive_failures + c.ended,
+        last_run = greatest(j.last_run, c.last_run),
+        last_status = CASE WHEN c.ended > 0 THEN c.last_status ELSE j.last_status END
+    FROM (SELECT job_id, count(*) FILTER (WHERE status IN ('lost', 'failed')) AS ended,
+                 max(started_at) AS last_run, max(status) AS last_status
+          FROM updated GROUP BY job_id) AS c
+    WHERE j.job_id = c.job_id
+)
+SELECT count(*) AS buried FROM updated
+"""
+
+TRIGGER = f"""
+WITH added AS (
+    INSERT INTO {{schema}}.runs (run_id, job_id, job_name, scheduled_for, due_at, origin, status,
+                                 definition_version)
+    SELECT :run_id, job_id, name, moment.now, moment.now, :origin, 'pending', version
+    FROM {{schema}}.jobs, (SELECT clock_timestamp() AS now) AS moment
+    WHERE job_id = :job_id
+    RETURNING run_id, job_id, scheduled_for, due_at, origin, definition_version
+)
+SELECT added.*, pg_notify('{NUDGE_CHANNEL}', :schema || ':') FROM added
+"""
+
+MAX_INSTANCE_SILENCE_SECONDS = 30.0
+
+WARM_CONNECTIONS = 3
+"""The loop, recovery and the recorder each have a statement under way when a term begins."""
+
+
+class RunStore:
+    """The tables `runs` and `attempts`, and the cursors that claims move."""
+
+    def __init__(self, database: Database, partitions: Partitions) -> None:
+        self._database = database
+        self._partitions = partitions
+
+    async def due(self, *, ahead_seconds: float, limit: int, excluding: Sequence[str]) -> DueJobs:
+        """The jobs that are due within `ahead_seconds`, at most `limit`, earliest first.
+
+        `at_most_once` jobs are due at their instant and not ahead of it.
+        """
+        rows = await self._database.fetch(DUE, {"ahead": ahead_seconds, "limit": limit, "excluding": list(excluding)})
+        jobs = [DueJob(row.job_id, row.version, row.next_run) for row in rows if row.job_id is not None]
+        return DueJobs(rows[0].now, jobs, rows[0].next_due_at)
+
+    async def claim(self, leadership: Leadership, plans: Sequence[Plan], *, uncallable: bool) -> Claimed:
+        """Move the plans' cursors and insert their runs, in one fenced statement.
+
+        Parameters: uncallable, insert the fires as `pending / no_callback` without an owner, because this
+        replica can't call them. Raises NotLeaderError if the term has ended; then nothing was changed.
+        """
+        runs = {run.run_id: run for plan in plans for run in _runs_of(plan, leadership)}
+        parameters = _claim_parameters(leadership, plans, runs, uncallable)
+        row = await self._with_partitions(CLAIM, parameters)
+        if row is None or row.term is None:
+            raise NotLeaderError(f"term {leadership.term} has ended: another replica leads; nothing was claimed")
+        won = set(row.fired)
+        return Claimed([run for run_id, run in runs.items() if run_id in won], frozenset(row.moved))
+
+    async def warm_up(self) -> None:
+        """Run each statement of the hot path once, on nothing, on as many connections as a takeover uses at once.
+
+        Parsed, prepared and planned by then, they cost a new leader's first fire tens of milliseconds less.
+        """
+        nobody = Leadership(-1, "", "")
+        moment = datetime.now(UTC)
+        statements: Sequence[tuple[str, Mapping[str, Any]]] = (
+            (DUE, {"ahead": 0.0, "limit": 0, "excluding": []}),
+            (CLAIM, _claim_parameters(nobody, (), {}, False)),
+            (ADOPT, _adopt_parameters(nobody, (), (), 0.0, 0)),
+            (OWNERS, {"silence": MAX_INSTANCE_SILENCE_SECONDS}),
+            (LOAD, {"job_ids": []}),
+            (RECORD, {**_record_parameters(()), "instance_id": "", "earliest": moment, "latest": moment}),
+        )
+
+        async def once() -> None:
+            for statement, parameters in statements:
+                await self._database.fetch(statement, parameters)
+
+        await asyncio.gather(*(once() for _ in range(WARM_CONNECTIONS)))
+
+    async def start(self, run: Run, instance_id: str, started_at: datetime) -> bool:
+        """Mark a run `running` before its callback is called; False if it is not ours any more."""
+        row = await self._database.fetch_one(
+            START,
+            {
+                "run_id": run.run_id,
+                "scheduled_for": run.scheduled_for,
+                "instance_id": instance_id,
+                "term": run.term,
+                "started_at": started_at,
+            },
+        )
+        return row is not None
+
+    async def record(self, outcomes: Sequence[Outcome], instance_id: str) -> frozenset[UUID]:
+        """Record a batch, at most one outcome per run; returns the runs that were somebody else's by then."""
+        if not outcomes:
+            return frozenset()
+        scheduled = [outcome.run.scheduled_for for outcome in outcomes]
+        parameters = {
+            **_record_parameters(outcomes),
+            "instance_id": instance_id,
+            "earliest": min(scheduled),
+            "latest": max(scheduled),
+        }
+        try:
+            rows = await self._database.fetch(RECORD, parameters)
+        except MissingPartitionError:
+            await self._partitions.ensure(scheduled)
+            rows = await self._database.fetch(RECORD, parameters)
+        return frozenset(row.run_id for row in rows)
+
+    async def adopt(
+        self,
+        leadership: Leadership,
+        *,
+        mine: Sequence[UUID],
+        callables: Sequence[str],
+        trust_seconds: float,
+        limit: int,
+    ) -> list[Run]:
+        """Take over runs that nobody alive has begun, at most `limit`, earliest first.
+
+        Parameters: mine, runs that this process has begun already; callables, callbacks that it can call;
+        trust_seconds, how long a former leader may have gone on starting runs.
+        """
+        parameters = _adopt_parameters(leadership, mine, callables, trust_seconds, limit)
+        rows = await self._database.fetch(ADOPT, parameters)
+        return [_run(row) for row in rows]
+
+    async def owners(self) -> list[Owner]:
+        """The instances that have begun runs that have not ended."""
+        rows = await self._database.fetch(OWNERS, {"silence": MAX_INSTANCE_SILENCE_SECONDS})
+        return [Owner(row.instance_id, row.alive, tuple(row.job_ids)) for row in rows]
+
+    async def bury(
+        self, leadership: Leadership, dead_instances: Sequence[str], *, max_deliveries: int, limit: int
+    ) -> int:
+        """End the started attempts of dead replicas, at most `limit`; returns how many."""
+        parameters = {
+            "term": leadership.term,
+            "nonce": leadership.nonce,
+            "dead": list(dead_instances),
+            "max_deliveries": max_deliveries,
+            "limit": limit,
+        }
+        row = await self._with_partitions(BURY, parameters)
+        return 0 if row is None else int(row.buried)
+
+    async def trigger(self, job_id: str, origin: Origin) -> Run | None:
+        """Add a run for now, which the leader adopts at once; None if there is no such job."""
+        parameters = {
+            "job_id": job_id,
+            "run_id": new_run_id(datetime.now(UTC)),
+            "origin": origin.value,
+            "schema": self._database.schema,
+        }
+        row = await self._with_partitions(TRIGGER, parameters)
+        if row is None:
+            return None
+        return Run(
+            row.run_id,
+            row.job_id,
+            row.scheduled_for,
+            row.due_at,
+            Origin(row.origin),
+            0,
+            row.definition_version,
+        )
+
+    async def _with_partitions(self, statement: str, parameters: Mapping[str, Any]) -> Row[Any] | None:
+        """Run a statement; if a row finds no partition, create the days concerned and run it again."""
+        try:
+            return await self._database.fetch_one(statement, parameters)
+        except MissingPartitionError:
+            now = await self._database.now()
+            instants: Iterable[datetime] = [now, *parameters.get("scheduled_fors", ())]
+            await self._partitions.ensure(instants)
+            return await self._database.fetch_one(statement, parameters)
+
+
+def _runs_of(plan: Plan, leadership: Leadership) -> list[Run]:
+    return [
+        Run(
+            run_id=new_run_id(fire.scheduled_for),
+            job_id=plan.job.job_id,
+            scheduled_for=fire.scheduled_for,
+            due_at=fire.due_at,
+            origin=Origin.SCHEDULE,
+            term=leadership.term,
+            definition_version=plan.job.version,
+        )
+        for fire in plan.fires
+    ]
+
+
+def _claim_parameters(
+    leadership: Leadership, plans: Sequence[Plan], runs: Mapping[UUID, Run], uncallable: bool
+) -> dict[str, Any]:
+    rows: list[tuple[Any, ...]] = [
+        (
+            run.run_id,
+            run.job_id,
+            run.scheduled_for,
+            run.due_at,
+            "pending",
+            "no_callback" if uncallable else None,
+            None if uncallable else leadership.instance_id,
+            None,
+            None,
+        )
+        for run in runs.values()
+    ]
+    rows += [
+        (new_run_id(m.last), plan.job.job_id, m.last, m.last, "missed", m.reason, None, m.count, m.first)
+        for plan in plans
+        for m in plan.missed
+    ]
+    names = (
+        "run_ids",
+        "run_job_ids",
+        "scheduled_fors",
+        "due_ats",
+        "statuses",
+        "reasons",
+        "owners",
+        "missed_counts",
+        "missed_froms",
+    )
+    columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
+    return {
+        "term": leadership.term,
+        "nonce": leadership.nonce,
+        "job_ids": [plan.job.job_id for plan in plans],
+        "cursors": [plan.job.next_run for plan in plans],
+        "versions": [plan.job.version for plan in plans],
+        "next_runs": [plan.next_run for plan in plans],
+        "next_due_ats": [plan.next_due_at for plan in plans],
+        **{name: list(column) for name, column in zip(names, columns, strict=True)},
+    }
+
+
+def _adopt_parameters(
+    leadership: Leadership, mine: Sequence[UUID], callables: Sequence[str], trust_seconds: float, limit: int
+) -> dict[str, Any]:
+    return {
+        "term": leadership.term,
+        "nonce": leadership.nonce,
+        "instance_id": leadership.instance_id,
+        "mine": list(mine),
+        "callables": list(callables),
+        "trust": trust_seconds,
+        "limit": limit,
+    }
+
+
+def _record_parameters(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
+    return {
+        "run_ids": [o.run.run_id for o in outcomes],
+        "job_ids": [o.run.job_id for o in outcomes],
+        "scheduled_fors": [o.run.scheduled_for for o in outcomes],
+        "terms": [o.run.term for o in outcomes],
+        "statuses": [o.status.value for o in outcomes],
+        "reasons": [o.reason for o in outcomes],
+        "attempts": [o.attempt for o in outcomes],
+        "started_ats": [o.started_at for o in outcomes],
+        "attempt_started_ats": [o.attempt_started_at for o in outcomes],
+        "finished_ats": [o.finished_at for o in outcomes],
+        "next_attempt_ats": [o.next_attempt_at for o in outcomes],
+        "outcomes": [o.failure.outcome if o.failure else None for o in outcomes],
+        "error_types": [_storable(o.failure.error_type) if o.failure else None for o in outcomes],
+        "error_messages": [_storable(o.failure.error_message) if o.failure else None for o in outcomes],
+        "tracebacks": [_storable(o.failure.traceback) if o.failure else None for o in outcomes],
+    }
+
+
+def _storable(text: str, limit: int = 20_000) -> str:
+    """What a callback raised, in a form that Postgres takes: no NUL, no lone surrogate, of bounded length."""
+    return text[:limit].replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
+
+
+def _run(row: Row[Any]) -> Run:
+    return Run(
+        run_id=row.run_id,
+        job_id=row.job_id,
+        scheduled_for=row.scheduled_for,
+        due_at=row.due_at,
+        origin=Origin(row.origin),
+        term=row.term,
+        definition_version=row.definition_version,
+        attempt=row.attempt,
+        deliveries=row.deliveries,
+        next_attempt_at=row.next_attempt_at,
+        status=RunStatus(row.status),
+    )

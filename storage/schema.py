@@ -1,0 +1,197 @@
+"""The tables as SQLAlchemy knows them: what the migrations must add up to, checked by `alembic check`.
+
+The hot path speaks SQL that is written to be read; these tables serve the migrations' check and the plain
+listings. They name no schema: statements get it from `Database`, migrations from the `search_path`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    Column,
+    Double,
+    Index,
+    Integer,
+    Interval,
+    MetaData,
+    Table,
+    Text,
+    UniqueConstraint,
+    Uuid,
+    text,
+)
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
+
+metadata = MetaData()
+_INSTANT = TIMESTAMP(timezone=True)
+
+
+def _required(name: str, kind: Any, **options: Any) -> Column[Any]:
+    return Column(name, kind, nullable=False, **options)
+
+
+jobs = Table(
+    "jobs",
+    metadata,
+    Column("job_id", Text, primary_key=True),
+    _required("name", Text),
+    _required("schedule_type", Text),
+    Column("schedule_value", JSONB),
+    _required("timezone", Text),
+    Column("start_at", _INSTANT),
+    Column("end_at", _INSTANT),
+    _required("dst", Text),
+    _required("jitter", Double),
+    _required("calendars", ARRAY(Text)),
+    _required("callback", Text),
+    _required("args", JSONB),
+    _required("kwargs", JSONB),
+    _required("enabled", Boolean),
+    _required("misfire", Text),
+    _required("misfire_grace", Double),
+    _required("catch_up_limit", Integer),
+    _required("overlap", Text),
+    _required("delivery", Text),
+    Column("timeout", Double),
+    _required("max_retries", Integer),
+    _required("retry_delay", Double),
+    _required("retry_max_delay", Double),
+    Column("disable_after", Integer),
+    _required("executor", Text),
+    _required("tags", ARRAY(Text)),
+    _required("use_distributed_lock", Boolean),
+    Column("lock_key", Text),
+    _required("lock_ttl", Double),
+    _required("digest", Text),
+    _required("schedule_digest", Text),
+    Column("declared_by", Text),
+    Column("declared_since", _INSTANT),
+    _required("anchor", _INSTANT),
+    Column("next_run", _INSTANT, comment="the first occurrence that nobody has accounted for"),
+    Column("due_at", _INSTANT, comment="when the leader looks at the cursor next; NULL: never by itself"),
+    _required("version", BigInteger),
+    Column("paused_at", _INSTANT),
+    Column("paused_until", _INSTANT),
+    Column("paused_by", Text),
+    Column("pause_note", Text),
+    Column("auto_disabled_at", _INSTANT),
+    Column("finished_at", _INSTANT),
+    Column("last_run", _INSTANT),
+    _required("run_count", BigInteger),
+    _required("error_count", BigInteger),
+    _required("consecutive_failures", Integer),
+    Column("last_status", Text),
+    Column("last_error", Text),
+    _required("created_at", _INSTANT),
+    Index("jobs_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+)
+
+runs = Table(
+    "runs",
+    metadata,
+    _required("run_id", Uuid),
+    _required("job_id", Text),
+    _required("job_name", Text),
+    _required("scheduled_for", _INSTANT),
+    _required("due_at", _INSTANT),
+    _required("origin", Text),
+    _required("status", Text),
+    Column("reason", Text),
+    _required("attempt", Integer),
+    _required("deliveries", Integer),
+    Column("next_attempt_at", _INSTANT),
+    Column("started_at", _INSTANT),
+    Column("attempt_started_at", _INSTANT),
+    Column("finished_at", _INSTANT),
+    Column("term", BigInteger),
+    Column("instance_id", Text),
+    _required("definition_version", BigInteger),
+    Column("error", Text),
+    Column("missed_count", BigInteger),
+    Column("missed_from", _INSTANT),
+    _required("created_at", _INSTANT),
+    UniqueConstraint("job_id", "scheduled_for"),
+    Index("runs_by_id", "run_id"),
+    Index(
+        "runs_unfinished",
+        "job_id",
+        postgresql_where=text("status IN ('pending', 'queued', 'running', 'retrying')"),
+    ),
+    postgresql_partition_by="RANGE (scheduled_for)",
+)
+
+attempts = Table(
+    "attempts",
+    metadata,
+    _required("run_id", Uuid),
+    _required("job_id", Text),
+    _required("scheduled_for", _INSTANT),
+    _required("attempt", Integer),
+    Column("started_at", _INSTANT),
+    Column("finished_at", _INSTANT),
+    _required("outcome", Text),
+    Column("error_type", Text),
+    Column("error_message", Text),
+    Column("traceback", Text),
+    _required("term", BigInteger),
+    _required("instance_id", Text),
+    _required("late", Boolean),
+    UniqueConstraint("job_id", "scheduled_for", "attempt", "term", "outcome"),
+    Index("attempts_by_run", "run_id"),
+    postgresql_partition_by="RANGE (scheduled_for)",
+)
+
+leader = Table(
+    "leader",
+    metadata,
+    Column("only_row", Boolean, primary_key=True),
+    _required("term", BigInteger),
+    Column("nonce", Text, comment="names the leadership witness; NULL: the last leader resigned"),
+    Column("instance_id", Text),
+    _required("witnessed", Boolean),
+    Column("acquired_at", _INSTANT),
+)
+
+leader_terms = Table(
+    "leader_terms",
+    metadata,
+    Column("term", BigInteger, primary_key=True, autoincrement=False),
+    _required("instance_id", Text),
+    _required("host", Text),
+    _required("acquired_at", _INSTANT),
+    Column("ended_at", _INSTANT),
+    Column("end_reason", Text),
+    Column("leaderless_for", Interval),
+)
+
+instances = Table(
+    "instances",
+    metadata,
+    Column("instance_id", Text, primary_key=True),
+    _required("instance_name", Text),
+    _required("host", Text),
+    _required("pid", Integer),
+    _required("version", Text),
+    _required("eligible", Boolean),
+    _required("callbacks", ARRAY(Text)),
+    _required("started_at", _INSTANT),
+    _required("last_seen", _INSTANT),
+    Column("ended_at", _INSTANT),
+    Column(
+        "life_key",
+        BigInteger,
+        comment="advisory lock that is held while the process lives; NULL: not witnessed",
+    ),
+)
+
+PARTITIONED = ("runs", "attempts")
+
+
+def is_ours(_item: Any, name: str | None, kind: str, reflected: bool, _compared: Any) -> bool:
+    """For Alembic's comparison: partitions come and go by themselves and belong to no migration."""
+    if kind == "table" and reflected and name is not None:
+        return name in metadata.tables
+    return True

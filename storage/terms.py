@@ -1,0 +1,390 @@
+"""The control session: one direct connection to Postgres, the witnesses held on it, and the leader's row.
+
+Two advisory locks of the session prove life. *Life* stands for this process start, *leadership* for one claim,
+under the claim's fresh nonce. Both fall when the process dies, because its socket does: 2 to 4 ms after kill -9
+(measured). The session is never pooled: behind a transaction pooler advisory locks don't hold and don't complain,
+so `open` tries them out, and without them only the lease's TTL tells of a death.
+
+asyncpg is used directly here: this session listens, waits and is torn down from a fork handler, and a layer in
+between would only hide that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import weakref
+from collections.abc import Awaitable, Callable
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import asyncpg
+
+from scheduler_core.domain.errors import SchemaError
+from scheduler_core.ports import Instance, LeaderRow, Leadership
+from storage.database import check_schema_name, explain, parse_url
+from storage.jobs import NUDGE_CHANNEL
+from storage.keys import advisory_key
+
+LEADER = """
+SELECT term, nonce, instance_id, witnessed FROM {schema}.leader
+"""
+
+# Compare-and-swap from exactly the (term, nonce) that was read before the lease was taken: of several candidates
+# one moves the row, the others find nothing. Terms only grow, also when an asynchronous standby took over that
+# had not seen the last one: the lease carried it along.
+CLAIM_TERM = """
+WITH claimed AS (
+    UPDATE {schema}.leader
+    SET term = greatest(term, $1::bigint) + 1, nonce = $2, instance_id = $3, witnessed = $4,
+        acquired_at = clock_timestamp()
+    WHERE term = $5 AND nonce IS NOT DISTINCT FROM $6
+    RETURNING term, acquired_at
+), ended AS (
+    UPDATE {schema}.leader_terms t
+    SET ended_at = coalesce(t.ended_at, c.acquired_at - $8::interval), end_reason = coalesce(t.end_reason, $7)
+    FROM claimed c
+    WHERE t.term = $5
+    RETURNING t.ended_at
+)
+INSERT INTO {schema}.leader_terms (term, instance_id, host, acquired_at, leaderless_for)
+SELECT c.term, $3, $9, c.acquired_at, c.acquired_at - (SELECT ended_at FROM ended) FROM claimed c
+RETURNING term
+"""
+
+RESEAT = """
+UPDATE {schema}.leader SET nonce = $3, witnessed = $4
+WHERE term = $1 AND nonce = $2
+RETURNING term
+"""
+
+CONFIRM = """
+WITH seen AS (
+    UPDATE {schema}.instances SET last_seen = clock_timestamp()
+    WHERE instance_id = $3 AND last_seen < clock_timestamp() - interval '1 s'
+)
+SELECT EXISTS (SELECT FROM {schema}.leader WHERE term = $1 AND nonce = $2)
+"""
+
+SEEN = """
+UPDATE {schema}.instances SET last_seen = clock_timestamp() WHERE instance_id = $1
+"""
+
+RESIGN = """
+WITH freed AS (
+    UPDATE {schema}.leader SET nonce = NULL, witnessed = false WHERE term = $1 AND nonce = $2 RETURNING term
+)
+UPDATE {schema}.leader_terms t SET ended_at = clock_timestamp(), end_reason = $3
+FROM freed WHERE t.term = freed.term AND t.ended_at IS NULL
+"""
+
+REGISTER = """
+INSERT INTO {schema}.instances (instance_id, instance_name, host, pid, version, eligible, callbacks,
+                                started_at, last_seen, life_key)
+VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp(), clock_timestamp(), $8)
+ON CONFLICT (instance_id) DO UPDATE
+SET callbacks = excluded.callbacks, eligible = excluded.eligible, last_seen = excluded.last_seen,
+    life_key = excluded.life_key, ended_at = NULL
+RETURNING started_at
+"""
+
+FORGET_OLD = """
+DELETE FROM {schema}.instances
+WHERE last_seen < clock_timestamp() - interval '7 days' AND instance_id <> $1
+"""
+
+DEPART = """
+UPDATE {schema}.instances SET ended_at = clock_timestamp(), last_seen = clock_timestamp() WHERE instance_id = $1
+"""
+
+CONNECT_TIMEOUT_SECONDS = 3.0
+
+T = TypeVar("T")
+
+
+_open_sessions: weakref.WeakSet[PostgresControlSession] = weakref.WeakSet()
+
+
+def _abandon_all() -> None:
+    for session in list(_open_sessions):
+        session.abandon()
+
+
+# A child forked without exec (multiprocessing) would keep the socket open, and so a dead leader's witness alive.
+os.register_at_fork(after_in_child=_abandon_all)
+
+
+class PostgresControlSession:
+    """See the module; one object is one connection.
+
+    Parameters: url, a direct address of Postgres; schema, the scheduler's; ttl_seconds, the lease's: calls are
+    given up in a fraction of it, and the server drops the session of a stopped process after about it.
+    """
+
+    def __init__(self, url: str, schema: str, *, ttl_seconds: float) -> None:
+        self._url = parse_url(url)
+        self._schema = check_schema_name(schema)
+        self._ttl_seconds = ttl_seconds
+        self._call_timeout_seconds = max(0.5, ttl_seconds / 3)
+        self._connection: asyncpg.Connection[Any] | None = None
+        self._instance: Instance | None = None
+        self._witnesses_work = False
+        self._busy = asyncio.Lock()
+        self._max_wait_seconds = 0.7
+        self._leadership_key: int | None = None
+
+    @property
+    def is_open(self) -> bool:
+        return self._connection is not None and not self._connection.is_closed()
+
+    @property
+    def witnesses_work(self) -> bool:
+        return self._witnesses_work
+
+    async def open(self, instance: Instance, on_nudge: Callable[[str], None]) -> datetime:
+        """Connect, take the life witness, register the replica, listen for nudges.
+
+        Returns when this replica registered first, by the database's clock.
+        Raises ServerUnreachableError, SchemaError.
+        """
+        self._instance = instance
+        try:
+            connection = await asyncpg.connect(
+                self._dsn(),
+                timeout=CONNECT_TIMEOUT_SECONDS,
+                # For the statements of opening, which no lease hurries; `_call` holds the others to the TTL.
+                command_timeout=CONNECT_TIMEOUT_SECONDS,
+                statement_cache_size=0,
+                server_settings={"application_name": f"scheduler control {instance.instance_name}"[:63]},
+            )
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            raise explain(error, self._url, self._schema) from error
+        self._connection = connection
+        _open_sessions.add(self)
+        try:
+            await self._settle_session(connection)
+            life = advisory_key("life", self._schema, instance.instance_id)
+            self._witnesses_work = await self._try_witness(connection, life)
+            started: datetime = await connection.fetchval(
+                self._sql(REGISTER),
+                instance.instance_id,
+                instance.instance_name,
+                instance.host,
+                instance.pid,
+                instance.version,
+                instance.eligible,
+                list(instance.callbacks),
+                life if self._witnesses_work else None,
+            )
+            await connection.execute(self._sql(FORGET_OLD), instance.instance_id)
+            prefix = f"{self._schema}:"
+
+            def heard(_connection: Any, _pid: int, _channel: str, payload: object) -> None:
+                text = str(payload)
+                if text.startswith(prefix):
+                    on_nudge(text.removeprefix(prefix))
+
+            if self._witnesses_work:
+                await connection.add_listener(NUDGE_CHANNEL, heard)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            await self.close()
+            raise explain(error, self._url, self._schema) from error
+        return started
+
+    async def _settle_session(self, connection: asyncpg.Connection[Any]) -> None:
+        # A stopped process keeps its socket: the server itself must end the session, and with it the witness,
+        # when the pings (four in a TTL) stay away. A peer that vanished without a word likewise.
+        idle_ms = int(self._ttl_seconds * 1000)
+        await connection.execute(
+            f"SELECT set_config('idle_session_timeout', '{idle_ms}', false), "
+            f"set_config('tcp_user_timeout', '{idle_ms}', false), "
+            "set_config('tcp_keepalives_idle', '1', false), "
+            "set_config('tcp_keepalives_interval', '1', false), "
+            "set_config('tcp_keepalives_count', '3', false), "
+            "set_config('client_connection_check_interval', '100', false), "
+            "set_config('idle_in_transaction_session_timeout', '1000', false)"
+        )
+        deadlock_ms = await connection.fetchval("SELECT setting::int FROM pg_settings WHERE name = 'deadlock_timeout'")
+        # A wait that outlasts deadlock_timeout starts the deadlock detector and may be logged.
+        self._max_wait_seconds = max(0.05, min(0.7, self._ttl_seconds / 4, deadlock_ms / 1000 * 0.7))
+
+    async def _try_witness(self, connection: asyncpg.Connection[Any], key: int) -> bool:
+        """Take an advisory lock and see that this very session holds it in the next transaction too."""
+        taken = await connection.fetchval("SELECT pg_try_advisory_lock($1)", key)
+        if not taken:
+            return False
+        pids = {await connection.fetchval("SELECT pg_backend_pid()") for _ in range(3)}
+        mine = await connection.fetchval(
+            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+        )
+        return len(pids) == 1 and mine >= 1
+
+    async def uptime_seconds(self) -> float:
+        """How long the server has been up: a witness that fell with the server is no death certificate."""
+        return await self._call(
+            lambda c: c.fetchval("SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8")
+        )
+
+    async def leader(self) -> LeaderRow:
+        """The leader's row."""
+        row = await self._call(lambda c: c.fetchrow(self._sql(LEADER)))
+        if row is None:
+            raise SchemaError(
+                f"the table {self._schema}.leader has lost its row: INSERT INTO {self._schema}.leader (term) "
+                f"SELECT coalesce(max(term), 0) FROM {self._schema}.leader_terms"
+            )
+        return LeaderRow(row["term"], row["nonce"], row["instance_id"], row["witnessed"])
+
+    async def await_fall(self, row: LeaderRow, wait_seconds: float) -> bool:
+        """True once the witness of this leadership is gone; False if it is held after `wait_seconds`."""
+        if row.nonce is None:
+            return True
+        key = self._key_of(row.nonce)
+        wait_ms = max(1, int(min(wait_seconds, self._max_wait_seconds) * 1000))
+        return bool(
+            await self._call(
+                lambda c: c.fetchval(f'SELECT "{self._schema}".await_witness($1, $2)', key, wait_ms),
+                timeout_seconds=wait_ms / 1000 + self._call_timeout_seconds,
+            )
+        )
+
+    async def seen(self) -> None:
+        """A follower's sign of life."""
+        await self._call(lambda c: c.execute(self._sql(SEEN), self._me().instance_id))
+
+    async def claim(
+        self, row: LeaderRow, nonce: str, *, reason: str, silent_seconds: float, lease_term: int
+    ) -> Leadership | None:
+        """Move the leader's row from exactly `row` to a new term under `nonce`.
+
+        Parameters: reason, why the former term ended; silent_seconds, for how long it had given no sign of
+        life; lease_term, the term that the lease carried.
+        Returns None if somebody else moved it. A lost reply is not an answer: the row is read again.
+        """
+        me = self._me()
+        key = self._key_of(nonce)
+        if self._witnesses_work:
+            if not await self._call(lambda c: c.fetchval("SELECT pg_try_advisory_lock($1)", key)):
+                return None
+            self._leadership_key = key
+        try:
+            term = await self._call(
+                lambda c: c.fetchval(
+                    self._sql(CLAIM_TERM),
+                    lease_term,
+                    nonce,
+                    me.instance_id,
+                    self._witnesses_work,
+                    row.term,
+                    row.nonce,
+                    reason,
+                    timedelta(seconds=max(0.0, silent_seconds)),
+                    me.host,
+                )
+            )
+        except Exception:
+            if not self.is_open:
+                raise
+            now = await self.leader()
+            term = now.term if now.nonce == nonce else None
+        if term is None:
+            await self._let_go()
+            return None
+        return Leadership(int(term), nonce, me.instance_id)
+
+    async def confirm(self, leadership: Leadership) -> bool:
+        """Whether the term still stands by the leader's row; also a sign of life for the others."""
+        return bool(
+            await self._call(
+                lambda c: c.fetchval(self._sql(CONFIRM), leadership.term, leadership.nonce, leadership.instance_id)
+            )
+        )
+
+    async def reseat(self, leadership: Leadership, nonce: str) -> Leadership | None:
+        """Sit down on the same term with a fresh witness, if nobody took it meanwhile."""
+        key = self._key_of(nonce)
+        if self._witnesses_work:
+            if not await self._call(lambda c: c.fetchval("SELECT pg_try_advisory_lock($1)", key)):
+                return None
+            self._leadership_key = key
+        term = await self._call(
+            lambda c: c.fetchval(self._sql(RESEAT), leadership.term, leadership.nonce, nonce, self._witnesses_work)
+        )
+        if term is None:
+            await self._let_go()
+            return None
+        return Leadership(leadership.term, nonce, leadership.instance_id)
+
+    async def resign(self, leadership: Leadership, reason: str) -> None:
+        """End the term and let the witness go: whoever waits for it leads next."""
+        await self._call(lambda c: c.execute(self._sql(RESIGN), leadership.term, leadership.nonce, reason))
+        await self._let_go()
+
+    async def depart(self) -> None:
+        """Say that this replica ends, so that nobody waits for a sign of life."""
+        await self._call(lambda c: c.execute(self._sql(DEPART), self._me().instance_id))
+
+    async def _let_go(self) -> None:
+        key, self._leadership_key = self._leadership_key, None
+        if key is not None:
+            await self._call(lambda c: c.fetchval("SELECT pg_advisory_unlock($1)", key))
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None or connection.is_closed():
+            return
+        try:
+            await connection.close(timeout=1.0)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+            # The socket is gone either way, and that is all that a close is for.
+            connection.terminate()
+
+    def abandon(self) -> None:
+        """In a forked child: let go of the inherited socket, or the witness outlives its process."""
+        transport = getattr(self._connection, "_transport", None)
+        inherited = transport.get_extra_info("socket") if transport is not None else None
+        if inherited is None or inherited.fileno() < 0:
+            return
+        # /dev/null takes the number's place: objects that still believe in the socket can't hit a file that
+        # the child opens later.
+        nothing = os.open(os.devnull, os.O_RDWR)
+        os.dup2(nothing, inherited.fileno())
+        os.close(nothing)
+
+    async def _call(
+        self,
+        call: Callable[[asyncpg.Connection[Any]], Awaitable[T]],
+        *,
+        timeout_seconds: float | None = None,
+    ) -> T:
+        connection = self._connection
+        if connection is None or connection.is_closed():
+            raise explain(ConnectionError("the control session is closed"), self._url, self._schema)
+        limit = timeout_seconds or self._call_timeout_seconds
+        try:
+            async with asyncio.timeout(limit), self._busy:
+                return await call(connection)
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+            if isinstance(error, (OSError, TimeoutError, asyncpg.PostgresConnectionError)):
+                # After a time-out nobody knows what the session is doing: it is not used again.
+                connection.terminate()
+            raise explain(error, self._url, self._schema) from error
+
+    def _me(self) -> Instance:
+        assert self._instance is not None
+        return self._instance
+
+    def _key_of(self, nonce: str) -> int:
+        return advisory_key("leadership", self._schema, nonce)
+
+    def _sql(self, template: str) -> str:
+        return template.replace("{schema}", f'"{self._schema}"')
+
+    def _dsn(self) -> str:
+        return self._url.set(drivername="postgresql").render_as_string(hide_password=False)
+
+
+def host_name() -> str:
+    """This machine's name, for people; identity never rests on it (FIELD: oban-py #32)."""
+    return socket.gethostname() or "unknown"
