@@ -1,0 +1,54 @@
+"""The commands put together, and what happens when one fails."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated
+
+import typer
+
+from scheduler_core.cli import dev, doctor, jobs, leader, replica, runs
+from scheduler_core.domain.errors import SchedulerError
+
+app = typer.Typer(
+    name="scheduler",
+    help="A job scheduler whose failover can be proven.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.add_typer(jobs.app, name="jobs")
+app.add_typer(runs.app, name="runs")
+app.add_typer(leader.app, name="leader")
+app.command("dev")(dev.dev)
+app.command("run")(replica.run)
+app.command("migrate")(replica.migrate_schema)
+app.command("next")(jobs.next_instants)
+app.command("doctor")(doctor.doctor)
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Options of every command."""
+
+
+def run() -> None:
+    """Run the command line; ends the process with its exit code.
+
+    0 done, 1 the answer is bad news, 2 wrong usage, 3 a server is out of reach.
+    """
+    if "--debug" in sys.argv:
+        # Allowed anywhere on the line: it is typed after an error, at its end.
+        sys.argv = [sys.argv[0], "--debug", *(a for a in sys.argv[1:] if a != "--debug")]
+    debug = "--debug" in sys.argv
+    try:
+        app()
+    except SchedulerError as error:
+        if debug:
+            raise
+        print(f"scheduler: {error}", file=sys.stderr)
+        sys.exit(error.exit_code)
+    except KeyboardInterrupt:
+        sys.exit(130)

@@ -1,0 +1,359 @@
+"""The one place where engine and storage meet: from settings to a scheduler that is ready to start.
+
+Alembic is imported only where the schema is looked at: it is heavier than all the rest together.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Sequence
+from importlib import metadata
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from scheduler_core.domain.errors import RunNotFoundError, ServerUnreachableError
+from scheduler_core.domain.job import JobStatus, ScheduleJob
+from scheduler_core.domain.run import LoggerLike
+from scheduler_core.domain.trust import RedisOutage
+from scheduler_core.engine.operations import Operations
+from scheduler_core.engine.scheduler import BaseScheduler
+from scheduler_core.engine.table_scheduler import TableScheduler
+from scheduler_core.ports import RESIGN_REQUEST, Instance, Locks, Storage
+from scheduler_core.settings import Settings, load_settings
+from storage.audit import Audit
+from storage.database import Database, parse_url, server_name
+from storage.jobs import JobStore
+from storage.leases import LeaseStore, connect, redis_server_name
+from storage.locks import LockService
+from storage.partitions import Partitions
+from storage.runs import RunStore
+from storage.tables import TableStore
+from storage.terms import PostgresControlSession, host_name
+
+if TYPE_CHECKING:
+    from storage.embedded import EmbeddedServers
+
+LOCK_TIMEOUT_SECONDS = 1.0
+
+
+class Container:
+    """Everything that one replica, or one command, is made of; each part is made when it is first asked for.
+
+    Parameters: settings, read from the environment and `scheduler.toml` where not given; logger, any object with
+    a stdlib logger's methods; lock_service, for jobs with `use_distributed_lock`.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | None = None,
+        *,
+        lock_service: Locks | None = None,
+        logger: LoggerLike | None = None,
+    ) -> None:
+        self.settings = settings or load_settings()
+        self._logger = logger
+        self._lock_service = lock_service
+        self._lock_client: Any = None
+        self._servers: EmbeddedServers | None = None
+        self._database: Database | None = None
+        self._storage: Storage | None = None
+        self._scheduler: BaseScheduler | None = None
+        self._lease_name: str | None = None
+        TableScheduler.connect(self.get_tables)
+
+    @property
+    def database_url(self) -> str:
+        """The configured Postgres, else the embedded one, which is started."""
+        return self.settings.database_url or self._embedded().database_url
+
+    @property
+    def redis_url(self) -> str:
+        """The configured Redis, else the embedded one, which is started."""
+        return self.settings.redis_url or self._embedded().redis_url
+
+    @property
+    def servers(self) -> str:
+        """The servers, for people: hosts and ports, no password."""
+        postgres = server_name(parse_url(self.database_url))
+        return f"Postgres {postgres}, Redis {redis_server_name(self.redis_url)}"
+
+    def _embedded(self) -> EmbeddedServers:
+        if self._servers is None:
+            from storage import embedded
+
+            self._servers = embedded.start(self.settings.data_dir)
+        return self._servers
+
+    def get_lock_service(self) -> Locks:
+        """The lock service on the configured Redis."""
+        if self._lock_service is None:
+            self._lock_client = connect(self.redis_url, timeout_seconds=LOCK_TIMEOUT_SECONDS)
+            self._lock_service = LockService(self._lock_client)
+        return self._lock_service
+
+    def get_database(self) -> Database:
+        """Statements on the configured Postgres."""
+        if self._database is None:
+            self._database = Database(lambda: self.database_url, self.settings.schema)
+        return self._database
+
+    def get_audit(self) -> Audit:
+        """The views that auditors, listings and the doctor read."""
+        return Audit(self.get_database())
+
+    def get_storage(self) -> Storage:
+        """Jobs, runs, the control session and the lease on the configured servers."""
+        if self._storage is None:
+            database = self.get_database()
+            partitions = Partitions(database)
+            jobs = JobStore(database, partitions)
+
+            async def maintain() -> None:
+                today = await self.get_tables().today()
+                await self.get_tables().create_history(today)
+
+            self._storage = Storage(
+                jobs=jobs,
+                runs=RunStore(database, partitions),
+                open_control=self._open_control,
+                open_lease=self._open_lease,
+                maintain=maintain,
+            )
+        return self._storage
+
+    def get_tables(self) -> TableStore:
+        """The tables of table families, the scheduler's own history among them."""
+        database = self.get_database()
+        return TableStore(database, Partitions(database), history_days=self.settings.history_days)
+
+    def get_operations(self) -> Operations:
+        """The verbs on jobs, for a process that is no replica."""
+        return Operations(self.get_storage(), f"{host_name()}/{os.getpid()}")
+
+    def get_scheduler(self) -> BaseScheduler:
+        """This replica's scheduler."""
+        if self._scheduler is None:
+            settings = self.settings
+            self._scheduler = BaseScheduler(
+                storage=self.get_storage(),
+                instance=self._instance(),
+                timing=settings.timing,
+                locks=self.get_lock_service,
+                default_timezone=settings.default_timezone,
+                max_concurrent_runs=settings.max_concurrent_runs,
+                drain_timeout_seconds=settings.drain_timeout,
+                redis_outage=settings.redis_outage,
+                allowed_callbacks=settings.allowed_callbacks,
+                logger=self._logger,
+            )
+        return self._scheduler
+
+    async def prepare(self) -> None:
+        """Have the schema and the partitions of the next days.
+
+        Raises ServerUnreachableError, SchemaError.
+        """
+        url, schema = await asyncio.to_thread(lambda: self.database_url), self.settings.schema
+        from storage import migrate
+
+        if self.settings.auto_migrate:
+            await migrate.upgrade_async(url, schema)
+        await migrate.check(url, schema)
+        await self.get_storage().maintain()
+        self._lease_name = await self._database_identity()
+
+    async def start(self, jobs: Sequence[ScheduleJob] = ()) -> BaseScheduler:
+        """Prepare, and start this replica with these jobs and those added before.
+
+        Raises ServerUnreachableError, SchemaError, InvalidJobError; then nothing runs.
+        """
+        await self.prepare()
+        await self._require_redis()
+        scheduler = self.get_scheduler()
+        if not scheduler.is_running:
+            await scheduler.add_jobs(jobs)
+            await scheduler.start()
+        return scheduler
+
+    async def stop(self) -> None:
+        """Stop the scheduler; it may be started again."""
+        if self._scheduler is not None:
+            await self._scheduler.stop()
+
+    async def close(self) -> None:
+        """Stop the scheduler, close the connections, end embedded servers that this process started."""
+        await self.stop()
+        self._scheduler = None
+        if self._database is not None:
+            await self._database.close()
+            self._database = self._storage = None
+        if self._lock_client is not None:
+            await self._lock_client.aclose()
+            self._lock_client = self._lock_service = None
+        if self._servers is not None:
+            servers, self._servers = self._servers, None
+            await asyncio.to_thread(servers.stop)
+
+    # Reading.
+
+    async def check_schema(self) -> None:
+        """For commands that change no schema. Raises SchemaError, ServerUnreachableError."""
+        from storage import migrate
+
+        await migrate.check(await asyncio.to_thread(lambda: self.database_url), self.settings.schema)
+
+    async def leader_status(self) -> dict[str, Any]:
+        """Who leads, for how long the lease still runs (None: Redis can't say), and the replicas that live."""
+        audit = self.get_audit()
+        row, replicas = await audit.leader(), await audit.replicas()
+        alive = {replica["instance_id"] for replica in replicas}
+        if row["instance_id"] not in alive:
+            row |= {"instance_id": None, "host": None, "pid": None, "acquired_at": None}
+        return {
+            **{key: row[key] for key in ("term", "instance_id", "host", "pid", "acquired_at")},
+            "lease_expires_in": await self._lease_remaining(),
+            "replicas": replicas,
+        }
+
+    async def _lease_remaining(self) -> float | None:
+        self._lease_name = self._lease_name or await self._database_identity()
+        lease = self._open_lease()
+        try:
+            view = await lease.read()
+        except ServerUnreachableError:
+            return None
+        finally:
+            await lease.close()
+        return None if view is None else view.remaining_seconds
+
+    async def ask_to_resign(self) -> None:
+        """Tell the leader, wherever it is, to give the term up."""
+        await self.get_storage().jobs.notify(RESIGN_REQUEST)
+
+    async def job_statuses(self, job_ids: Sequence[str]) -> list[JobStatus]:
+        """Counters and state of jobs, as the database has them."""
+        return await self.get_storage().jobs.states(job_ids)
+
+    async def run_details(self, run_id: UUID) -> dict[str, Any]:
+        """One run with its attempts. Raises RunNotFoundError."""
+        found = await self.get_audit().run(run_id)
+        if found is None:
+            raise RunNotFoundError(f"there is no run {run_id}: `scheduler runs list` shows those that exist")
+        return found
+
+    async def iterate_job_statuses(self, chunk: int = 1_000) -> AsyncIterator[JobStatus]:
+        """Every job's status, in chunks: constant memory however many there are."""
+        last = ""
+        audit = self.get_audit()
+        while True:
+            ids = await audit.job_ids(after=last, limit=chunk)
+            if not ids:
+                return
+            for status in await self.job_statuses(ids):
+                yield status
+            last = ids[-1]
+
+    # Making.
+
+    def _instance(self) -> Instance:
+        host, pid = host_name(), os.getpid()
+        name = self.settings.instance_name or host
+        return Instance(
+            # Unique per process start: three replicas on one host must not be one (FIELD: oban-py #32).
+            instance_id=f"{name}-{pid}-{secrets.token_hex(4)}",
+            instance_name=name,
+            host=host,
+            pid=pid,
+            version=version(),
+            eligible=self.settings.eligible,
+        )
+
+    def _open_control(self) -> PostgresControlSession:
+        url = self.settings.control_database_url or self.database_url
+        return PostgresControlSession(url, self.settings.schema, ttl_seconds=self.settings.lease_ttl)
+
+    def _open_lease(self) -> LeaseStore:
+        timing = self.settings.timing
+        name = self._lease_name or self.settings.schema
+        return LeaseStore(self.redis_url, name, timeout_seconds=timing.redis_timeout_seconds)
+
+    async def _anybody_ever_led(self) -> bool:
+        return bool((await self.get_audit().leader()).get("term"))
+
+    async def _database_identity(self) -> str:
+        """Names the database, so that two environments may share a Redis."""
+        row = await self.get_database().fetch_one(
+            "SELECT system_identifier, current_database() AS name FROM pg_control_system()"
+        )
+        assert row is not None
+        return f"{row.system_identifier}:{row.name}:{self.settings.schema}"
+
+    async def _require_redis(self) -> None:
+        """A Redis that can't be reached at a start: a wrong setting, or an outage?
+
+        Where nobody has ever led it is taken for a wrong setting and raised. Where the scheduler has run before,
+        `redis_outage` decides: under "hold" a replica may start and lead by Postgres alone.
+        """
+        lease = self._open_lease()
+        try:
+            await lease.ping()
+        except ServerUnreachableError:
+            if self.settings.redis_outage is RedisOutage.STOP or not await self._anybody_ever_led():
+                raise
+        finally:
+            await lease.close()
+
+
+def version() -> str:
+    """The installed version of scheduler-core."""
+    try:
+        return metadata.version("scheduler-core")
+    except metadata.PackageNotFoundError:
+        return "0+unknown"
+
+
+class ServiceContainer:
+    """The default container of this process, made from its settings on first use."""
+
+    _container: Container | None = None
+
+    @classmethod
+    def configure(
+        cls,
+        settings: Settings | None = None,
+        *,
+        lock_service: Locks | None = None,
+        logger: LoggerLike | None = None,
+    ) -> Container:
+        """Make the default container anew. The former one must have been closed."""
+        cls._container = Container(settings, lock_service=lock_service, logger=logger)
+        return cls._container
+
+    @classmethod
+    def get(cls) -> Container:
+        """The default container."""
+        return cls._container or cls.configure()
+
+    @classmethod
+    def get_lock_service(cls) -> Locks:
+        """The lock service on the configured Redis."""
+        return cls.get().get_lock_service()
+
+    @classmethod
+    def get_storage(cls) -> Storage:
+        """Jobs and runs on the configured servers."""
+        return cls.get().get_storage()
+
+    @classmethod
+    def get_scheduler(cls) -> BaseScheduler:
+        """This process's scheduler."""
+        return cls.get().get_scheduler()
+
+    @classmethod
+    async def close(cls) -> None:
+        """Close what was made; the next call makes it anew."""
+        container, cls._container = cls._container, None
+        if container is not None:
+            await container.close()

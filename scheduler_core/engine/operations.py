@@ -1,0 +1,227 @@
+"""What code and operators do to jobs: declare, change, pause, resume, remove, trigger.
+
+Any process may do these, leader or not: they go through Postgres. Each change of an existing job is one
+`settle`, computed from the row as read and refused if the row has moved; then it is read and computed again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
+from datetime import datetime
+from typing import Any
+
+from scheduler_core.domain.errors import InvalidJobError, JobConflictError, JobNotFoundError
+from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.planning import Plan, StoredJob, due_at, settlement, with_cursor
+from scheduler_core.domain.run import Origin, Run
+from scheduler_core.ports import InvalidRow, Settlement, Storage
+
+MAX_TRIES = 20
+"""A job that fires every few milliseconds moves under an operator's hands: read and compute again, that often."""
+
+Change = Callable[[StoredJob, datetime], "Settlement | None"]
+
+
+@dataclass(slots=True)
+class Operations:
+    """The verbs, for one process.
+
+    Parameters: storage; instance_id, who acts; started_at, when this process registered, by the database's
+    clock: a newer process's declaration wins over an older one's.
+    """
+
+    storage: Storage
+    instance_id: str
+    started_at: datetime | None = None
+    _declared: dict[str, JobDefinition] = field(default_factory=dict)
+
+    def check_declaration(self, definition: JobDefinition) -> None:
+        """Refuse a second job under an id that this process already uses for another kind of schedule.
+
+        Raises InvalidJobError. Two such definitions in one process are a name clash, not an edit.
+        """
+        earlier = self._declared.get(definition.job_id)
+        if earlier is not None and earlier.schedule_type != definition.schedule_type:
+            raise InvalidJobError(
+                f"job_id {definition.job_id!r} is already used in this process by a job of type "
+                f"{earlier.schedule_type!s}, and now comes as {definition.schedule_type!s}: give one of them another "
+                "id, or remove the first one before"
+            )
+
+    async def declare(self, definitions: Sequence[JobDefinition]) -> None:
+        """Store the jobs that code declares: new ones are added, changed ones settled, the same left alone.
+
+        Raises InvalidJobError, before anything is stored, if two of them share an id.
+        """
+        seen: set[str] = set()
+        for definition in definitions:
+            if definition.job_id in seen:
+                raise InvalidJobError(
+                    f"job_id {definition.job_id!r} stands twice among the jobs to add: give one of them another id"
+                )
+            seen.add(definition.job_id)
+            self.check_declaration(definition)
+        now = await self.storage.jobs.now()
+        ordered = sorted(definitions, key=lambda d: d.job_id)
+        stored = await self.storage.jobs.declare([(d, _first_cursor(d, now)) for d in ordered], self.instance_id)
+        for definition in ordered:
+            digest = stored.get(definition.job_id)
+            if digest is not None and digest != definition.digest:
+                await self._redeclare(definition)
+            self._declared[definition.job_id] = definition
+
+    async def _redeclare(self, definition: JobDefinition) -> None:
+        """Settle a job that stands there with another definition, unless that one is newer than ours."""
+        earlier = self._declared.get(definition.job_id)
+
+        def change(job: StoredJob, now: datetime) -> Settlement | None:
+            if not self._may_replace(job, definition, earlier):
+                return None
+            return redefinition(job, definition, now, self._signature())
+
+        for _ in range(MAX_TRIES):
+            try:
+                await self._settle(definition.job_id, change)
+                return
+            except JobNotFoundError:
+                # Removed in between: then it is a new one.
+                now = await self.storage.jobs.now()
+                cursor = _first_cursor(definition, now)
+                if definition.job_id not in await self.storage.jobs.declare([(definition, cursor)], self.instance_id):
+                    return
+        raise JobConflictError(f"job {definition.job_id!r} keeps being added and removed by others: try again")
+
+    def _may_replace(self, job: StoredJob, new: JobDefinition, earlier: JobDefinition | None) -> bool:
+        if job.digest == new.digest:
+            return False
+        if earlier is not None:
+            # What this process said before is no news; what it says anew is a change on purpose.
+            return earlier.digest != new.digest
+        if job.declared_since is None or self.started_at is None:
+            return True
+        return self.started_at >= job.declared_since
+
+    def _signature(self) -> dict[str, Any]:
+        return {"declared_by": self.instance_id, "declared_since": self.started_at}
+
+    async def pause(
+        self, job_id: str, *, until: datetime | None = None, by: str | None = None, note: str | None = None
+    ) -> None:
+        """Stop a job from firing, until it is resumed or until an instant; a redeploy does not undo it.
+
+        Raises JobNotFoundError, InvalidJobError.
+        """
+        if until is not None and until.tzinfo is None:
+            raise InvalidJobError("pause until: give an instant with a time zone, as 2026-01-31T09:00:00+00:00")
+
+        def change(job: StoredJob, now: datetime) -> Settlement:
+            if until is not None and until <= now:
+                raise InvalidJobError(f"pause until {until.isoformat()}: that is in the past")
+            paused = replace(job, paused_at=job.paused_at or now, paused_until=until)
+            plan = settlement(job, now, "paused")
+            changes = {
+                "paused_at": paused.paused_at,
+                "paused_until": until,
+                "paused_by": by or self.instance_id,
+                "pause_note": note,
+            }
+            return Settlement(with_cursor(plan, paused, plan.next_run), changes)
+
+        await self._settle(job_id, change)
+
+    async def resume(self, job_id: str) -> None:
+        """Let a job fire again, whether it was paused or disabled after failures.
+
+        What fell due meanwhile is counted as missed, not made up for. Raises JobNotFoundError.
+        """
+
+        def change(job: StoredJob, now: datetime) -> Settlement:
+            resumed = replace(job, paused_at=None, paused_until=None, auto_disabled_at=None)
+            plan = settlement(job, now, "paused" if job.paused_at is not None else "disabled")
+            if job.paused_at is None and job.auto_disabled_at is None:
+                return Settlement(Plan(job, (), (), job.next_run, job.due_at), {})
+            changes = {
+                "paused_at": None,
+                "paused_until": None,
+                "paused_by": None,
+                "pause_note": None,
+                "auto_disabled_at": None,
+                "consecutive_failures": 0,
+            }
+            return Settlement(with_cursor(plan, resumed, plan.next_run), changes)
+
+        await self._settle(job_id, change)
+
+    async def remove(self, job_id: str) -> None:
+        """Remove a job; its history stays. Raises JobNotFoundError."""
+        await self._settle(job_id, lambda job, now: Settlement(settlement(job, now, "removed"), {}, remove=True))
+        self._declared.pop(job_id, None)
+
+    async def trigger(self, job_id: str, origin: Origin = Origin.TRIGGER) -> Run:
+        """Add a run for now, beside the schedule; the leader starts it at once. Raises JobNotFoundError."""
+        run = await self.storage.runs.trigger(job_id, origin)
+        if run is None:
+            raise _not_found(job_id)
+        return run
+
+    async def _settle(self, job_id: str, change: Change) -> None:
+        for _ in range(MAX_TRIES):
+            found = await self.storage.jobs.load([job_id])
+            if not found:
+                raise _not_found(job_id)
+            job = found[0]
+            if isinstance(job, InvalidRow):
+                raise InvalidJobError(
+                    f"the row of job {job_id!r} can't be read ({job.problem}): correct it in SQL, or delete it there"
+                )
+            wanted = change(job, await self.storage.jobs.now())
+            if wanted is None or await self.storage.jobs.settle(wanted):
+                return
+        raise JobConflictError(f"job {job_id!r} was changed by others {MAX_TRIES} times in a row: try again")
+
+
+def redefinition(job: StoredJob, definition: JobDefinition, now: datetime, signature: Mapping[str, Any]) -> Settlement:
+    """Settle the old definition and put the new one in its place.
+
+    An unchanged schedule keeps its cursor; a changed one begins anew, from now. What an operator did stays.
+    """
+    same_schedule = job.definition.schedule_digest == definition.schedule_digest
+    anchor = job.anchor if same_schedule else now
+    changed = replace(
+        job,
+        definition=definition,
+        anchor=anchor,
+        schedule=definition.schedule(anchor),
+        finished_at=job.finished_at if same_schedule else None,
+    )
+    plan = settlement(job, now, None if definition.enabled and job.paused_at is None else _reason(job))
+    if same_schedule and job.definition.enabled:
+        cursor = plan.next_run
+    elif same_schedule and job.finished_at is not None:
+        cursor = None
+    else:
+        cursor = changed.schedule.first(now)
+    columns = {name: getattr(definition, name) for name in (f.name for f in fields(definition)) if name != "job_id"}
+    changes = {
+        **columns,
+        "digest": definition.digest,
+        "schedule_digest": definition.schedule_digest,
+        "anchor": anchor,
+        "finished_at": changed.finished_at,
+        **signature,
+    }
+    return Settlement(with_cursor(plan, changed, cursor), changes)
+
+
+def _reason(job: StoredJob) -> str:
+    return "paused" if job.paused_at is not None else "disabled"
+
+
+def _first_cursor(definition: JobDefinition, now: datetime) -> dict[str, Any]:
+    first = definition.schedule(now).first(now) if definition.enabled else None
+    return {"anchor": now, "next_run": first, "due_at": due_at(definition, first)}
+
+
+def _not_found(job_id: str) -> JobNotFoundError:
+    return JobNotFoundError(f"there is no job {job_id!r}: `scheduler jobs list` shows those that exist")

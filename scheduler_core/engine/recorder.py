@@ -1,0 +1,151 @@
+"""Writing down what happened, in batches.
+
+Outcomes queue up while a batch is being written; the next batch takes them all (group commit). The queue has a
+bound: where Postgres is slower than the callbacks, `record` waits, and with it the runs. While Postgres is out
+of reach the same batch is tried again: an outcome that is written twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+
+from scheduler_core.domain.errors import SchedulerError, ServerUnreachableError
+from scheduler_core.domain.run import Failure, LoggerLike, Outcome, Run
+from scheduler_core.ports import Runs
+
+MAX_BATCH = 2_000
+MAX_QUEUED = 20_000
+RETRY_SECONDS = (0.05, 1.0)
+
+
+class Recorder:
+    """One writer of outcomes.
+
+    Parameters: runs, where they go; instance_id, whose they are; on_late, told of runs whose outcome came after
+    somebody else had taken them; on_recorded, told of each batch that is durable.
+    """
+
+    def __init__(
+        self,
+        runs: Runs,
+        instance_id: str,
+        *,
+        on_late: Callable[[Run], None],
+        on_recorded: Callable[[Sequence[Outcome]], None],
+        logger: LoggerLike,
+    ) -> None:
+        self._runs = runs
+        self._instance_id = instance_id
+        self._on_late = on_late
+        self._on_recorded = on_recorded
+        self._logger = logger
+        self._queue: deque[tuple[Outcome, asyncio.Future[None] | None]] = deque()
+        self._filled = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._write(), name="scheduler recorder")
+
+    @property
+    def queued(self) -> int:
+        return len(self._queue)
+
+    async def record(self, outcome: Outcome) -> None:
+        """Queue an outcome; waits only while the queue is full."""
+        while len(self._queue) >= MAX_QUEUED:
+            self._room.clear()
+            await self._room.wait()
+        self.record_soon(outcome)
+
+    def record_soon(self, outcome: Outcome, written: asyncio.Future[None] | None = None) -> None:
+        """Queue an outcome at once: for the few that come from outside a run."""
+        self._queue.append((outcome, written))
+        self._idle.clear()
+        self._filled.set()
+
+    async def record_durably(self, outcome: Outcome) -> None:
+        """Queue an outcome and return once it is committed."""
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.record_soon(outcome, written)
+        await written
+
+    async def flush(self, timeout_seconds: float) -> bool:
+        """Wait until everything queued is durable; False if `timeout_seconds` were not enough."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def stop(self, timeout_seconds: float) -> None:
+        """Write what is queued, for at most `timeout_seconds`, and end."""
+        if not await self.flush(timeout_seconds):
+            self._logger.error(
+                "%d outcomes could not be written before the stop; recovery will settle their runs",
+                len(self._queue),
+            )
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _write(self) -> None:
+        while True:
+            await self._filled.wait()
+            batch = self._next_batch()
+            late = await self._write_batch([outcome for outcome, _ in batch])
+            for outcome, written in batch:
+                if outcome.run.run_id in late:
+                    self._on_late(outcome.run)
+                if written is not None and not written.done():
+                    written.set_result(None)
+            self._on_recorded([outcome for outcome, _ in batch])
+            if len(self._queue) < MAX_QUEUED:
+                self._room.set()
+            if not self._queue:
+                self._filled.clear()
+                self._idle.set()
+
+    def _next_batch(self) -> list[tuple[Outcome, asyncio.Future[None] | None]]:
+        """The oldest outcomes, at most one per run: a run's second waits for the next batch."""
+        batch: list[tuple[Outcome, asyncio.Future[None] | None]] = []
+        seen: set[object] = set()
+        while self._queue and len(batch) < MAX_BATCH:
+            if self._queue[0][0].run.run_id in seen:
+                break
+            entry = self._queue.popleft()
+            seen.add(entry[0].run.run_id)
+            batch.append(entry)
+        return batch
+
+    async def _write_batch(self, outcomes: Sequence[Outcome]) -> frozenset[object]:
+        pause = RETRY_SECONDS[0]
+        while True:
+            try:
+                return frozenset(await self._runs.record(outcomes, self._instance_id))
+            except ServerUnreachableError as error:
+                self._logger.warning("%d outcomes wait for Postgres: %s", len(outcomes), error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, RETRY_SECONDS[1])
+            except SchedulerError as error:
+                if len(outcomes) == 1:
+                    return await self._write_plainly(outcomes[0], error)
+                # One bad outcome must not take the batch along.
+                late: set[object] = set()
+                for outcome in outcomes:
+                    late |= await self._write_batch([outcome])
+                return frozenset(late)
+
+    async def _write_plainly(self, outcome: Outcome, error: SchedulerError) -> frozenset[object]:
+        self._logger.error("the outcome of %s can't be stored as it is: %s", outcome.run.idempotency_key, error)
+        if outcome.failure is None or outcome.failure.error_type == "Unstorable":
+            return frozenset()
+        plain = replace(outcome, failure=Failure(outcome.failure.outcome, "Unstorable", "see the log"))
+        return await self._write_batch([plain])

@@ -1,0 +1,122 @@
+"""What becomes of runs whose owner can't finish them. Works beside leading, in bounded batches.
+
+Not begun: adopted at once. Begun: an owner whose life witness has been gone for a TTL, without coming back, is
+dead; its attempts end as `lost`, and the delivery policy says whether the run goes on. A living former leader
+may finish what it began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from uuid import UUID
+
+from scheduler_core.domain.errors import NotLeaderError, SchedulerError
+from scheduler_core.domain.run import LoggerLike, Run
+from scheduler_core.engine.clock import boottime
+from scheduler_core.ports import Leadership, Runs
+
+BATCH = 500
+MAX_DELIVERIES = 3
+
+
+class Recovery:
+    """Recovery during one leadership after another.
+
+    Parameters: runs, the storage; instance_id, this replica; ttl_seconds, how long an owner must have been gone,
+    and how long a former leader may have gone on starting runs; mine, the runs that this process has in hand;
+    callables, the callbacks that it can call; take, given each adopted run.
+    """
+
+    def __init__(
+        self,
+        runs: Runs,
+        instance_id: str,
+        *,
+        ttl_seconds: float,
+        mine: Callable[[], Sequence[UUID]],
+        callables: Callable[[], Sequence[str]],
+        take: Callable[[Run], None],
+        logger: LoggerLike,
+    ) -> None:
+        self._runs = runs
+        self._instance_id = instance_id
+        self._ttl_seconds = ttl_seconds
+        self._mine = mine
+        self._callables = callables
+        self._take = take
+        self._logger = logger
+        self._gone_since: dict[str, float] = {}
+        self._nudged = asyncio.Event()
+        self._elsewhere: frozenset[str] = frozenset()
+        self.surveyed = asyncio.Event()
+        """Set once it is known, in this leadership, which jobs are still running under other owners."""
+
+    def is_running_elsewhere(self, job_id: str) -> bool:
+        """Whether a run of the job was begun by another replica and has not ended, as last surveyed."""
+        return job_id in self._elsewhere
+
+    async def next_survey(self) -> None:
+        """Wait until somebody has looked again, for a second at most."""
+        self.surveyed.clear()
+        try:
+            async with asyncio.timeout(1.0):
+                await self.surveyed.wait()
+        except TimeoutError:
+            return
+
+    def nudge(self) -> None:
+        """Something was triggered or handed back: look now."""
+        self._nudged.set()
+
+    async def work(self, leadership: Leadership, is_current: Callable[[], bool]) -> None:
+        """Recover until the leadership ends."""
+        self._gone_since.clear()
+        self.surveyed.clear()
+        while is_current():
+            self._nudged.clear()
+            try:
+                adopted = await self._adopt(leadership)
+                buried = await self._bury(leadership)
+            except NotLeaderError:
+                return
+            except SchedulerError as error:
+                self._logger.warning("recovery pauses: %s", error)
+                adopted = buried = 0
+            if adopted == BATCH or buried:
+                continue
+            # Somebody may wait for a run elsewhere to end: then look more often.
+            pause = 0.1 if self._elsewhere else min(1.0, self._ttl_seconds / 3)
+            try:
+                async with asyncio.timeout(pause):
+                    await self._nudged.wait()
+            except TimeoutError:
+                continue
+
+    async def _adopt(self, leadership: Leadership) -> int:
+        runs = await self._runs.adopt(
+            leadership,
+            mine=self._mine(),
+            callables=self._callables(),
+            trust_seconds=self._ttl_seconds,
+            limit=BATCH,
+        )
+        for run in sorted(runs, key=lambda run: (run.scheduled_for, run.job_id)):
+            self._take(run)
+        if runs:
+            self._logger.info("adopted %d runs that nobody had begun", len(runs))
+        return len(runs)
+
+    async def _bury(self, leadership: Leadership) -> int:
+        owners = [o for o in await self._runs.owners() if o.instance_id != self._instance_id]
+        self._elsewhere = frozenset(job_id for owner in owners for job_id in owner.job_ids)
+        self.surveyed.set()
+        now = boottime()
+        gone = {owner.instance_id for owner in owners if not owner.alive}
+        self._gone_since = {owner: self._gone_since.get(owner, now) for owner in gone}
+        dead = [owner for owner, since in self._gone_since.items() if now - since >= self._ttl_seconds]
+        if not dead:
+            return 0
+        buried = await self._runs.bury(leadership, dead, max_deliveries=MAX_DELIVERIES, limit=BATCH)
+        self._logger.warning("%d attempts were lost with their owners: %s", buried, ", ".join(sorted(dead)))
+        return buried

@@ -1,0 +1,255 @@
+"""The facade: a static class, for services that have one scheduler, and a decorator that declares jobs."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+
+import scheduler_core
+from scheduler_core.domain.errors import AlreadyInitializedError, InvalidJobError, NotInitializedError
+from scheduler_core.domain.job import JobStatus, ScheduleJob
+from scheduler_core.domain.next_fires import next_fires as instants_of
+from scheduler_core.domain.run import LoggerLike, Run
+from scheduler_core.domain.schedule import ScheduleType
+from scheduler_core.ports import Locks
+
+if TYPE_CHECKING:
+    from scheduler_core.container import Container, ServiceContainer
+    from scheduler_core.engine.scheduler import BaseScheduler
+    from scheduler_core.settings import Settings
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_declared: dict[str, ScheduleJob] = {}
+
+
+def job(
+    job_id: str,
+    *,
+    every: Any = None,
+    daily: str | Sequence[str] | None = None,
+    cron: str | None = None,
+    once: Any = ...,
+    name: str | None = None,
+    **policies: Any,
+) -> Callable[[F], F]:
+    """Declare a function as a job: `@job("daily_report", daily="14:30")`.
+
+    Parameters: one of every (seconds or timedelta), daily ("HH:MM" or a list), cron (an expression), once (an
+    instant, or None for now); name, the job_id by default; policies, every other field of ScheduleJob.
+    The function stays as it is. Raises InvalidJobError.
+    """
+    kinds = {
+        ScheduleType.INTERVAL: every,
+        ScheduleType.DAILY: daily,
+        ScheduleType.CRON: cron,
+    }
+    given = [(kind, value) for kind, value in kinds.items() if value is not None]
+    if once is not ...:
+        given.append((ScheduleType.ONCE, once))
+    if len(given) != 1:
+        raise InvalidJobError(
+            f"@job({job_id!r}) needs exactly one of every=, daily=, cron=, once=, and has {len(given)}"
+        )
+    schedule_type, schedule_value = given[0]
+
+    def declare(function: F) -> F:
+        if job_id in _declared and _declared[job_id].callback is not function:
+            raise InvalidJobError(f"@job({job_id!r}) stands at two functions: give one of them another id")
+        _declared[job_id] = ScheduleJob(
+            job_id=job_id,
+            name=name or job_id,
+            schedule_type=schedule_type,
+            schedule_value=schedule_value,
+            callback=function,
+            **policies,
+        )
+        return function
+
+    return declare
+
+
+def declared_jobs() -> list[ScheduleJob]:
+    """The jobs that `@job` has declared in this process so far."""
+    return list(_declared.values())
+
+
+def next_fires(job: ScheduleJob, after: datetime, count: int) -> list[datetime]:
+    """The first `count` instants after `after` (aware) at which a job is due, in UTC; needs no server.
+
+    A job without a time zone of its own is read in the settings' one, else the host's, as when it is stored.
+    Raises InvalidScheduleError.
+    """
+    from scheduler_core.settings import load_settings
+
+    zone = job.timezone or load_settings().default_timezone
+    return instants_of(job, after, count, default_timezone=zone)
+
+
+def _containers() -> type[ServiceContainer]:
+    """Imported on first use: it brings SQLAlchemy and the drivers along, which `import` need not wait for."""
+    # Through the package, which explains an import that fails because another `storage` stands before ours.
+    return scheduler_core.ServiceContainer  # type: ignore[attr-defined]
+
+
+class SchedulerService:
+    """This process's scheduler.
+
+    `init` reads settings and wires; `start` connects, migrates if allowed, and returns once this replica takes
+    part; `stop` lets running work end; `shutdown` closes everything, after which `init` may be called again.
+    """
+
+    _container: ClassVar[Container | None] = None
+    _lock_service: ClassVar[Locks | None] = None
+
+    def __init__(self) -> None:
+        raise TypeError("SchedulerService is used as it is, without an instance: SchedulerService.init(...)")
+
+    @classmethod
+    def init(
+        cls,
+        lock_service: Locks | None = None,
+        *,
+        settings: Settings | None = None,
+        logger: LoggerLike | None = None,
+    ) -> None:
+        """Read the settings and wire; nothing is connected yet.
+
+        Parameters: lock_service, any object with acquire, renew and release, ours on the configured Redis by
+        default; settings, from environment and `scheduler.toml` by default; logger, any stdlib-like one.
+        Calling it again is harmless; with other arguments it raises AlreadyInitializedError.
+        Raises InvalidSettingsError.
+        """
+        for method in ("acquire", "renew", "release"):
+            if lock_service is not None and not callable(getattr(lock_service, method, None)):
+                raise InvalidJobError(
+                    f"the lock service has no method {method!r}: pass LockService(redis), or an object with "
+                    "acquire, renew and release"
+                )
+        if cls._container is not None:
+            other_settings = settings is not None and settings != cls._container.settings
+            if other_settings or (lock_service is not None and lock_service is not cls._lock_service):
+                raise AlreadyInitializedError(
+                    "SchedulerService.init was called before with other arguments: await shutdown() first"
+                )
+            return
+        containers = _containers()
+        current = containers.get() if settings is None and logger is None else None
+        own = lock_service
+        if current is not None and lock_service is not None and lock_service is current._lock_service:
+            cls._container = current
+        else:
+            cls._container = containers.configure(settings, lock_service=own, logger=logger)
+        cls._lock_service = lock_service
+
+    @classmethod
+    def is_initialized(cls) -> bool:
+        return cls._container is not None
+
+    @classmethod
+    def _require(cls) -> Container:
+        if cls._container is None:
+            raise NotInitializedError("call SchedulerService.init() first")
+        return cls._container
+
+    @classmethod
+    def get_scheduler(cls) -> BaseScheduler:
+        """The scheduler behind the facade. Raises NotInitializedError."""
+        return cls._require().get_scheduler()
+
+    @classmethod
+    async def start(cls) -> None:
+        """Connect, migrate if allowed, store the jobs, take part. Starting twice is harmless.
+
+        Raises NotInitializedError, ServerUnreachableError, SchemaError; then nothing runs.
+        """
+        container = cls._require()
+        if not container.get_scheduler().is_running:
+            await container.start(declared_jobs())
+
+    @classmethod
+    async def stop(cls) -> None:
+        """Let running work end and leave the election; `start` may be called again. Stopping twice is harmless."""
+        await cls._require().stop()
+
+    @classmethod
+    async def shutdown(cls) -> None:
+        """Stop, close every connection, forget the settings. Harmless before `init`."""
+        container, cls._container = cls._container, None
+        cls._lock_service = None
+        if container is not None:
+            await container.close()
+            containers = _containers()
+            if containers._container is container:
+                containers._container = None
+
+    @classmethod
+    async def add_job(cls, job: ScheduleJob) -> None:
+        """Add or update a job; before `start` it is kept and stored then. Raises InvalidJobError."""
+        await cls.get_scheduler().add_job(job)
+
+    @classmethod
+    async def add_jobs(cls, jobs: Sequence[ScheduleJob]) -> None:
+        """Add or update many jobs at once. Raises InvalidJobError, before anything is stored."""
+        await cls.get_scheduler().add_jobs(list(jobs))
+
+    @classmethod
+    async def remove_job(cls, job_id: str) -> None:
+        """Remove a job; its history stays. Raises JobNotFoundError."""
+        await cls.get_scheduler().remove_job(job_id)
+
+    @classmethod
+    async def trigger_job(cls, job_id: str) -> Run:
+        """Run a job now, beside its schedule. Raises JobNotFoundError."""
+        await cls._require_started()
+        return await cls.get_scheduler().operations.trigger(job_id)
+
+    @classmethod
+    async def pause_job(
+        cls, job_id: str, *, until: datetime | None = None, by: str | None = None, note: str | None = None
+    ) -> None:
+        """Stop a job from firing until it is resumed; a redeploy does not undo it. Raises JobNotFoundError."""
+        await cls._require_started()
+        await cls.get_scheduler().operations.pause(job_id, until=until, by=by, note=note)
+
+    @classmethod
+    async def resume_job(cls, job_id: str) -> None:
+        """Let a paused or automatically disabled job fire again. Raises JobNotFoundError."""
+        await cls._require_started()
+        await cls.get_scheduler().operations.resume(job_id)
+
+    @classmethod
+    async def resign(cls) -> None:
+        """Let another replica lead; harmless for one that does not."""
+        await cls._require_started()
+        await cls.get_scheduler().resign()
+
+    @classmethod
+    def get_job_status(cls, job_id: str) -> JobStatus | None:
+        """The last known state of a job that this process added; None for any other."""
+        return cls.get_scheduler().get_job_status(job_id)
+
+    @classmethod
+    def get_all_jobs_status(cls) -> dict[str, JobStatus]:
+        """The last known state of the jobs that this process added, by job_id."""
+        return cls.get_scheduler().get_all_jobs_status()
+
+    @classmethod
+    async def fetch_job_status(cls, job_id: str) -> JobStatus | None:
+        """A job's state as the database has it now; None if there is no such job."""
+        await cls._require_started()
+        states = await cls._require().job_statuses([job_id])
+        return states[0] if states else None
+
+    @classmethod
+    async def fetch_all_jobs_status(cls) -> AsyncIterator[JobStatus]:
+        """Every job's state as the database has it now, in constant memory."""
+        await cls._require_started()
+        async for status in cls._require().iterate_job_statuses():
+            yield status
+
+    @classmethod
+    async def _require_started(cls) -> None:
+        if not cls.get_scheduler().is_running:
+            raise NotInitializedError("call `await SchedulerService.start()` first")
