@@ -1,0 +1,1 @@
+"""Modules that replicas in tests are started with."""

@@ -1,0 +1,13 @@
+"""Ten jobs that fire twenty times a second and write down each call."""
+
+from replicas import witness
+
+from scheduler_core import RunContext, job
+
+
+async def tick(ctx: RunContext) -> None:
+    witness(f"{ctx.job_id} {ctx.scheduled_for.isoformat()} {ctx.attempt} {ctx.term}")
+
+
+for number in range(10):
+    job(f"tick-{number}", every=0.05)(tick)

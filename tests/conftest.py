@@ -1,0 +1,130 @@
+"""One pair of embedded servers per test session, a database of its own per test.
+
+The servers are real: PostgreSQL and Valkey from wheels, started by the controller and shared by the workers of
+xdist. pytest-postgresql clones each test's database from a template that was migrated once.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote, urlsplit
+
+import psycopg
+import pytest
+from pytest_postgresql import factories
+
+from scheduler_core import Container, load_settings
+from storage import embedded, migrate
+
+WITHOUT_SERVERS = ("tests/unit", "tests/architecture")
+
+_servers: embedded.EmbeddedServers | None = None
+_folder: str | None = None
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Start the servers, in the controller, unless only tests without servers were asked for."""
+    global _servers, _folder  # noqa: PLW0603 - pytest's hooks have no other place to keep them
+    for name in [name for name in os.environ if name.startswith("SCHEDULER_")]:
+        if name != "SCHEDULER_POSTGRES_BIN":
+            del os.environ[name]
+    urls = getattr(config, "workerinput", {}).get("servers")
+    if urls is None:
+        asked = config.args
+        if config.option.collectonly or (asked and all(a.startswith(WITHOUT_SERVERS) for a in asked)):
+            return
+        _folder = tempfile.mkdtemp(prefix="scheduler-tests-")
+        _servers = embedded.start(_folder, postgres_settings={"max_connections": "400"})
+        urls = (_servers.database_url, _servers.redis_url)
+    config.servers = urls  # type: ignore[attr-defined]
+    parts = urlsplit(urls[0])
+    config.option.postgresql_host = parts.hostname
+    config.option.postgresql_port = str(parts.port)
+    config.option.postgresql_user = parts.username
+    config.option.postgresql_password = parts.password
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tell each worker of xdist where the servers are."""
+    if hasattr(node.config, "servers"):
+        node.workerinput["servers"] = node.config.servers
+
+
+def pytest_unconfigure() -> None:
+    """Stop what the controller started."""
+    if _servers is not None:
+        _servers.stop()
+    if _folder is not None:
+        shutil.rmtree(_folder, ignore_errors=True)
+
+
+def load_schema(host: str, port: int, user: str, dbname: str, password: str | None = None, **_: Any) -> None:
+    """Migrate the template that every test's database is cloned from."""
+    migrate.upgrade(f"postgresql://{user}:{quote(password or '')}@{host}:{port}/{dbname}")
+
+
+migrated_server = factories.postgresql_noproc(load=[load_schema], dbname="migrated")
+bare_server = factories.postgresql_noproc(dbname="bare")
+migrated = factories.postgresql("migrated_server")
+bare = factories.postgresql("bare_server")
+
+
+def _url(connection: psycopg.Connection[Any]) -> str:
+    info = connection.info
+    return f"postgresql://{info.user}:{quote(info.password)}@{info.host}:{info.port}/{info.dbname}"
+
+
+@pytest.fixture
+def database_url(migrated: psycopg.Connection[Any]) -> str:
+    """A fresh database with the schema at head."""
+    return _url(migrated)
+
+
+@pytest.fixture
+def empty_database_url(bare: psycopg.Connection[Any]) -> str:
+    """A fresh database with nothing in it."""
+    return _url(bare)
+
+
+@pytest.fixture
+def sql(migrated: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
+    """Plain SQL on the test's database, as a user would ask it."""
+    migrated.autocommit = True
+    return migrated
+
+
+@pytest.fixture
+def redis_url(request: pytest.FixtureRequest) -> str:
+    """The session's Redis. Lease and lock names hold the database's name, so tests don't meet there."""
+    url: str = request.config.servers[1]  # type: ignore[attr-defined]
+    return url
+
+
+@pytest.fixture
+def environment(database_url: str, redis_url: str, tmp_path: Path) -> dict[str, str]:
+    """The environment of processes that work on this test's servers, passwords and all."""
+    tests = str(Path(__file__).parent)
+    return {
+        **{k: v for k, v in os.environ.items() if not k.startswith(("SCHEDULER_", "PYTEST_", "COV_"))},
+        "SCHEDULER_DATABASE_URL": database_url,
+        "SCHEDULER_REDIS_URL": redis_url,
+        "SCHEDULER_TIMEZONE": "UTC",
+        "PYTHONPATH": tests,
+        "WITNESS_FILE": str(tmp_path / "witness"),
+    }
+
+
+@pytest.fixture
+async def container(database_url: str, redis_url: str) -> AsyncIterator[Container]:
+    """A replica in this process, not started yet."""
+    made = Container(
+        load_settings(database_url=database_url, redis_url=redis_url, timezone="UTC", lease_ttl=1.0, drain_timeout=2.0)
+    )
+    yield made
+    await made.close()

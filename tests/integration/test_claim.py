@@ -1,0 +1,143 @@
+"""The fenced claim, on real Postgres; and the same claim with a guard taken away, which must let harm happen."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+import pytest
+
+from scheduler_core import Container, ScheduleJob
+from scheduler_core.domain.errors import NotLeaderError
+from scheduler_core.domain.planning import Fire, Plan, StoredJob
+from scheduler_core.ports import Leadership
+from storage import runs as runs_module
+
+NONCE = "n" * 32
+
+
+@pytest.fixture
+async def leader(container: Container, sql: psycopg.Connection[Any]) -> AsyncIterator[Leadership]:
+    """The row of a leader, without the leader: the statements are on trial here, not the election."""
+    await container.prepare()
+    sql.execute("UPDATE scheduler.leader SET term = 7, nonce = %s, instance_id = 'me'", [NONCE])
+    return Leadership(7, NONCE, "me")
+
+
+async def stored(container: Container, job_id: str = "j") -> StoredJob:
+    job = ScheduleJob(job_id, "J", "interval", 60, "app:f")
+    await container.get_operations().declare([job.definition("UTC")])
+    (found,) = await container.get_storage().jobs.load([job_id])
+    assert isinstance(found, StoredJob)
+    return found
+
+
+def plan_of(job: StoredJob, count: int = 1) -> Plan:
+    assert job.next_run is not None
+    instants = [job.next_run + timedelta(seconds=60 * n) for n in range(count)]
+    return Plan(job, tuple(Fire(i, i) for i in instants), (), instants[-1] + timedelta(seconds=60), instants[-1])
+
+
+async def test_a_claim_moves_the_cursor_and_inserts_the_runs(container: Container, leader: Leadership) -> None:
+    job = await stored(container)
+    claimed = await container.get_storage().runs.claim(leader, [plan_of(job, 3)], uncallable=False)
+    assert len(claimed.runs) == 3
+    (after,) = await container.get_storage().jobs.load(["j"])
+    assert isinstance(after, StoredJob)
+    assert after.next_run == job.next_run + timedelta(seconds=180)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("stale", [{"term": 6}, {"nonce": "x" * 32}])
+async def test_a_stale_term_changes_nothing(
+    container: Container, leader: Leadership, sql: psycopg.Connection[Any], stale: dict[str, Any]
+) -> None:
+    """I2. FIELD: oban #1488, a renewal that matched on a name."""
+    job = await stored(container)
+    with pytest.raises(NotLeaderError):
+        await container.get_storage().runs.claim(replace(leader, **stale), [plan_of(job)], uncallable=False)
+    assert sql.execute("SELECT count(*) FROM scheduler.runs").fetchone() == (0,)
+    assert sql.execute("SELECT next_run FROM scheduler.jobs").fetchone() == (job.next_run,)
+
+
+async def test_a_plan_that_lost_to_an_operator_leaves_the_others_alone(
+    container: Container, leader: Leadership, sql: psycopg.Connection[Any]
+) -> None:
+    one, two = await stored(container, "one"), await stored(container, "two")
+    sql.execute("UPDATE scheduler.jobs SET version = version + 1 WHERE job_id = 'one'")
+    claimed = await container.get_storage().runs.claim(leader, [plan_of(one), plan_of(two)], uncallable=False)
+    assert claimed.moved_job_ids == {"two"}
+    assert [run.job_id for run in claimed.runs] == ["two"]
+
+
+async def test_a_row_that_is_there_already_never_stops_a_batch(
+    container: Container, leader: Leadership, sql: psycopg.Connection[Any]
+) -> None:
+    """I3: the cursor moves on, and nothing fires twice."""
+    job = await stored(container)
+    claim = container.get_storage().runs.claim
+    await claim(leader, [plan_of(job)], uncallable=False)
+    sql.execute("UPDATE scheduler.jobs SET next_run = %s", [job.next_run])
+    again = await claim(leader, [plan_of(job, 2)], uncallable=False)
+    assert again.moved_job_ids == {"j"}
+    assert [run.scheduled_for for run in again.runs] == [job.next_run + timedelta(seconds=60)]  # type: ignore[operator]
+
+
+async def test_a_day_without_a_partition_is_made_and_claimed(container: Container, leader: Leadership) -> None:
+    """FIELD: pg_partman #678 and its like: inserts crash when nobody made tomorrow's partition."""
+    job = await stored(container)
+    far = job.next_run + timedelta(days=400)  # type: ignore[operator]
+    plan = replace(plan_of(job), fires=(Fire(far, far),))
+    claimed = await container.get_storage().runs.claim(leader, [plan], uncallable=False)
+    assert [run.scheduled_for for run in claimed.runs] == [far]
+
+
+MUTANTS = {
+    "as it is": (lambda sql: sql, "refused"),
+    "no lock": (lambda sql: sql.replace(" FOR SHARE", "", 1), "committed"),
+    "key share": (lambda sql: sql.replace(" FOR SHARE", " FOR KEY SHARE", 1), "committed"),
+}
+
+
+@pytest.mark.parametrize("mutant", MUTANTS)
+async def test_a_zombie_can_not_commit_beside_its_successor(
+    container: Container,
+    leader: Leadership,
+    sql: psycopg.Connection[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    database_url: str,
+    mutant: str,
+) -> None:
+    """The successor's claim of the term is under way when the zombie claims. With FOR SHARE the zombie waits and is
+    refused; without it, or with FOR KEY SHARE, it commits beside the new term: the fence is what holds it.
+    """
+    change, expected = MUTANTS[mutant]
+    monkeypatch.setattr(runs_module, "CLAIM", change(runs_module.CLAIM))
+    job = await stored(container)
+    with psycopg.connect(database_url) as successor:
+        successor.execute("UPDATE scheduler.leader SET term = 8, nonce = 'successor', instance_id = 'it'")
+        zombie = asyncio.create_task(container.get_storage().runs.claim(leader, [plan_of(job)], uncallable=False))
+        if expected == "refused":
+            await _until_it_waits(sql, zombie)
+        else:
+            await asyncio.wait_for(asyncio.shield(zombie), 10)
+        successor.commit()
+    if expected == "refused":
+        with pytest.raises(NotLeaderError):
+            await zombie
+        assert sql.execute("SELECT count(*) FROM scheduler.runs").fetchone() == (0,)
+    else:
+        assert len((await zombie).runs) == 1
+
+
+async def _until_it_waits(sql: psycopg.Connection[Any], zombie: asyncio.Task[Any]) -> None:
+    for _ in range(500):
+        waiting = sql.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
+        if waiting != (0,):
+            return
+        assert not zombie.done(), "the claim did not wait for the successor"
+        await asyncio.sleep(0.01)
+    raise AssertionError("the claim never waited")

@@ -1,0 +1,152 @@
+"""The lease's contract, on genuine Redis 6.2 and on current Valkey."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+from waiting import eventually_async
+
+from scheduler_core.domain.errors import InvalidSettingsError, LockLostError, ServerUnreachableError
+from storage.embedded import RedisServer
+from storage.leases import LeaseStore, connect
+from storage.locks import LockService
+
+
+@pytest.fixture(scope="module", params=["valkey", "redis"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    with RedisServer(Path(tmp_path_factory.mktemp(request.param)), kind=request.param) as started:
+        yield started
+
+
+@pytest.fixture
+async def lease(server: RedisServer, request: pytest.FixtureRequest) -> AsyncIterator[LeaseStore]:
+    made = LeaseStore(server.url, request.node.name, timeout_seconds=2.0)
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+async def locks(server: RedisServer, request: pytest.FixtureRequest) -> AsyncIterator[LockService]:
+    client = connect(server.url, timeout_seconds=2.0)
+    yield LockService(client, prefix=f"{request.node.name}:")
+    await client.aclose()
+
+
+async def take(lease: LeaseStore, token: str, ttl_seconds: float = 5.0, dead_token: str | None = None) -> bool:
+    return await lease.take(token, ttl_seconds, f"instance of {token}", dead_token=dead_token, term=4)
+
+
+async def test_a_free_lease_is_taken_once(lease: LeaseStore) -> None:
+    assert await take(lease, "one")
+    assert not await take(lease, "two")
+    assert await take(lease, "one"), "taking one's own again is no conflict"
+
+
+async def test_of_many_candidates_one_gets_it(lease: LeaseStore) -> None:
+    assert sum(await asyncio.gather(*(take(lease, f"token {n}") for n in range(50)))) == 1
+
+
+async def test_a_dead_leaders_lease_is_taken_over_by_its_token_only(lease: LeaseStore) -> None:
+    await take(lease, "dead")
+    assert not await take(lease, "heir", dead_token="somebody else")
+    assert await take(lease, "heir", dead_token="dead")
+    assert not await take(lease, "late heir", dead_token="dead")
+
+
+async def test_a_renewal_tells_absent_from_taken(lease: LeaseStore) -> None:
+    assert await lease.renew("one", 5.0, 4) is None
+    await take(lease, "one")
+    assert await lease.renew("one", 5.0, 4) is True
+    assert await lease.renew("two", 5.0, 4) is False
+
+
+async def test_the_view_shows_token_term_renewals_and_time(lease: LeaseStore) -> None:
+    assert await lease.read() is None
+    await take(lease, "one")
+    await lease.renew("one", 5.0, 9)
+    view = await lease.read()
+    assert view is not None
+    assert (view.token, view.term, view.renewals) == ("one", 9, 1)
+    assert 4.0 < view.remaining_seconds <= 5.0
+
+
+async def test_only_the_holder_releases(lease: LeaseStore) -> None:
+    await take(lease, "one")
+    assert not await lease.release("two")
+    assert await lease.release("one")
+    assert await lease.read() is None
+
+
+async def test_a_lease_runs_out(lease: LeaseStore) -> None:
+    await take(lease, "one", ttl_seconds=0.05)
+    await eventually_async(lambda: take(lease, "two"), within_seconds=2)
+
+
+async def test_a_lock_is_held_once_and_released_by_its_token(locks: LockService) -> None:
+    token = await locks.acquire("key", 5)
+    assert token is not None
+    assert await locks.acquire("key", 5) is None
+    assert not await locks.release("key", "not the token")
+    assert not await locks.renew("key", "not the token", 5)
+    assert await locks.renew("key", token, 5)
+    assert await locks.release("key", token)
+    assert await locks.acquire("key", 5) is not None
+
+
+async def test_a_run_inherits_its_own_lock_and_no_other(locks: LockService) -> None:
+    """A lock names the run: who adopts the run of a dead owner takes its lock over."""
+    assert await locks.acquire_for("key", 5, "run-1") is not None
+    assert await locks.acquire_for("key", 5, "run-2") is None
+    assert await locks.acquire_for("key", 5, "run-") is None
+    assert await locks.acquire_for("key", 5, "run-1") is not None
+
+
+async def test_holding_outlasts_the_ttl(locks: LockService) -> None:
+    """FIELD: ShedLock #9, a lock that expires mid-job."""
+    async with locks.hold("key", 0.15) as token:
+        assert token is not None
+        deadline = asyncio.get_running_loop().time() + 0.6
+        while asyncio.get_running_loop().time() < deadline:
+            assert await locks.acquire("key", 1) is None
+            await asyncio.sleep(0.02)
+    assert await locks.acquire("key", 1) is not None
+
+
+async def test_a_lock_that_is_lost_says_so(locks: LockService, server: RedisServer) -> None:
+    client = connect(server.url, timeout_seconds=2.0)
+
+    async def hold_for_long() -> None:
+        async with locks.hold("key", 0.15):
+            await client.flushall()
+            await asyncio.Event().wait()
+
+    with pytest.raises(LockLostError):
+        await asyncio.wait_for(hold_for_long(), 5)
+    await client.aclose()
+
+
+async def test_a_lock_held_elsewhere_yields_none(locks: LockService) -> None:
+    await locks.acquire("key", 5)
+    async with locks.hold("key", 5) as token:
+        assert token is None
+
+
+@pytest.mark.parametrize("ttl", [0, -1, float("nan")])
+async def test_a_ttl_that_makes_no_sense_is_refused(locks: LockService, ttl: float) -> None:
+    with pytest.raises(InvalidSettingsError, match="ttl"):
+        await locks.acquire("key", ttl)
+
+
+async def test_a_wrong_password_and_a_closed_port_are_told_apart(server: RedisServer) -> None:
+    for url, words in (
+        (server.url.replace(server.password, "secret"), "login"),
+        ("redis://:secret@127.0.0.1:1/0", "reached"),
+    ):
+        lease = LeaseStore(url, "x", timeout_seconds=1.0)
+        with pytest.raises(ServerUnreachableError, match=words) as caught:
+            await lease.read()
+        assert "secret" not in str(caught.value)
+        await lease.close()

@@ -1,0 +1,162 @@
+"""The facade: what a service calls, in order, out of order, and twice."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from typing import Any
+
+import psycopg
+import pytest
+from waiting import eventually_async
+
+from scheduler_core import (
+    AlreadyInitializedError,
+    InvalidJobError,
+    JobNotFoundError,
+    NotInitializedError,
+    ScheduleJob,
+    SchedulerService,
+    ServerUnreachableError,
+    ServiceContainer,
+    Settings,
+    job,
+    load_settings,
+)
+from scheduler_core import service as service_module
+
+
+async def work() -> None: ...
+
+
+@pytest.fixture
+def settings(database_url: str, redis_url: str) -> Settings:
+    return load_settings(database_url=database_url, redis_url=redis_url, timezone="UTC", lease_ttl=1.0)
+
+
+@pytest.fixture(autouse=True)
+async def shut_down() -> AsyncIterator[None]:
+    yield
+    await SchedulerService.shutdown()
+    await ServiceContainer.close()
+    service_module._declared.clear()
+
+
+def hourly(job_id: str = "j") -> ScheduleJob:
+    return ScheduleJob(job_id, "J", "interval", 3600, work)
+
+
+async def test_calls_out_of_order_are_clear_errors() -> None:
+    for call in (SchedulerService.get_scheduler, SchedulerService.get_all_jobs_status):
+        with pytest.raises(NotInitializedError, match="init"):
+            call()
+    for pending in (SchedulerService.start(), SchedulerService.stop(), SchedulerService.add_job(hourly())):
+        with pytest.raises(NotInitializedError, match="init"):
+            await pending
+    assert not SchedulerService.is_initialized()
+    await SchedulerService.shutdown()
+    SchedulerService.init(settings=load_settings(database_url="postgresql://u:p@127.0.0.1:1/d", redis_url="redis://h"))
+    with pytest.raises(NotInitializedError, match="start"):
+        await SchedulerService.trigger_job("j")
+    with pytest.raises(TypeError):
+        SchedulerService()
+
+
+async def test_init_only_wires(settings: Settings) -> None:
+    SchedulerService.init(settings=load_settings(database_url="postgresql://u:p@127.0.0.1:1/d", redis_url="redis://h"))
+    await SchedulerService.add_job(hourly())
+    assert SchedulerService.get_job_status("j") is not None
+    with pytest.raises(ServerUnreachableError):
+        await SchedulerService.start()
+    assert SchedulerService.is_initialized()
+
+
+async def test_init_twice_is_harmless_and_otherwise_refused(settings: Settings) -> None:
+    SchedulerService.init(settings=settings)
+    SchedulerService.init(settings=settings)
+    SchedulerService.init()
+    with pytest.raises(AlreadyInitializedError, match="shutdown"):
+        SchedulerService.init(settings=load_settings(schema="another"))
+    await SchedulerService.shutdown()
+    SchedulerService.init(settings=load_settings(schema="another"))
+
+
+async def test_a_lock_service_must_be_one(settings: Settings) -> None:
+    with pytest.raises(InvalidJobError, match="acquire"):
+        SchedulerService.init(object(), settings=settings)  # type: ignore[arg-type]
+
+
+async def test_any_object_with_three_methods_is_a_lock_service(
+    settings: Settings, sql: psycopg.Connection[Any]
+) -> None:
+    calls: list[str] = []
+
+    class Mine:
+        async def acquire(self, key: str, ttl: float) -> str:
+            calls.append(f"acquire {key} {ttl:g}")
+            return "token"
+
+        async def renew(self, key: str, token: str, ttl: float) -> bool:
+            return True
+
+        async def release(self, key: str, token: str) -> bool:
+            calls.append(f"release {key} {token}")
+            return True
+
+    SchedulerService.init(Mine(), settings=settings)
+    await SchedulerService.start()
+    await SchedulerService.add_job(
+        ScheduleJob("j", "J", "once", None, work, use_distributed_lock=True, lock_key="k", lock_ttl=9)
+    )
+
+    async def done() -> bool:
+        return len(calls) == 2
+
+    await eventually_async(done)
+    assert calls == ["acquire k 9", "release k token"]
+
+
+async def test_jobs_added_before_the_start_are_stored_by_it(settings: Settings, sql: psycopg.Connection[Any]) -> None:
+    SchedulerService.init(settings=settings, logger=logging.getLogger("mine"))
+    await SchedulerService.add_job(hourly("early"))
+
+    @job("declared", cron="0 0 * * *", tags=["x"])
+    async def declared() -> None: ...
+
+    await SchedulerService.start()
+    await SchedulerService.start()
+    await SchedulerService.add_job(hourly("late"))
+    rows = sql.execute("SELECT job_id FROM scheduler_audit.jobs ORDER BY 1").fetchall()
+    assert rows == [("declared",), ("early",), ("late",)]
+    fetched = [status.job_id async for status in SchedulerService.fetch_all_jobs_status()]
+    assert fetched == ["declared", "early", "late"]
+    assert await SchedulerService.fetch_job_status("nothing") is None
+    assert SchedulerService.get_job_status("nothing") is None
+    await SchedulerService.remove_job("late")
+    with pytest.raises(JobNotFoundError):
+        await SchedulerService.remove_job("late")
+    await SchedulerService.resign()
+    await SchedulerService.stop()
+    await SchedulerService.stop()
+    await SchedulerService.start()
+
+
+async def test_the_decorator_wants_exactly_one_schedule() -> None:
+    for schedules in ({}, {"every": 5, "daily": "10:00"}):
+        with pytest.raises(InvalidJobError, match="exactly one"):
+            job("x", **schedules)
+    job("x", once=None)(work)
+    with pytest.raises(InvalidJobError, match="two functions"):
+        job("x", every=5)(test_the_decorator_wants_exactly_one_schedule)
+
+
+async def test_a_wrong_definition_leaves_the_scheduler_as_it_was(
+    settings: Settings, sql: psycopg.Connection[Any]
+) -> None:
+    SchedulerService.init(settings=settings)
+    await SchedulerService.start()
+    with pytest.raises(TypeError, match="ScheduleJob"):
+        await SchedulerService.add_job({"job_id": "j"})  # type: ignore[arg-type]
+    with pytest.raises(InvalidJobError):
+        await SchedulerService.add_jobs([hourly("a"), hourly("b"), hourly("a")])
+    assert sql.execute("SELECT count(*) FROM scheduler.jobs").fetchone() == (0,)

@@ -1,0 +1,77 @@
+"""The election's pure policy: timings that fit each other, verdicts, and a follower's view of the lease."""
+
+import itertools
+
+import pytest
+
+from scheduler_core.domain.errors import InvalidSettingsError
+from scheduler_core.domain.trust import Confirmation, LeaseWatch, RedisOutage, Renewal, Timing, Verdict, judge
+
+
+@pytest.mark.parametrize("ttl_seconds", [0.2, 1, 3, 60])
+def test_four_renewals_fit_into_a_lease_and_trust_ends_before_it(ttl_seconds: float) -> None:
+    """FIELD: river #217, a TTL equal to the renewal interval flaps."""
+    timing = Timing(ttl_seconds, stall_timeout_seconds=max(10, ttl_seconds))
+    assert timing.renew_every_seconds * 4 <= ttl_seconds
+    assert timing.renew_every_seconds + timing.redis_timeout_seconds < ttl_seconds - timing.margin_seconds
+    assert timing.trusted_until(100.0) < 100.0 + ttl_seconds
+
+
+@pytest.mark.parametrize(("ttl", "stall"), [(0, 10), (-1, 10), (0.1, 10), (5, 3), (float("nan"), 10)])
+def test_timings_that_do_not_fit_are_refused(ttl: float, stall: float) -> None:
+    with pytest.raises(InvalidSettingsError):
+        Timing(ttl, stall)
+
+
+def test_only_postgres_can_prolong_a_leadership() -> None:
+    """No answer of Redis makes up for a term that has ended or can't be confirmed."""
+    for renewal, outage in itertools.product(Renewal, RedisOutage):
+        assert judge(renewal, Confirmation.ENDED, outage) is Verdict.STEP_DOWN
+        assert judge(renewal, Confirmation.UNREADABLE, outage) in {Verdict.RESEAT, Verdict.STEP_DOWN}
+
+
+@pytest.mark.parametrize(
+    ("renewal", "outage", "verdict"),
+    [
+        (Renewal.RENEWED, RedisOutage.HOLD, Verdict.EXTEND),
+        (Renewal.ABSENT, RedisOutage.HOLD, Verdict.RETAKE_LEASE),
+        (Renewal.TAKEN, RedisOutage.HOLD, Verdict.STEP_DOWN),
+        (Renewal.UNREADABLE, RedisOutage.HOLD, Verdict.EXTEND),
+        (Renewal.UNREADABLE, RedisOutage.STOP, Verdict.WAIT),
+    ],
+)
+def test_what_redis_says_while_the_term_stands(renewal: Renewal, outage: RedisOutage, verdict: Verdict) -> None:
+    assert judge(renewal, Confirmation.STANDS, outage) is verdict
+
+
+def test_a_lease_that_is_renewed_is_never_silent() -> None:
+    watch = LeaseWatch(3.0)
+    for beat in range(100):
+        watch.look(beat * 0.75, "token", beat, 3.0)
+        assert watch.silent_seconds(beat * 0.75) == 0
+
+
+def test_the_remaining_time_tells_when_the_last_renewal_was() -> None:
+    watch = LeaseWatch(3.0)
+    watch.look(10.0, "token", 1, 2.0)
+    assert watch.silent_seconds(10.0) == pytest.approx(1.0)
+    assert watch.expires_in(10.0) == pytest.approx(2.0)
+
+
+def test_an_absent_lease_counts_only_after_a_ttl_of_ones_own() -> None:
+    """FLUSHALL deposes nobody: absence says nothing by itself."""
+    watch = LeaseWatch(3.0)
+    watch.look(10.0, None, 0, 0.0)
+    assert watch.silent_seconds(10.0) == 0
+    watch.look(12.9, None, 0, 0.0)
+    assert watch.silent_seconds(12.9) < 3.0
+    assert watch.silent_seconds(13.0) >= 3.0
+
+
+def test_an_unreadable_lease_begins_the_count_again() -> None:
+    """An error is not a death certificate."""
+    watch = LeaseWatch(3.0)
+    watch.look(10.0, "token", 1, 3.0)
+    watch.unreadable(12.9)
+    watch.look(13.1, "token", 1, 0.0)
+    assert watch.silent_seconds(13.1) < 3.0
