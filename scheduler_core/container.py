@@ -116,7 +116,7 @@ class Container:
 
             self._storage = Storage(
                 jobs=jobs,
-                runs=RunStore(database, partitions),
+                runs=RunStore(database, partitions, timeout_seconds=self.settings.timing.statement_timeout_seconds),
                 open_control=self._open_control,
                 open_lease=self._open_lease,
                 maintain=maintain,

@@ -36,6 +36,8 @@ class LeaderRow:
     nonce: str | None
     instance_id: str | None
     witnessed: bool
+    heir: str | None = None
+    """In whose favour the last leader resigned."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,9 @@ class Jobs(Protocol):
 
     async def states(self, job_ids: Iterable[str] | None) -> list[JobStatus]: ...
 
+    async def announce(self, instance_id: str, callbacks: Sequence[str]) -> None:
+        """Say which callbacks this replica can call, so that a leader that can't may hand over to it."""
+
     async def now(self) -> datetime: ...
 
     async def notify(self, message: str) -> None:
@@ -170,13 +175,16 @@ class Runs(Protocol):
     async def owners(self) -> list[Owner]:
         """The instances that have begun runs that have not ended."""
 
+    async def heir(self, instance_id: str) -> str | None:
+        """The replica that can call what a waiting run needs and `instance_id` can't."""
+
     async def trigger(self, job_id: str, origin: Origin) -> Run | None: ...
 
 
 class ControlSession(Protocol):
     """One direct session to Postgres: the witnesses are held on it, and die with it."""
 
-    async def open(self, instance: Instance, on_nudge: Callable[[str], None]) -> datetime:
+    async def open(self, instance: Instance, on_nudge: Callable[[str], None], on_lost: Callable[[], None]) -> datetime:
         """Connect, take the life witness, register the replica; returns the database's time."""
 
     @property
@@ -207,7 +215,7 @@ class ControlSession(Protocol):
     async def reseat(self, leadership: Leadership, nonce: str) -> Leadership | None:
         """Sit down again on the same term with a fresh witness, after the session was lost."""
 
-    async def resign(self, leadership: Leadership, reason: str) -> None: ...
+    async def resign(self, leadership: Leadership, reason: str, heir: str | None = None) -> None: ...
 
     async def close(self) -> None: ...
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import weakref
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
@@ -16,7 +17,7 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import asyncpg
-from sqlalchemy import Row, TextClause, text
+from sqlalchemy import Row, TextClause, event, text
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
@@ -89,6 +90,7 @@ class Database:
         self._given_url = url
         self.schema = check_schema_name(schema)
         self._pool_size = pool_size
+        self._connections: weakref.WeakSet[asyncpg.Connection[Any]] = weakref.WeakSet()
         self._text = lru_cache(maxsize=256)(self._render)
 
     @cached_property
@@ -98,7 +100,7 @@ class Database:
 
     @cached_property
     def _engine(self) -> AsyncEngine:
-        return create_async_engine(
+        engine = create_async_engine(
             self.url,
             isolation_level="AUTOCOMMIT",
             pool_size=self._pool_size,
@@ -113,20 +115,35 @@ class Database:
             },
         )
 
+        @event.listens_for(engine.sync_engine, "connect")
+        def remember(connection: Any, _record: Any) -> None:
+            self._connections.add(connection.driver_connection)
+
+        return engine
+
     def __repr__(self) -> str:
         return f"Database(schema={self.schema})"
 
     def _render(self, template: str) -> TextClause:
         return text(template.replace("{schema}", f'"{self.schema}"'))
 
-    async def fetch(self, template: str, parameters: Mapping[str, Any] | None = None) -> Sequence[Row[Any]]:
+    async def fetch(
+        self,
+        template: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        timeout_seconds: float = COMMAND_TIMEOUT_SECONDS,
+    ) -> Sequence[Row[Any]]:
         """Run one statement, as one transaction, and return its rows.
 
+        Parameters: timeout_seconds, when the answer is given up; whether the statement was executed is then unknown.
         Raises ServerUnreachableError, SchemaError or another SchedulerError; a missing partition is
         MissingPartitionError.
         """
+        engine = self._engine
+        out_of_patience = asyncio.get_running_loop().call_later(timeout_seconds, self._abandon_connections)
         try:
-            async with self._engine.connect() as connection:
+            async with engine.connect() as connection:
                 result = await connection.execute(self._text(template), dict(parameters or {}))
                 return result.fetchall() if result.returns_rows else ()
         except (
@@ -137,11 +154,30 @@ class Database:
             TimeoutError,
         ) as error:
             raise self.explain(error) from error
+        finally:
+            out_of_patience.cancel()
 
-    async def fetch_one(self, template: str, parameters: Mapping[str, Any] | None = None) -> Row[Any] | None:
+    async def fetch_one(
+        self,
+        template: str,
+        parameters: Mapping[str, Any] | None = None,
+        *,
+        timeout_seconds: float = COMMAND_TIMEOUT_SECONDS,
+    ) -> Row[Any] | None:
         """The first row of `fetch`, or None."""
-        rows = await self.fetch(template, parameters)
+        rows = await self.fetch(template, parameters, timeout_seconds=timeout_seconds)
         return rows[0] if rows else None
+
+    def _abandon_connections(self) -> None:
+        """After an answer that never came, no connection is known to lead anywhere: the next statement opens one.
+
+        A network that swallows packets says nothing. Trying the pooled connections one by one would take a time-out
+        each, long after the network is back.
+        """
+        self._engine.sync_engine.dispose(close=False)
+        for connection in list(self._connections):
+            connection.terminate()
+        self._connections.clear()
 
     async def now(self) -> datetime:
         """The database's time: it says what is due."""

@@ -101,6 +101,10 @@ SELECT (SELECT count(*) FROM changed) + (SELECT count(*) FROM removed) AS settle
        (SELECT count(*) FROM nudged) AS nudged
 """
 
+ANNOUNCE = """
+UPDATE {schema}.instances SET callbacks = :callbacks WHERE instance_id = :instance_id
+"""
+
 STATES = """
 SELECT job_id, name, enabled AND auto_disabled_at IS NULL AND finished_at IS NULL AS enabled,
        paused_at IS NOT NULL AND (paused_until IS NULL OR paused_until > clock_timestamp()) AS paused,
@@ -187,6 +191,10 @@ class JobStore:
         ids = None if job_ids is None else list(job_ids)
         rows = await self._database.fetch(STATES, {"job_ids": ids})
         return [JobStatus(**row._mapping) for row in rows]
+
+    async def announce(self, instance_id: str, callbacks: Sequence[str]) -> None:
+        """Say which callbacks a replica can call."""
+        await self._database.fetch(ANNOUNCE, {"instance_id": instance_id, "callbacks": list(callbacks)})
 
 
 def _instants(plan: Plan) -> list[datetime]:

@@ -15,7 +15,7 @@ from uuid import UUID
 
 from sqlalchemy import Row
 
-from scheduler_core.domain.errors import NotLeaderError
+from scheduler_core.domain.errors import NotLeaderError, ServerUnreachableError
 from scheduler_core.domain.planning import Plan
 from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.ports import Claimed, DueJob, DueJobs, Leadership, Owner
@@ -87,6 +87,18 @@ WITH fence AS (
 SELECT (SELECT term FROM fence) AS term,
        ARRAY(SELECT job_id FROM moved) AS moved,
        ARRAY(SELECT run_id FROM fired) AS fired
+"""
+
+# After a lost reply: what the claim of exactly these run ids has won.
+CLAIMED = """
+SELECT CAST(:term AS bigint) AS term,
+       ARRAY(SELECT j.job_id FROM {schema}.jobs j
+             JOIN unnest(CAST(:job_ids AS text[]), CAST(:next_runs AS timestamptz[])) AS p (job_id, next_run)
+               ON j.job_id = p.job_id AND j.next_run IS NOT DISTINCT FROM p.next_run) AS moved,
+       ARRAY(SELECT run_id FROM {schema}.runs
+             WHERE run_id = ANY(CAST(:run_ids AS uuid[]))
+               AND scheduled_for = ANY(CAST(:scheduled_fors AS timestamptz[]))
+               AND term = :term AND instance_id = :instance_id AND status = 'pending') AS fired
 """
 
 START = """
@@ -192,7 +204,8 @@ SELECT run_id FROM late
 # Runs that nobody alive has begun: handed back or triggered (no owner), or waiting under an owner that is not
 # this process. A live former leader hands its waiting runs back as soon as it learns that it was deposed; one
 # that is alive and silent loses them a TTL after the term began, when its trust window must have closed: each
-# start asks the trust window. Fenced like the claim.
+# start asks the trust window. A run of our own that we don't know of is one whose claim or adoption was never
+# answered: it counts once no answer can come any more. Fenced like the claim.
 ADOPT = """
 WITH fence AS (
     SELECT term, acquired_at FROM {schema}.leader WHERE term = :term AND nonce = :nonce FOR SHARE
@@ -206,7 +219,8 @@ WITH fence AS (
            OR r.instance_id IN (SELECT instance_id FROM silenced)
            OR (SELECT acquired_at FROM fence) < clock_timestamp() - make_interval(secs => :trust))
       AND r.status IN ('pending', 'queued', 'retrying')
-      AND (r.instance_id IS DISTINCT FROM :instance_id OR r.term IS DISTINCT FROM :term)
+      AND (r.instance_id IS DISTINCT FROM :instance_id OR r.term IS DISTINCT FROM :term
+           OR r.created_at < clock_timestamp() - make_interval(secs => :unanswered))
       AND NOT r.run_id = ANY(CAST(:mine AS uuid[]))
       AND (r.reason IS DISTINCT FROM 'no_callback' OR EXISTS (
               SELECT FROM {schema}.jobs j
@@ -221,6 +235,21 @@ FROM waiting w
 WHERE r.run_id = w.run_id AND r.job_id = w.job_id AND r.scheduled_for = w.scheduled_for
 RETURNING r.run_id, r.job_id, r.scheduled_for, r.due_at, r.origin, r.term, r.definition_version, r.attempt,
           r.deliveries, r.next_attempt_at, r.status
+"""
+
+# FIELD: river #342, jobs declared on one service vanish when another leads. The longest waiting run decides.
+HEIR = """
+SELECT i.instance_id
+FROM {schema}.runs r
+JOIN {schema}.jobs j USING (job_id)
+JOIN {schema}.instances i ON j.callback = ANY(i.callbacks)
+WHERE r.status = 'pending' AND r.reason = 'no_callback'
+  AND i.instance_id <> :instance_id AND i.eligible AND i.ended_at IS NULL
+  AND i.last_seen > clock_timestamp() - make_interval(secs => :silence)
+  AND (i.life_key IS NULL OR {schema}.witness_held(i.life_key))
+  AND NOT j.callback = ANY(SELECT unnest(callbacks) FROM {schema}.instances WHERE instance_id = :instance_id)
+ORDER BY r.scheduled_for, i.started_at DESC
+LIMIT 1
 """
 
 OWNERS = """
@@ -312,18 +341,22 @@ WARM_CONNECTIONS = 3
 
 
 class RunStore:
-    """The tables `runs` and `attempts`, and the cursors that claims move."""
+    """The tables `runs` and `attempts`, and the cursors that claims move.
 
-    def __init__(self, database: Database, partitions: Partitions) -> None:
+    Parameters: timeout_seconds, when the answer to a statement of the hot path is given up.
+    """
+
+    def __init__(self, database: Database, partitions: Partitions, *, timeout_seconds: float) -> None:
         self._database = database
         self._partitions = partitions
+        self._timeout_seconds = timeout_seconds
 
     async def due(self, *, ahead_seconds: float, limit: int, excluding: Sequence[str]) -> DueJobs:
         """The jobs that are due within `ahead_seconds`, at most `limit`, earliest first.
 
         `at_most_once` jobs are due at their instant and not ahead of it.
         """
-        rows = await self._database.fetch(DUE, {"ahead": ahead_seconds, "limit": limit, "excluding": list(excluding)})
+        rows = await self._fetch(DUE, {"ahead": ahead_seconds, "limit": limit, "excluding": list(excluding)})
         jobs = [DueJob(row.job_id, row.version, row.next_run) for row in rows if row.job_id is not None]
         return DueJobs(rows[0].now, jobs, rows[0].next_due_at)
 
@@ -335,7 +368,12 @@ class RunStore:
         """
         runs = {run.run_id: run for plan in plans for run in _runs_of(plan, leadership)}
         parameters = _claim_parameters(leadership, plans, runs, uncallable)
-        row = await self._with_partitions(CLAIM, parameters)
+        try:
+            row = await self._with_partitions(CLAIM, parameters)
+        except ServerUnreachableError:
+            # A reply that got lost is not an answer: what the claim won is read again. Where it can't be, or the
+            # server is still at it, `adopt` finds the runs later.
+            row = await self._with_partitions(CLAIMED, parameters | {"instance_id": leadership.instance_id})
         if row is None or row.term is None:
             raise NotLeaderError(f"term {leadership.term} has ended: another replica leads; nothing was claimed")
         won = set(row.fired)
@@ -351,8 +389,9 @@ class RunStore:
         statements: Sequence[tuple[str, Mapping[str, Any]]] = (
             (DUE, {"ahead": 0.0, "limit": 0, "excluding": []}),
             (CLAIM, _claim_parameters(nobody, (), {}, False)),
-            (ADOPT, _adopt_parameters(nobody, (), (), 0.0, 0)),
+            (ADOPT, _adopt_parameters(nobody, (), (), 0.0, 0.0, 0)),
             (OWNERS, {"silence": MAX_INSTANCE_SILENCE_SECONDS}),
+            (HEIR, {"instance_id": "", "silence": MAX_INSTANCE_SILENCE_SECONDS}),
             (LOAD, {"job_ids": []}),
             (RECORD, {**_record_parameters(()), "instance_id": "", "earliest": moment, "latest": moment}),
         )
@@ -365,17 +404,14 @@ class RunStore:
 
     async def start(self, run: Run, instance_id: str, started_at: datetime) -> bool:
         """Mark a run `running` before its callback is called; False if it is not ours any more."""
-        row = await self._database.fetch_one(
-            START,
-            {
-                "run_id": run.run_id,
-                "scheduled_for": run.scheduled_for,
-                "instance_id": instance_id,
-                "term": run.term,
-                "started_at": started_at,
-            },
-        )
-        return row is not None
+        parameters = {
+            "run_id": run.run_id,
+            "scheduled_for": run.scheduled_for,
+            "instance_id": instance_id,
+            "term": run.term,
+            "started_at": started_at,
+        }
+        return bool(await self._fetch(START, parameters))
 
     async def record(self, outcomes: Sequence[Outcome], instance_id: str) -> frozenset[UUID]:
         """Record a batch, at most one outcome per run; returns the runs that were somebody else's by then."""
@@ -389,10 +425,10 @@ class RunStore:
             "latest": max(scheduled),
         }
         try:
-            rows = await self._database.fetch(RECORD, parameters)
+            rows = await self._fetch(RECORD, parameters)
         except MissingPartitionError:
             await self._partitions.ensure(scheduled)
-            rows = await self._database.fetch(RECORD, parameters)
+            rows = await self._fetch(RECORD, parameters)
         return frozenset(row.run_id for row in rows)
 
     async def adopt(
@@ -406,17 +442,22 @@ class RunStore:
     ) -> list[Run]:
         """Take over runs that nobody alive has begun, at most `limit`, earliest first.
 
-        Parameters: mine, runs that this process has begun already; callables, callbacks that it can call;
+        Parameters: mine, runs that this process has in hand already; callables, callbacks that it can call;
         trust_seconds, how long a former leader may have gone on starting runs.
         """
-        parameters = _adopt_parameters(leadership, mine, callables, trust_seconds, limit)
-        rows = await self._database.fetch(ADOPT, parameters)
+        parameters = _adopt_parameters(leadership, mine, callables, trust_seconds, 3 * self._timeout_seconds, limit)
+        rows = await self._fetch(ADOPT, parameters)
         return [_run(row) for row in rows]
 
     async def owners(self) -> list[Owner]:
         """The instances that have begun runs that have not ended."""
-        rows = await self._database.fetch(OWNERS, {"silence": MAX_INSTANCE_SILENCE_SECONDS})
+        rows = await self._fetch(OWNERS, {"silence": MAX_INSTANCE_SILENCE_SECONDS})
         return [Owner(row.instance_id, row.alive, tuple(row.job_ids)) for row in rows]
+
+    async def heir(self, instance_id: str) -> str | None:
+        """The replica that can call what a waiting run needs and `instance_id` lacks; None if there is none."""
+        rows = await self._fetch(HEIR, {"instance_id": instance_id, "silence": MAX_INSTANCE_SILENCE_SECONDS})
+        return rows[0].instance_id if rows else None
 
     async def bury(
         self, leadership: Leadership, dead_instances: Sequence[str], *, max_deliveries: int, limit: int
@@ -456,12 +497,16 @@ class RunStore:
     async def _with_partitions(self, statement: str, parameters: Mapping[str, Any]) -> Row[Any] | None:
         """Run a statement; if a row finds no partition, create the days concerned and run it again."""
         try:
-            return await self._database.fetch_one(statement, parameters)
+            rows = await self._fetch(statement, parameters)
         except MissingPartitionError:
             now = await self._database.now()
             instants: Iterable[datetime] = [now, *parameters.get("scheduled_fors", ())]
             await self._partitions.ensure(instants)
-            return await self._database.fetch_one(statement, parameters)
+            rows = await self._fetch(statement, parameters)
+        return rows[0] if rows else None
+
+    async def _fetch(self, statement: str, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
+        return await self._database.fetch(statement, parameters, timeout_seconds=self._timeout_seconds)
 
 
 def _runs_of(plan: Plan, leadership: Leadership) -> list[Run]:
@@ -526,7 +571,12 @@ def _claim_parameters(
 
 
 def _adopt_parameters(
-    leadership: Leadership, mine: Sequence[UUID], callables: Sequence[str], trust_seconds: float, limit: int
+    leadership: Leadership,
+    mine: Sequence[UUID],
+    callables: Sequence[str],
+    trust_seconds: float,
+    unanswered_seconds: float,
+    limit: int,
 ) -> dict[str, Any]:
     return {
         "term": leadership.term,
@@ -535,6 +585,7 @@ def _adopt_parameters(
         "mine": list(mine),
         "callables": list(callables),
         "trust": trust_seconds,
+        "unanswered": unanswered_seconds,
         "limit": limit,
     }
 

@@ -153,6 +153,7 @@ leader = Table(
     Column("instance_id", Text),
     _required("witnessed", Boolean),
     Column("acquired_at", _INSTANT),
+    Column("heir", Text, comment="the replica in whose favour the last leader resigned"),
 )
 
 leader_terms = Table(

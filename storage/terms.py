@@ -3,7 +3,7 @@
 Two advisory locks of the session prove life. *Life* stands for this process start, *leadership* for one claim,
 under the claim's fresh nonce. Both fall when the process dies, because its socket does: 2 to 4 ms after kill -9
 (measured). The session is never pooled: behind a transaction pooler advisory locks don't hold and don't complain,
-so `open` tries them out, and without them only the lease's TTL tells of a death.
+so `open` looks for one, and behind it only the lease's TTL tells of a death.
 
 asyncpg is used directly here: this session listens, waits and is torn down from a fork handler, and a layer in
 between would only hide that.
@@ -12,6 +12,7 @@ between would only hide that.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import weakref
@@ -21,14 +22,14 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from scheduler_core.domain.errors import SchemaError
+from scheduler_core.domain.errors import SchedulerError, SchemaError
 from scheduler_core.ports import Instance, LeaderRow, Leadership
 from storage.database import check_schema_name, explain, parse_url
 from storage.jobs import NUDGE_CHANNEL
 from storage.keys import advisory_key
 
 LEADER = """
-SELECT term, nonce, instance_id, witnessed FROM {schema}.leader
+SELECT term, nonce, instance_id, witnessed, heir FROM {schema}.leader
 """
 
 # Compare-and-swap from exactly the (term, nonce) that was read before the lease was taken: of several candidates
@@ -38,7 +39,7 @@ CLAIM_TERM = """
 WITH claimed AS (
     UPDATE {schema}.leader
     SET term = greatest(term, $1::bigint) + 1, nonce = $2, instance_id = $3, witnessed = $4,
-        acquired_at = clock_timestamp()
+        acquired_at = clock_timestamp(), heir = NULL
     WHERE term = $5 AND nonce IS NOT DISTINCT FROM $6
     RETURNING term, acquired_at
 ), ended AS (
@@ -73,7 +74,9 @@ UPDATE {schema}.instances SET last_seen = clock_timestamp() WHERE instance_id = 
 
 RESIGN = """
 WITH freed AS (
-    UPDATE {schema}.leader SET nonce = NULL, witnessed = false WHERE term = $1 AND nonce = $2 RETURNING term
+    UPDATE {schema}.leader SET nonce = NULL, witnessed = false, heir = $4
+    WHERE term = $1 AND nonce = $2
+    RETURNING term
 )
 UPDATE {schema}.leader_terms t SET ended_at = clock_timestamp(), end_reason = $3
 FROM freed WHERE t.term = freed.term AND t.ended_at IS NULL
@@ -94,13 +97,36 @@ DELETE FROM {schema}.instances
 WHERE last_seen < clock_timestamp() - interval '7 days' AND instance_id <> $1
 """
 
+# Whoever has had the leader's row in a transaction for longer than any candidate may wait for it. Candidates wait at
+# most `lock_timeout`, and so are never among them.
+EVICT = """
+SELECT array_agg(DISTINCT a.pid) FILTER (WHERE pg_terminate_backend(a.pid))
+FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE l.relation = CAST('{schema}.leader' AS regclass) AND l.granted AND l.mode <> 'AccessShareLock'
+  AND a.pid <> pg_backend_pid() AND a.xact_start < clock_timestamp() - $1::interval
+"""
+
+END_HOLDER = """
+SELECT pg_terminate_backend(pid) FROM pg_locks
+WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND pid <> pg_backend_pid()
+  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND classid = (($1::bigint >> 32) & 4294967295)::oid AND objid = ($1::bigint & 4294967295)::oid
+"""
+
 DEPART = """
 UPDATE {schema}.instances SET ended_at = clock_timestamp(), last_seen = clock_timestamp() WHERE instance_id = $1
 """
 
 CONNECT_TIMEOUT_SECONDS = 3.0
+TAKE_LIFE_ATTEMPTS = 50
 
 T = TypeVar("T")
+
+logger = logging.getLogger("scheduler_core")
+
+
+class RowHeldError(SchedulerError):
+    """Another session holds a row for longer than a candidate waits."""
 
 
 _open_sessions: weakref.WeakSet[PostgresControlSession] = weakref.WeakSet()
@@ -127,8 +153,11 @@ class PostgresControlSession:
         self._schema = check_schema_name(schema)
         self._ttl_seconds = ttl_seconds
         self._call_timeout_seconds = max(0.5, ttl_seconds / 3)
+        self._lock_timeout_seconds = self._call_timeout_seconds / 2
         self._connection: asyncpg.Connection[Any] | None = None
         self._instance: Instance | None = None
+        self._is_direct: bool | None = None
+        """Whether no transaction pooler stands between; None before anybody has looked."""
         self._witnesses_work = False
         self._busy = asyncio.Lock()
         self._max_wait_seconds = 0.7
@@ -142,30 +171,28 @@ class PostgresControlSession:
     def witnesses_work(self) -> bool:
         return self._witnesses_work
 
-    async def open(self, instance: Instance, on_nudge: Callable[[str], None]) -> datetime:
+    async def open(self, instance: Instance, on_nudge: Callable[[str], None], on_lost: Callable[[], None]) -> datetime:
         """Connect, take the life witness, register the replica, listen for nudges.
 
+        Parameters: on_lost, called when the connection ends, whoever ends it.
         Returns when this replica registered first, by the database's clock.
         Raises ServerUnreachableError, SchemaError.
         """
         self._instance = instance
         try:
-            connection = await asyncpg.connect(
-                self._dsn(),
-                timeout=CONNECT_TIMEOUT_SECONDS,
-                # For the statements of opening, which no lease hurries; `_call` holds the others to the TTL.
-                command_timeout=CONNECT_TIMEOUT_SECONDS,
-                statement_cache_size=0,
-                server_settings={"application_name": f"scheduler control {instance.instance_name}"[:63]},
-            )
+            connection = await self._connect(f"scheduler control {instance.instance_name}")
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
             raise explain(error, self._url, self._schema) from error
         self._connection = connection
         _open_sessions.add(self)
         try:
-            await self._settle_session(connection)
             life = advisory_key("life", self._schema, instance.instance_id)
-            self._witnesses_work = await self._try_witness(connection, life)
+            if self._is_direct is None:
+                self._is_direct = await self._is_session(connection)
+            if self._is_direct:
+                await self._settle_session(connection)
+                await self._take_life(connection, life)
+                self._witnesses_work = True
             started: datetime = await connection.fetchval(
                 self._sql(REGISTER),
                 instance.instance_id,
@@ -185,6 +212,7 @@ class PostgresControlSession:
                 if text.startswith(prefix):
                     on_nudge(text.removeprefix(prefix))
 
+            connection.add_termination_listener(lambda _connection: on_lost())
             if self._witnesses_work:
                 await connection.add_listener(NUDGE_CHANNEL, heard)
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
@@ -194,8 +222,9 @@ class PostgresControlSession:
 
     async def _settle_session(self, connection: asyncpg.Connection[Any]) -> None:
         # A stopped process keeps its socket: the server itself must end the session, and with it the witness,
-        # when the pings (four in a TTL) stay away. A peer that vanished without a word likewise.
-        idle_ms = int(self._ttl_seconds * 1000)
+        # when the pings (four in a TTL) stay away, and before the
+        # TTL is over. A peer that vanished without a word likewise.
+        idle_ms = int(self._ttl_seconds * 950)
         await connection.execute(
             f"SELECT set_config('idle_session_timeout', '{idle_ms}', false), "
             f"set_config('tcp_user_timeout', '{idle_ms}', false), "
@@ -203,22 +232,48 @@ class PostgresControlSession:
             "set_config('tcp_keepalives_interval', '1', false), "
             "set_config('tcp_keepalives_count', '3', false), "
             "set_config('client_connection_check_interval', '100', false), "
-            "set_config('idle_in_transaction_session_timeout', '1000', false)"
+            "set_config('idle_in_transaction_session_timeout', '1000', false), "
+            f"set_config('lock_timeout', '{int(self._lock_timeout_seconds * 1000)}', false)"
         )
         deadlock_ms = await connection.fetchval("SELECT setting::int FROM pg_settings WHERE name = 'deadlock_timeout'")
         # A wait that outlasts deadlock_timeout starts the deadlock detector and may be logged.
         self._max_wait_seconds = max(0.05, min(0.7, self._ttl_seconds / 4, deadlock_ms / 1000 * 0.7))
 
-    async def _try_witness(self, connection: asyncpg.Connection[Any], key: int) -> bool:
-        """Take an advisory lock and see that this very session holds it in the next transaction too."""
-        taken = await connection.fetchval("SELECT pg_try_advisory_lock($1)", key)
-        if not taken:
-            return False
-        pids = {await connection.fetchval("SELECT pg_backend_pid()") for _ in range(3)}
-        mine = await connection.fetchval(
-            "SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND pid = pg_backend_pid()"
+    async def _is_session(self, connection: asyncpg.Connection[Any]) -> bool:
+        """Whether this connection has a server process of its own, in one transaction and in the next.
+
+        A transaction pooler gives each transaction any process that is free. So a second connection takes one for
+        itself, for as long as a transaction lasts: if that is ours, or if we get another one now, there is a pooler.
+        """
+        pid = await connection.fetchval("SELECT pg_backend_pid()")
+        other = await self._connect("scheduler probe")
+        try:
+            async with other.transaction():
+                taken = await other.fetchval("SELECT pg_backend_pid()")
+                again = await connection.fetchval("SELECT pg_backend_pid()")
+            return bool(pid == again and pid != taken)
+        finally:
+            other.terminate()
+
+    async def _take_life(self, connection: asyncpg.Connection[Any], key: int) -> None:
+        """Take the life witness; from our own former session, if the server has not noticed yet that it is gone."""
+        for _ in range(TAKE_LIFE_ATTEMPTS):
+            if await connection.fetchval("SELECT pg_try_advisory_lock($1)", key):
+                return
+            await connection.execute(END_HOLDER, key)
+            await asyncio.sleep(0.02)
+        raise ConnectionError("a former session of this replica still holds its life witness")
+
+    async def _connect(self, application_name: str) -> asyncpg.Connection[Any]:
+        connection: asyncpg.Connection[Any] = await asyncpg.connect(
+            self._dsn(),
+            timeout=CONNECT_TIMEOUT_SECONDS,
+            # For the statements of opening, which no lease hurries; `_call` holds the others to the TTL.
+            command_timeout=CONNECT_TIMEOUT_SECONDS,
+            statement_cache_size=0,
+            server_settings={"application_name": application_name[:63]},
         )
-        return len(pids) == 1 and mine >= 1
+        return connection
 
     async def uptime_seconds(self) -> float:
         """How long the server has been up: a witness that fell with the server is no death certificate."""
@@ -234,7 +289,7 @@ class PostgresControlSession:
                 f"the table {self._schema}.leader has lost its row: INSERT INTO {self._schema}.leader (term) "
                 f"SELECT coalesce(max(term), 0) FROM {self._schema}.leader_terms"
             )
-        return LeaderRow(row["term"], row["nonce"], row["instance_id"], row["witnessed"])
+        return LeaderRow(row["term"], row["nonce"], row["instance_id"], row["witnessed"], row["heir"])
 
     async def await_fall(self, row: LeaderRow, wait_seconds: float) -> bool:
         """True once the witness of this leadership is gone; False if it is held after `wait_seconds`."""
@@ -269,19 +324,17 @@ class PostgresControlSession:
                 return None
             self._leadership_key = key
         try:
-            term = await self._call(
-                lambda c: c.fetchval(
-                    self._sql(CLAIM_TERM),
-                    lease_term,
-                    nonce,
-                    me.instance_id,
-                    self._witnesses_work,
-                    row.term,
-                    row.nonce,
-                    reason,
-                    timedelta(seconds=max(0.0, silent_seconds)),
-                    me.host,
-                )
+            term = await self._move_row(
+                CLAIM_TERM,
+                lease_term,
+                nonce,
+                me.instance_id,
+                self._witnesses_work,
+                row.term,
+                row.nonce,
+                reason,
+                timedelta(seconds=max(0.0, silent_seconds)),
+                me.host,
             )
         except Exception:
             if not self.is_open:
@@ -308,22 +361,35 @@ class PostgresControlSession:
             if not await self._call(lambda c: c.fetchval("SELECT pg_try_advisory_lock($1)", key)):
                 return None
             self._leadership_key = key
-        term = await self._call(
-            lambda c: c.fetchval(self._sql(RESEAT), leadership.term, leadership.nonce, nonce, self._witnesses_work)
-        )
+        term = await self._move_row(RESEAT, leadership.term, leadership.nonce, nonce, self._witnesses_work)
         if term is None:
             await self._let_go()
             return None
         return Leadership(leadership.term, nonce, leadership.instance_id)
 
-    async def resign(self, leadership: Leadership, reason: str) -> None:
-        """End the term and let the witness go: whoever waits for it leads next."""
-        await self._call(lambda c: c.execute(self._sql(RESIGN), leadership.term, leadership.nonce, reason))
+    async def resign(self, leadership: Leadership, reason: str, heir: str | None = None) -> None:
+        """End the term and let the witness go: whoever waits for it leads next, the heir first."""
+        await self._move_row(RESIGN, leadership.term, leadership.nonce, reason, heir)
         await self._let_go()
 
     async def depart(self) -> None:
         """Say that this replica ends, so that nobody waits for a sign of life."""
         await self._call(lambda c: c.execute(self._sql(DEPART), self._me().instance_id))
+
+    async def _move_row(self, statement: str, *arguments: object) -> Any:
+        """Run a statement that moves the leader's row, past a session that holds it and will not end.
+
+        A replica that was stopped or cut off in the middle of a claim holds the row `FOR SHARE`, and the server may
+        wait for the rest of its message for hours. Its transaction is ended: it belongs to a term that is over.
+        """
+        try:
+            return await self._call(lambda c: c.fetchval(self._sql(statement), *arguments))
+        except RowHeldError:
+            pids = await self._call(
+                lambda c: c.fetchval(self._sql(EVICT), timedelta(seconds=self._lock_timeout_seconds))
+            )
+            logger.warning("sessions %s held the leader's row and were ended", pids)
+            return await self._call(lambda c: c.fetchval(self._sql(statement), *arguments))
 
     async def _let_go(self) -> None:
         key, self._leadership_key = self._leadership_key, None
@@ -365,6 +431,8 @@ class PostgresControlSession:
         try:
             async with asyncio.timeout(limit), self._busy:
                 return await call(connection)
+        except asyncpg.LockNotAvailableError as error:
+            raise RowHeldError("another session holds the leader's row: it is ended") from error
         except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
             if isinstance(error, (OSError, TimeoutError, asyncpg.PostgresConnectionError)):
                 # After a time-out nobody knows what the session is doing: it is not used again.

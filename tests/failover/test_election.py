@@ -1,0 +1,163 @@
+"""Who may lead, and what must not keep a successor from leading."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from replicas import LEADER_PID, Replicas
+from test_faults import Stage, stage  # noqa: F401 - a fixture
+from test_kill import FIRST_FIRE
+from waiting import eventually
+
+Sql = psycopg.Connection[Any]
+
+
+@pytest.fixture
+def replicas(environment: dict[str, str], tmp_path: Path) -> Iterator[Replicas]:
+    made = Replicas(environment, "apps.ticking", tmp_path)
+    yield made
+    made.stop()
+
+
+def end_reason(sql: Sql, term: int) -> str | None:
+    row = sql.execute("SELECT end_reason FROM scheduler_audit.leadership WHERE term = %s", [term]).fetchone()
+    return None if row is None else row[0]
+
+
+def kill(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+
+
+def test_a_session_that_holds_the_leaders_row_keeps_no_successor_out(
+    replicas: Replicas, sql: Sql, database_url: str
+) -> None:
+    """A replica that was stopped in the middle of a claim leaves its transaction, and its FOR SHARE, behind."""
+    replicas.start(2)
+    replicas.wait_for(sql, 2)
+    leader, term = replicas.leader(sql)
+    with psycopg.connect(database_url) as zombie:
+        zombie.execute("SELECT FROM scheduler.leader FOR SHARE")
+        kill(leader)
+        eventually(lambda: sql.execute(FIRST_FIRE, [term]).fetchone()[0])  # type: ignore[index]
+        with pytest.raises(psycopg.OperationalError):
+            zombie.execute("SELECT 1")
+
+
+def test_a_replica_that_is_not_eligible_never_leads(replicas: Replicas, sql: Sql) -> None:
+    """FIELD: sidekiq #6822, choose who may lead."""
+    [bystander] = replicas.start(1, SCHEDULER_ELIGIBLE="false")
+    eventually(lambda: sql.execute("SELECT 1 FROM scheduler.instances WHERE pid = %s", [bystander.pid]).fetchone())
+    [first] = replicas.start(1)
+    replicas.wait_for(sql, 2)
+    assert replicas.leader(sql)[0] is first
+    kill(first)
+    [second] = replicas.start(1)
+    eventually(lambda: (sql.execute(LEADER_PID).fetchone() or (0,))[0] == second.pid)
+    leaders = "SELECT DISTINCT i.pid FROM scheduler.leader_terms JOIN scheduler.instances i USING (instance_id)"
+    assert bystander.pid not in {pid for (pid,) in sql.execute(leaders).fetchall()}
+    assert bystander.poll() is None
+
+
+def test_under_stop_nothing_fires_without_redis(
+    stage: Stage,  # noqa: F811
+    environment: dict[str, str],
+    tmp_path: Path,
+) -> None:
+    """`redis_outage = "stop"`: no lease, no fires; and all of it again once Redis is back."""
+    assert stage.servers.redis is not None
+    stage.replicas.stop()
+    stage.replicas.processes.clear()
+    stage.replicas.start(2, SCHEDULER_REDIS_OUTAGE="stop", SCHEDULER_LEASE_TTL="1")
+    with stage.sql() as sql:
+        stage.replicas.wait_for(sql, 2)
+        latest = "SELECT max(started_at) FROM scheduler_audit.runs"
+        since = "SELECT extract(epoch FROM clock_timestamp() - max(started_at)) FROM scheduler_audit.runs"
+        stage.servers.redis.kill()
+        eventually(lambda: sql.execute(since).fetchone()[0] > 1.5, what="nothing fires")  # type: ignore[index]
+        stopped_at = sql.execute(latest).fetchone()[0]  # type: ignore[index]
+        stage.servers.redis.start()
+        stage.fires_after(stopped_at)
+    stage.settle()
+
+
+POOLER = """
+[databases]
+* = host={host} port={port}
+[pgbouncer]
+listen_addr = 127.0.0.1
+listen_port = {listen}
+unix_socket_dir =
+auth_type = trust
+auth_file = {users}
+pool_mode = transaction
+default_pool_size = 20
+server_reset_query =
+ignore_startup_parameters = extra_float_digits
+"""
+
+
+@pytest.fixture
+def pooled_url(database_url: str, tmp_path: Path) -> Iterator[str]:
+    """The test's database behind a transaction pooler: Debian's PgBouncer, where it is installed."""
+    program = shutil.which("pgbouncer") or shutil.which("pgbouncer", path="/usr/sbin")
+    if program is None:
+        pytest.skip("PgBouncer is not installed: apt-get install pgbouncer")
+    target = psycopg.conninfo.conninfo_to_dict(database_url)
+    port = free_port()
+    users = tmp_path / "users.txt"
+    users.write_text(f'"{target["user"]}" "{target["password"]}"\n')
+    configuration = tmp_path / "pgbouncer.ini"
+    configuration.write_text(POOLER.format(host=target["host"], port=target["port"], listen=port, users=users))
+    for path in (tmp_path, users, configuration):
+        path.chmod(0o755)
+    as_somebody = ["-u", "nobody"] if os.geteuid() == 0 else []
+    url = f"postgresql://{target['user']}@127.0.0.1:{port}/{target['dbname']}"
+    with (tmp_path / "pgbouncer.log").open("wb") as log:
+        pooler = subprocess.Popen([program, *as_somebody, str(configuration)], stdout=log, stderr=log)
+    try:
+        eventually(lambda: answers(url), what=f"PgBouncer; its log is in {tmp_path}")
+        yield url
+    finally:
+        pooler.terminate()
+        pooler.wait(10)
+
+
+def answers(url: str) -> bool:
+    try:
+        psycopg.connect(url, connect_timeout=2).close()
+    except psycopg.OperationalError:
+        return False
+    return True
+
+
+def free_port() -> int:
+    with socket.socket() as sock:
+        sock.bind(("127.0.0.1", 0))
+        return int(sock.getsockname()[1])
+
+
+def test_behind_a_transaction_pooler_the_lease_alone_tells(
+    replicas: Replicas, sql: Sql, pooled_url: str, tmp_path: Path
+) -> None:
+    """FIELD: oban #1488, a node behind a pooler that took itself for the leader for 19 days."""
+    replicas.start(2, SCHEDULER_CONTROL_DATABASE_URL=pooled_url, SCHEDULER_LEASE_TTL="1")
+    living = "SELECT count(*) FROM scheduler.instances WHERE ended_at IS NULL AND life_key IS NULL"
+    eventually(lambda: sql.execute(living).fetchone() == (2,), what="two replicas without witnesses")
+    pids = "SELECT i.pid, l.term FROM scheduler.leader l JOIN scheduler.instances i USING (instance_id)"
+    eventually(lambda: sql.execute(FIRST_FIRE, [0]).fetchone()[0])  # type: ignore[index]
+    pid, term = sql.execute(pids).fetchone()  # type: ignore[misc]
+    kill(next(process for process in replicas.processes if process.pid == pid))
+    eventually(lambda: sql.execute(FIRST_FIRE, [term]).fetchone()[0])  # type: ignore[index]
+    assert end_reason(sql, term) == "lease silent"
+    logs = "".join(path.read_text() for path in tmp_path.glob("replica-*.log"))
+    assert "a transaction pooler stands before Postgres" in logs.replace("\n", " ")
