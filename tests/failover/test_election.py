@@ -7,13 +7,14 @@ import shutil
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
-from replicas import LEADER_PID, Replicas
+from replicas import LEADER_PID, Replicas, witnessed
 from test_faults import Stage, stage  # noqa: F401 - a fixture
 from test_kill import FIRST_FIRE
 from waiting import eventually
@@ -161,3 +162,46 @@ def test_behind_a_transaction_pooler_the_lease_alone_tells(
     assert end_reason(sql, term) == "lease silent"
     logs = "".join(path.read_text() for path in tmp_path.glob("replica-*.log"))
     assert "a transaction pooler stands before Postgres" in logs.replace("\n", " ")
+
+
+@pytest.mark.parametrize(("stall_timeout", "deposed"), [("1.5", True), ("60", False)])
+def test_a_wedged_loop_is_deposed_and_a_blocked_one_is_not(
+    replicas: Replicas, sql: Sql, environment: dict[str, str], stall_timeout: str, deposed: bool
+) -> None:
+    """FIELD: river #1251 (a stalled begin halts the rest), sidekiq #3163 (dead for days, unnoticed)."""
+    replicas.app = "apps.blocking"
+    replicas.start(2, SCHEDULER_LEASE_TTL="1", SCHEDULER_STALL_TIMEOUT=stall_timeout, BLOCKED_SECONDS="6")
+    eventually(lambda: any(line.startswith("blocks") for line in witnessed(environment)))
+    blocked = next(int(line.split()[1]) for line in witnessed(environment) if line.startswith("blocks"))
+    eventually(lambda: any(line.startswith("returned") for line in witnessed(environment)))
+    eventually(lambda: witnessed(environment)[-1].startswith("tick"), what="somebody fires")
+    lines = witnessed(environment)
+    meanwhile = lines[lines.index(f"blocks {blocked}") : lines.index(f"returned {blocked}")]
+    others = [line for line in meanwhile if line.startswith("tick") and not line.endswith(f" {blocked}")]
+    assert bool(others) == deposed
+    ends = {reason for (reason,) in sql.execute("SELECT end_reason FROM scheduler_audit.leadership").fetchall()}
+    assert ("stalled" in ends) == deposed
+    assert all(process.poll() is None for process in replicas.processes)
+
+
+def test_a_leader_killed_exactly_on_a_due_instant_loses_nothing(
+    replicas: Replicas, sql: Sql, environment: dict[str, str]
+) -> None:
+    """FIELD: sidekiq #6758, a dozen jobs lost to a gap of 8 ms between leaders; oban-py #32, identity by hostname."""
+    replicas.app = "apps.each_second"
+    replicas.start(3, SCHEDULER_INSTANCE_NAME="one-host")
+    replicas.wait_for(sql, 3)
+    eventually(lambda: witnessed(environment))
+    first = int(witnessed(environment)[0].split()[1])
+    for _ in range(2):
+        leader, term = replicas.leader(sql)
+        time.sleep(1 - time.time() % 1)  # the instant itself is the event
+        kill(leader)
+        eventually(lambda term=term: sql.execute(FIRST_FIRE, [term]).fetchone()[0])  # type: ignore[index]
+    enough = len(witnessed(environment)) + 2
+    eventually(lambda: len(witnessed(environment)) >= enough)
+    replicas.stop()
+
+    called = {int(line.split()[1]) for line in witnessed(environment)}
+    assert called >= set(range(first, max(called) + 1)), "no second is missing"
+    assert sql.execute("SELECT count(DISTINCT instance_id) FROM scheduler.instances").fetchone() == (3,)

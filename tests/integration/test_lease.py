@@ -57,6 +57,7 @@ async def test_a_dead_leaders_lease_is_taken_over_by_its_token_only(lease: Lease
 
 
 async def test_a_renewal_tells_absent_from_taken(lease: LeaseStore) -> None:
+    """FIELD: redbeat #127, a lock that was extended without asking whose it is."""
     assert await lease.renew("one", 5.0, 4) is None
     await take(lease, "one")
     assert await lease.renew("one", 5.0, 4) is True
@@ -74,6 +75,7 @@ async def test_the_view_shows_token_term_renewals_and_time(lease: LeaseStore) ->
 
 
 async def test_only_the_holder_releases(lease: LeaseStore) -> None:
+    """FIELD: redbeat #127."""
     await take(lease, "one")
     assert not await lease.release("two")
     assert await lease.release("one")
