@@ -202,10 +202,13 @@ class ControlSession(Protocol):
     async def uptime_seconds(self) -> float: ...
 
     async def claim(
-        self, row: LeaderRow, nonce: str, *, reason: str, silent_seconds: float, lease_term: int
+        self, row: LeaderRow, nonce: str, *, reason: str, silent_seconds: float, proposed_term: int
     ) -> Leadership | None: ...
 
     async def seen(self) -> None: ...
+
+    async def mark_begun(self, runs: Sequence[Run]) -> None:
+        """Say of runs that were begun here that they were, so that nobody takes them from an owner that lives."""
 
     async def depart(self) -> None: ...
 
@@ -227,8 +230,9 @@ class Lease(Protocol):
     """The leader's lease in Redis."""
 
     async def take(
-        self, token: str, ttl_seconds: float, instance_id: str, *, dead_token: str | None, term: int
-    ) -> bool: ...
+        self, token: str, ttl_seconds: float, instance_id: str, *, dead_token: str | None, term: int, is_new: bool
+    ) -> int:
+        """Take it, if it is free, ours or the dead leader's; returns the term that it carries then, or 0."""
 
     async def renew(self, token: str, ttl_seconds: float, term: int) -> bool | None: ...
 

@@ -38,6 +38,9 @@ _FORBIDDEN = {"42501"}
 _REFUSED_LOGIN = {"28P01", "28000"}
 _UNREACHABLE_CLASSES = {"08", "57", "53"}
 
+DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
+"""Whatever asyncpg raises. Internal errors are among them: a connection that ends at the wrong moment causes them."""
+
 COMMAND_TIMEOUT_SECONDS = 30.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 
@@ -146,13 +149,7 @@ class Database:
             async with engine.connect() as connection:
                 result = await connection.execute(self._text(template), dict(parameters or {}))
                 return result.fetchall() if result.returns_rows else ()
-        except (
-            SQLAlchemyError,
-            OSError,
-            asyncpg.PostgresError,
-            asyncpg.InterfaceError,
-            TimeoutError,
-        ) as error:
+        except (SQLAlchemyError, *DRIVER_ERRORS) as error:
             raise self.explain(error) from error
         finally:
             out_of_patience.cancel()
@@ -204,7 +201,7 @@ class Database:
                 finally:
                     # What was set here must not travel with the connection back into the pool.
                     await connection.invalidate()
-        except (SQLAlchemyError, OSError, asyncpg.PostgresError) as error:
+        except (SQLAlchemyError, *DRIVER_ERRORS) as error:
             raise self.explain(error) from error
 
     def explain(self, error: BaseException) -> SchedulerError:

@@ -20,16 +20,19 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError,
 from scheduler_core.domain.errors import InvalidSettingsError, SchedulerError, ServerUnreachableError
 from scheduler_core.ports import LeaseView
 
-# KEYS[1] the lease. ARGV: own token, TTL in ms, instance, the dead leader's token or '', term.
+# KEYS[1] the lease. ARGV: own token, TTL in ms, instance, the dead leader's token or '', term, 1 for a new term.
+# The term that the lease carries only grows: a standby of Postgres that has not seen it must not give it out again.
 _TAKE = """
 local held = redis.call('HGET', KEYS[1], 'token')
 if held and held ~= ARGV[1] and (ARGV[4] == '' or held ~= ARGV[4]) then
   return 0
 end
+local term, carried = tonumber(ARGV[5]), tonumber(redis.call('HGET', KEYS[1], 'term') or 0)
+if ARGV[6] == '1' and carried >= term then term = carried + 1 end
 redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], 'token', ARGV[1], 'instance', ARGV[3], 'term', ARGV[5], 'renewals', 0)
+redis.call('HSET', KEYS[1], 'token', ARGV[1], 'instance', ARGV[3], 'term', math.max(term, carried), 'renewals', 0)
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return 1
+return math.max(term, carried)
 """
 
 # ARGV: own token, TTL in ms, term. 1 renewed, 0 absent, -1 another token.
@@ -139,11 +142,17 @@ class LeaseStore:
         await self._scripts.ping()
 
     async def take(
-        self, token: str, ttl_seconds: float, instance_id: str, *, dead_token: str | None, term: int
-    ) -> bool:
-        """Take a lease that is free, already ours, or still carries the token of a dead leader."""
+        self, token: str, ttl_seconds: float, instance_id: str, *, dead_token: str | None, term: int, is_new: bool
+    ) -> int:
+        """Take a lease that is free, already ours, or still carries the token of a dead leader.
+
+        Parameters: term, the number that the lease is to carry; is_new, whether that is a term that nobody has had:
+        then it is made larger than the one that the lease carried.
+        Returns the number that it carries now; 0 if it was not taken.
+        """
         ttl = int(ttl_seconds * 1000)
-        return bool(await self._scripts.run(_TAKE, self.key, token, ttl, instance_id, dead_token or "", term))
+        dead = dead_token or ""
+        return int(await self._scripts.run(_TAKE, self.key, token, ttl, instance_id, dead, term, int(is_new)))
 
     async def renew(self, token: str, ttl_seconds: float, term: int) -> bool | None:
         """True renewed, None the lease is absent, False it carries another token."""

@@ -81,7 +81,10 @@ WITH fence AS (
                 CAST(:missed_froms AS timestamptz[]))
          AS f (run_id, job_id, scheduled_for, due_at, status, reason, owner, missed_count, missed_from)
     JOIN moved m USING (job_id)
-    ON CONFLICT (job_id, scheduled_for) DO NOTHING
+    -- An occurrence that has its row already fires no second time. A count must not get lost with it.
+    ON CONFLICT (job_id, scheduled_for) DO UPDATE
+    SET missed_count = excluded.missed_count, missed_from = excluded.missed_from
+    WHERE excluded.status = 'missed' AND {schema}.runs.missed_count IS NULL
     RETURNING run_id
 )
 SELECT (SELECT term FROM fence) AS term,
@@ -265,9 +268,10 @@ SELECT b.instance_id, b.job_ids,
 FROM begun b LEFT JOIN {schema}.instances i USING (instance_id)
 """
 
-# An owner's death ends the attempt as `lost` and counts a delivery. Then the delivery policy: at_most_once ends
-# the run; at_least_once gives it back to be adopted, with a pause that doubles from the second time on, until
-# the limit: a callback that kills its process must not kill every replica in turn.
+# An owner's death ends the attempt as `lost` and counts a delivery; one that has come back since is not dead. Then
+# the delivery policy: at_most_once ends the run; at_least_once gives it back to be adopted, with a pause that
+# doubles from the second time on, until the limit: a callback that kills its process must not kill every replica in
+# turn.
 BURY = """
 WITH fence AS (
     SELECT term FROM {schema}.leader WHERE term = :term AND nonce = :nonce FOR SHARE
@@ -277,6 +281,9 @@ WITH fence AS (
     FROM {schema}.runs r LEFT JOIN {schema}.jobs j USING (job_id)
     WHERE EXISTS (SELECT FROM fence) AND r.status = 'running'
       AND r.instance_id = ANY(CAST(:dead AS text[]))
+      AND NOT EXISTS (SELECT FROM {schema}.instances i
+                      WHERE i.instance_id = r.instance_id AND i.life_key IS NOT NULL
+                        AND {schema}.witness_held(i.life_key))
     ORDER BY r.job_id
     LIMIT :limit
     FOR UPDATE OF r SKIP LOCKED

@@ -16,15 +16,16 @@ import logging
 import os
 import socket
 import weakref
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 import asyncpg
 
 from scheduler_core.domain.errors import SchedulerError, SchemaError
+from scheduler_core.domain.run import Run
 from scheduler_core.ports import Instance, LeaderRow, Leadership
-from storage.database import check_schema_name, explain, parse_url
+from storage.database import DRIVER_ERRORS, check_schema_name, explain, parse_url
 from storage.jobs import NUDGE_CHANNEL
 from storage.keys import advisory_key
 
@@ -34,11 +35,11 @@ SELECT term, nonce, instance_id, witnessed, heir FROM {schema}.leader
 
 # Compare-and-swap from exactly the (term, nonce) that was read before the lease was taken: of several candidates
 # one moves the row, the others find nothing. Terms only grow, also when an asynchronous standby took over that
-# had not seen the last one: the lease carried it along.
+# had not seen the last one: the lease carried it along, and proposes a number above it.
 CLAIM_TERM = """
 WITH claimed AS (
     UPDATE {schema}.leader
-    SET term = greatest(term, $1::bigint) + 1, nonce = $2, instance_id = $3, witnessed = $4,
+    SET term = greatest(term + 1, $1::bigint), nonce = $2, instance_id = $3, witnessed = $4,
         acquired_at = clock_timestamp(), heir = NULL
     WHERE term = $5 AND nonce IS NOT DISTINCT FROM $6
     RETURNING term, acquired_at
@@ -56,7 +57,7 @@ RETURNING term
 
 RESEAT = """
 UPDATE {schema}.leader SET nonce = $3, witnessed = $4
-WHERE term = $1 AND nonce = $2
+WHERE term = $1 AND nonce IN ($2, $3)
 RETURNING term
 """
 
@@ -104,6 +105,13 @@ SELECT array_agg(DISTINCT a.pid) FILTER (WHERE pg_terminate_backend(a.pid))
 FROM pg_locks l JOIN pg_stat_activity a USING (pid)
 WHERE l.relation = CAST('{schema}.leader' AS regclass) AND l.granted AND l.mode <> 'AccessShareLock'
   AND a.pid <> pg_backend_pid() AND a.xact_start < clock_timestamp() - $1::interval
+"""
+
+MARK_BEGUN = """
+UPDATE {schema}.runs
+SET status = 'running', started_at = coalesce(started_at, clock_timestamp()), attempt_started_at = clock_timestamp()
+WHERE instance_id = $1 AND run_id = ANY($2::uuid[]) AND scheduled_for = ANY($3::timestamptz[])
+  AND status IN ('pending', 'queued', 'retrying')
 """
 
 END_HOLDER = """
@@ -181,7 +189,7 @@ class PostgresControlSession:
         self._instance = instance
         try:
             connection = await self._connect(f"scheduler control {instance.instance_name}")
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        except DRIVER_ERRORS as error:
             raise explain(error, self._url, self._schema) from error
         self._connection = connection
         _open_sessions.add(self)
@@ -215,7 +223,7 @@ class PostgresControlSession:
             connection.add_termination_listener(lambda _connection: on_lost())
             if self._witnesses_work:
                 await connection.add_listener(NUDGE_CHANNEL, heard)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
+        except DRIVER_ERRORS as error:
             await self.close()
             raise explain(error, self._url, self._schema) from error
         return started
@@ -309,12 +317,12 @@ class PostgresControlSession:
         await self._call(lambda c: c.execute(self._sql(SEEN), self._me().instance_id))
 
     async def claim(
-        self, row: LeaderRow, nonce: str, *, reason: str, silent_seconds: float, lease_term: int
+        self, row: LeaderRow, nonce: str, *, reason: str, silent_seconds: float, proposed_term: int
     ) -> Leadership | None:
         """Move the leader's row from exactly `row` to a new term under `nonce`.
 
         Parameters: reason, why the former term ended; silent_seconds, for how long it had given no sign of
-        life; lease_term, the term that the lease carried.
+        life; proposed_term, the least number that the new term may have.
         Returns None if somebody else moved it. A lost reply is not an answer: the row is read again.
         """
         me = self._me()
@@ -326,7 +334,7 @@ class PostgresControlSession:
         try:
             term = await self._move_row(
                 CLAIM_TERM,
-                lease_term,
+                proposed_term,
                 nonce,
                 me.instance_id,
                 self._witnesses_work,
@@ -372,6 +380,17 @@ class PostgresControlSession:
         await self._move_row(RESIGN, leadership.term, leadership.nonce, reason, heir)
         await self._let_go()
 
+    async def mark_begun(self, runs: Sequence[Run]) -> None:
+        """Say of runs that were begun here that they were: nobody takes them from an owner that lives."""
+        await self._call(
+            lambda c: c.execute(
+                self._sql(MARK_BEGUN),
+                self._me().instance_id,
+                [run.run_id for run in runs],
+                [run.scheduled_for for run in runs],
+            )
+        )
+
     async def depart(self) -> None:
         """Say that this replica ends, so that nobody waits for a sign of life."""
         await self._call(lambda c: c.execute(self._sql(DEPART), self._me().instance_id))
@@ -402,7 +421,7 @@ class PostgresControlSession:
             return
         try:
             await connection.close(timeout=1.0)
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError):
+        except DRIVER_ERRORS:
             # The socket is gone either way, and that is all that a close is for.
             connection.terminate()
 
@@ -433,8 +452,8 @@ class PostgresControlSession:
                 return await call(connection)
         except asyncpg.LockNotAvailableError as error:
             raise RowHeldError("another session holds the leader's row: it is ended") from error
-        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, TimeoutError) as error:
-            if isinstance(error, (OSError, TimeoutError, asyncpg.PostgresConnectionError)):
+        except DRIVER_ERRORS as error:
+            if not isinstance(error, asyncpg.PostgresError) or isinstance(error, asyncpg.PostgresConnectionError):
                 # After a time-out nobody knows what the session is doing: it is not used again.
                 connection.terminate()
             raise explain(error, self._url, self._schema) from error

@@ -44,7 +44,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from scheduler_core.domain.errors import NotLeaderError, SchedulerError, ServerUnreachableError
-from scheduler_core.domain.run import LoggerLike
+from scheduler_core.domain.run import LoggerLike, Run
 from scheduler_core.domain.trust import (
     Confirmation,
     LeaseWatch,
@@ -79,7 +79,6 @@ class Vacancy:
     row: LeaderRow
     reason: str
     alive_at: float
-    lease_term: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +95,8 @@ class Keeper:
 
     Parameters: instance, this process; timing, the election's timings; open_control and open_lease, called in
     the keeper's thread; on_change, called in the keeper's thread with the new leadership or None and the reason;
-    on_nudge, called there with the job_id that changed ("" for any); callables, the callbacks that it can call.
+    on_nudge, called there with the job_id that changed ("" for any); callables, the callbacks that it can call;
+    begun, the runs whose callbacks are being called.
     """
 
     def __init__(
@@ -109,11 +109,13 @@ class Keeper:
         redis_outage: RedisOutage,
         on_change: Callable[[Leadership | None, str], None],
         on_nudge: Callable[[str], None],
-        callables: Callable[[], Sequence[str]] = tuple,
+        callables: Callable[[], Sequence[str]],
+        begun: Callable[[], Sequence[Run]],
         logger: LoggerLike,
     ) -> None:
         self._instance = instance
         self._callables = callables
+        self._begun = begun
         self._timing = timing
         self._open_control = open_control
         self._open_lease = open_lease
@@ -152,7 +154,13 @@ class Keeper:
     def trusts(self, term: int) -> bool:
         """Whether a run of this term may start at this very instant."""
         leadership = self._leadership
-        return leadership is not None and leadership.term == term and boottime() < self._trusted_until
+        return (
+            leadership is not None
+            and leadership.term == term
+            and boottime() < self._trusted_until
+            # Without the session the witness has fallen: a successor may have adopted the run already.
+            and self.holds_life
+        )
 
     def progress(self) -> None:
         """The scheduler's loop moves: called by it, now and then."""
@@ -229,15 +237,24 @@ class Keeper:
                     await self._connect()
                     pause = RECONNECT_SECONDS[0]
                     await self._take_part()
-                except SchedulerError as error:
+                except Exception as error:  # noqa: BLE001 - a replica that takes part no more helps nobody
                     if not self._taking_part.done():
                         self._taking_part.set_exception(error)
                         return
                     self._logger.warning("election: %s; trying again", error)
+                    await self._start_over(error)
                     await self._pause(pause * random.uniform(0.8, 1.2))
                     pause = min(pause * 2, RECONNECT_SECONDS[1])
         finally:
             await self._disconnect()
+
+    async def _start_over(self, error: Exception) -> None:
+        """Nothing is known any more after an error that nobody foresaw: let go of the session, and of the term."""
+        if not isinstance(error, SchedulerError):
+            self._logger.error("election: unforeseen %r", error)
+            if self._control is not None:
+                await self._control.close()
+        self._drop(str(error))
 
     async def _connect(self) -> None:
         if self._control is None or not self._control.is_open:
@@ -289,8 +306,7 @@ class Keeper:
         self._enter(State.FOLLOWING, "no vacancy yet")
         watch = self._timing.watch()
         row = await control.leader()
-        looking: asyncio.Task[int] | None = None
-        lease_term = 0
+        looking: asyncio.Task[None] | None = None
         follows_since = seen_at = boottime()
         try:
             while not self._stopping:
@@ -302,12 +318,10 @@ class Keeper:
                         await self._pause(STAND_AGAIN_SECONDS)
                         row = await control.leader()
                         continue
-                    lease_term = await looking
-                    return self._vacancy(row, NOBODY_LED, boottime(), lease_term)
+                    return self._vacancy(row, NOBODY_LED, boottime())
                 fell = await self._watch_witness(control, row, watch)
                 fell_at = boottime()
                 if looking.done():
-                    lease_term = max(lease_term, looking.result())
                     looking = None
                 if fell:
                     current = await control.leader()
@@ -315,12 +329,12 @@ class Keeper:
                         row, watch, follows_since = current, self._timing.watch(), boottime()
                         continue
                     if await control.uptime_seconds() > self._timing.ttl_seconds:
-                        return self._vacancy(row, WITNESS_FELL, fell_at, lease_term)
+                        return self._vacancy(row, WITNESS_FELL, fell_at)
                     # Postgres itself restarted and took every witness along: give the leader time to sit down.
                     await self._pause(ABSTAIN_SECONDS)
                 silent = watch.silent_seconds(boottime())
                 if silent >= self._timing.silence_seconds and self._lease is not None:
-                    return self._vacancy(row, LEASE_SILENT, boottime() - silent, lease_term)
+                    return self._vacancy(row, LEASE_SILENT, boottime() - silent)
                 if boottime() - seen_at > 1.0:
                     seen_at = boottime()
                     await control.seen()
@@ -338,10 +352,11 @@ class Keeper:
         others = row.heir is not None and row.heir != self._instance.instance_id
         return others and waited_seconds < self._timing.renew_every_seconds
 
-    def _vacancy(self, row: LeaderRow, reason: str, alive_at: float, lease_term: int) -> Vacancy | None:
-        if not self._instance.eligible or self._retired or boottime() < self._abstain_until:
+    def _vacancy(self, row: LeaderRow, reason: str, alive_at: float) -> Vacancy | None:
+        stalled = boottime() - self._progress_at > self._timing.stall_timeout_seconds
+        if not self._instance.eligible or self._retired or stalled or boottime() < self._abstain_until:
             return None
-        return Vacancy(row, reason, alive_at, lease_term)
+        return Vacancy(row, reason, alive_at)
 
     async def _watch_witness(self, control: ControlSession, row: LeaderRow, watch: LeaseWatch) -> bool:
         """Wait a bounded while for the leader's witness to fall; shorter when the lease is about to run out."""
@@ -355,22 +370,21 @@ class Keeper:
         await self._pause(min(wait, self._timing.ttl_seconds / 10))
         return False
 
-    async def _look(self, watch: LeaseWatch) -> int:
-        """Read the lease into the watch; returns the term that it carries."""
+    async def _look(self, watch: LeaseWatch) -> None:
+        """Read the lease into the watch."""
         lease = self._lease
         if lease is None:
             watch.unreadable(boottime())
-            return 0
+            return
         try:
             view = await lease.read()
         except SchedulerError:
             watch.unreadable(boottime())
-            return 0
+            return
         if view is None:
             watch.look(boottime(), None, 0, 0.0)
-            return 0
+            return
         watch.look(boottime(), view.token, view.renewals, view.remaining_seconds)
-        return view.term
 
     # STANDING
 
@@ -378,7 +392,9 @@ class Keeper:
         self._enter(State.STANDING, vacancy.reason)
         nonce = secrets.token_hex(16)
         sent_at = boottime()
-        if not await self._take_lease(nonce, vacancy.row.nonce, vacancy.row.term, self._timing.candidacy_seconds):
+        candidacy = Leadership(vacancy.row.term + 1, nonce, self._instance.instance_id)
+        proposed_term = await self._take_lease(candidacy, vacancy.row.nonce, is_new=True)
+        if not proposed_term:
             return None
         leadership = None
         try:
@@ -387,7 +403,7 @@ class Keeper:
                 nonce,
                 reason=vacancy.reason,
                 silent_seconds=boottime() - vacancy.alive_at,
-                lease_term=vacancy.lease_term,
+                proposed_term=proposed_term,
             )
         finally:
             if leadership is None:
@@ -396,18 +412,27 @@ class Keeper:
             self._seat(leadership, self._timing.candidate_trusted_until(sent_at), vacancy.reason)
         return leadership
 
-    async def _take_lease(self, nonce: str, dead_nonce: str | None, term: int, ttl_seconds: float) -> bool:
+    async def _take_lease(self, leadership: Leadership, dead_nonce: str | None, *, is_new: bool = False) -> int:
+        """Take the lease for a leadership, or a candidacy for a new one; returns the term that it carries, or 0."""
         lease = self._lease
+        ttl_seconds = self._timing.candidacy_seconds if is_new else self._timing.ttl_seconds
         try:
             if lease is None:
                 raise ServerUnreachableError("no lease")
-            return await lease.take(nonce, ttl_seconds, self._instance.instance_id, dead_token=dead_nonce, term=term)
+            return await lease.take(
+                leadership.nonce,
+                ttl_seconds,
+                leadership.instance_id,
+                dead_token=dead_nonce,
+                term=leadership.term,
+                is_new=is_new,
+            )
         except ServerUnreachableError as error:
             if self._redis_outage is RedisOutage.STOP:
                 raise
             # Under "hold" the compare-and-swap in Postgres decides alone; safety is the same.
             self._logger.warning("standing without Redis: %s", error)
-            return True
+            return leadership.term
 
     async def _release_lease(self, nonce: str) -> None:
         if self._lease is None:
@@ -433,7 +458,8 @@ class Keeper:
             stalled = boottime() - self._progress_at
             if stalled > self._timing.stall_timeout_seconds:
                 self._drop(f"the scheduler's loop has not moved for {stalled:.1f} s")
-                self._abstain_until = boottime() + self._timing.ttl_seconds
+                # What was begun is not marked yet: that is done by the loop that has not moved.
+                await control.mark_begun(self._begun())
                 await control.resign(leadership, "stalled")
                 await self._release_lease(leadership.nonce)
                 return
@@ -441,7 +467,7 @@ class Keeper:
             renewal, confirmation = await asyncio.gather(self._renew(leadership), self._confirm(control, leadership))
             verdict = judge(renewal, confirmation, self._redis_outage)
             if verdict is Verdict.RETAKE_LEASE:
-                retaken = await self._take_lease(leadership.nonce, None, leadership.term, self._timing.ttl_seconds)
+                retaken = await self._take_lease(leadership, None)
                 verdict = Verdict.EXTEND if retaken else Verdict.STEP_DOWN
             if verdict is Verdict.EXTEND:
                 self._trusted_until = self._timing.trusted_until(sent_at)
@@ -482,13 +508,14 @@ class Keeper:
         """Sit down on the same term again within a TTL, if nobody took it; claim nothing meanwhile."""
         self._enter(State.RESEATING, "control session lost")
         self._drop("control session lost")
-        deadline = boottime() + self._timing.ttl_seconds
+        # One nonce for all attempts: the reply to the first that succeeded may be lost.
+        nonce, deadline = secrets.token_hex(16), boottime() + self._timing.ttl_seconds
         while boottime() < deadline and not self._stopping and self._resigning is None:
             try:
                 if self._control is not None:
                     await self._control.close()
                 await self._connect()
-                seated = await self._held(self._control).reseat(leadership, secrets.token_hex(16))
+                seated = await self._held(self._control).reseat(leadership, nonce)
                 if seated is None:
                     return None
                 if await self._retake_lease(seated, leadership.nonce, deadline):
@@ -508,7 +535,7 @@ class Keeper:
         finds the row moved and gives it back."""
         while boottime() < deadline and not self._stopping and self._resigning is None:
             sent_at = boottime()
-            if await self._take_lease(seated.nonce, former_nonce, seated.term, self._timing.ttl_seconds):
+            if await self._take_lease(seated, former_nonce):
                 self._seat(seated, self._timing.trusted_until(sent_at), "seated again")
                 return True
             await self._pause(STAND_AGAIN_SECONDS)

@@ -14,7 +14,7 @@ from uuid import UUID
 from scheduler_core.domain.errors import NotLeaderError, SchedulerError
 from scheduler_core.domain.run import LoggerLike, Run
 from scheduler_core.engine.clock import boottime
-from scheduler_core.ports import Leadership, Runs
+from scheduler_core.ports import Leadership, Owner, Runs
 
 BATCH = 500
 MAX_DELIVERIES = 3
@@ -80,8 +80,9 @@ class Recovery:
         while is_current():
             self._nudged.clear()
             try:
-                adopted = await self._adopt(leadership)
-                buried = await self._bury(leadership)
+                # Side by side: in a term's first moments runs wait for the survey.
+                adopted, owners = await asyncio.gather(self._adopt(leadership), self._survey())
+                buried = await self._bury(leadership, owners)
                 # A term lasts for a TTL at least: two services that can call nothing of each other's take turns.
                 if boottime() - leads_since >= self._ttl_seconds and (heir := await self._runs.heir(self._instance_id)):
                     self._hand_over(heir)
@@ -115,10 +116,15 @@ class Recovery:
             self._logger.info("adopted %d runs that nobody had begun", len(runs))
         return len(runs)
 
-    async def _bury(self, leadership: Leadership) -> int:
+    async def _survey(self) -> list[Owner]:
+        """Find out which jobs are running under other owners."""
         owners = [o for o in await self._runs.owners() if o.instance_id != self._instance_id]
         self._elsewhere = frozenset(job_id for owner in owners for job_id in owner.job_ids)
         self.surveyed.set()
+        return owners
+
+    async def _bury(self, leadership: Leadership, owners: Sequence[Owner]) -> int:
+        """End the attempts of owners that have been gone for a TTL."""
         now = boottime()
         gone = {owner.instance_id for owner in owners if not owner.alive}
         self._gone_since = {owner: self._gone_since.get(owner, now) for owner in gone}

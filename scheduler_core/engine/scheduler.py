@@ -61,6 +61,7 @@ MAX_QUEUED_PER_JOB = 1_000
 IDLE_SECONDS = 1.0
 MARK_RUNNING_AFTER_SECONDS = 0.25
 MAINTENANCE_SECONDS = 3600.0
+MAINTENANCE_DELAY_SECONDS = 10.0
 KNOWN_JOBS = 100_000
 CLOCK_READINGS = 3
 STATUS_CHUNK = 1_000
@@ -166,6 +167,8 @@ class BaseScheduler:
                 self.operations.started_at = self._keeper.started_at
                 await self._declare(list(self._declared.values()))
                 await self._storage.runs.warm_up()
+                # A takeover then need not read the definitions first; each plan compares their versions.
+                await self._load(list(self._declared)[:STATUS_CHUNK])
                 for _ in range(CLOCK_READINGS):
                     await self._read_clock()
             except BaseException:
@@ -228,6 +231,7 @@ class BaseScheduler:
             on_change=lambda leadership, reason: self._call_soon(self._leadership_changed, leadership, reason),
             on_nudge=lambda job_id: self._call_soon(self._nudged, job_id),
             callables=self.registry.references,
+            begun=lambda: [begun.run for begun in list(self._begun.values())],
             logger=self._logger,
         )
 
@@ -391,9 +395,9 @@ class BaseScheduler:
         return not self._stopping and self._keeper.leadership == leadership
 
     async def _lead(self, leadership: Leadership) -> None:
-        self._known.clear()
         self._uncallable.clear()
-        maintained_at = float("-inf")
+        # Not in the first moments of a term: those belong to what is due.
+        maintained_at = time.monotonic() - MAINTENANCE_SECONDS + MAINTENANCE_DELAY_SECONDS
         while self._leads(leadership):
             try:
                 if time.monotonic() - maintained_at > MAINTENANCE_SECONDS:

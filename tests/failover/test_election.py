@@ -181,6 +181,9 @@ def test_a_wedged_loop_is_deposed_and_a_blocked_one_is_not(
     assert bool(others) == deposed
     ends = {reason for (reason,) in sql.execute("SELECT end_reason FROM scheduler_audit.leadership").fetchall()}
     assert ("stalled" in ends) == deposed
+    run = "SELECT status, deliveries FROM scheduler_audit.runs WHERE job_id = 'blocks'"
+    eventually(lambda: sql.execute(run).fetchone() == ("succeeded", 0), what="its owner lives, and may finish it")
+    assert sum(line.startswith("blocks") for line in witnessed(environment)) == 1, "nobody else was blocked by it"
     assert all(process.poll() is None for process in replicas.processes)
 
 

@@ -35,8 +35,8 @@ async def locks(server: RedisServer, request: pytest.FixtureRequest) -> AsyncIte
     await client.aclose()
 
 
-async def take(lease: LeaseStore, token: str, ttl_seconds: float = 5.0, dead_token: str | None = None) -> bool:
-    return await lease.take(token, ttl_seconds, f"instance of {token}", dead_token=dead_token, term=4)
+async def take(lease: LeaseStore, token: str, ttl_seconds: float = 5.0, dead_token: str | None = None) -> int:
+    return await lease.take(token, ttl_seconds, f"instance of {token}", dead_token=dead_token, term=4, is_new=False)
 
 
 async def test_a_free_lease_is_taken_once(lease: LeaseStore) -> None:
@@ -46,7 +46,8 @@ async def test_a_free_lease_is_taken_once(lease: LeaseStore) -> None:
 
 
 async def test_of_many_candidates_one_gets_it(lease: LeaseStore) -> None:
-    assert sum(await asyncio.gather(*(take(lease, f"token {n}") for n in range(50)))) == 1
+    taken = await asyncio.gather(*(take(lease, f"token {n}") for n in range(50)))
+    assert sum(map(bool, taken)) == 1
 
 
 async def test_a_dead_leaders_lease_is_taken_over_by_its_token_only(lease: LeaseStore) -> None:
@@ -54,6 +55,14 @@ async def test_a_dead_leaders_lease_is_taken_over_by_its_token_only(lease: Lease
     assert not await take(lease, "heir", dead_token="somebody else")
     assert await take(lease, "heir", dead_token="dead")
     assert not await take(lease, "late heir", dead_token="dead")
+
+
+async def test_a_new_term_is_above_every_one_that_the_lease_has_carried(lease: LeaseStore) -> None:
+    """I1, where Postgres was failed over to a standby that has not seen the last terms."""
+    assert await lease.take("one", 5.0, "i", dead_token=None, term=7, is_new=True) == 7
+    assert await lease.take("two", 5.0, "i", dead_token="one", term=3, is_new=True) == 8
+    assert await lease.take("two", 5.0, "i", dead_token=None, term=8, is_new=False) == 8
+    assert await lease.take("three", 5.0, "i", dead_token=None, term=9, is_new=True) == 0
 
 
 async def test_a_renewal_tells_absent_from_taken(lease: LeaseStore) -> None:

@@ -58,10 +58,10 @@ async def test_a_claim_whose_reply_got_lost_is_read_again(
         raise ConnectionError("the question got lost")
 
     monkeypatch.setattr(ours, "_move_row", lose_the_question)
-    nobody = await ours.claim(row, "n0", reason="test", silent_seconds=0, lease_term=0)
+    nobody = await ours.claim(row, "n0", reason="test", silent_seconds=0, proposed_term=0)
     assert nobody is None, "an error makes no leader"
     monkeypatch.setattr(ours, "_move_row", move_and_lose_the_reply)
-    leadership = await ours.claim(row, "n1", reason="test", silent_seconds=0, lease_term=0)
+    leadership = await ours.claim(row, "n1", reason="test", silent_seconds=0, proposed_term=0)
     assert leadership is not None
     assert leadership.term == row.term + 1
 
@@ -88,17 +88,17 @@ async def test_of_two_candidates_one_moves_the_row(
         await session.open(Instance(f"i-{number}", "i", "here", number, "0", eligible=True), ignore, ignore)
     row = await sessions[0].leader()
     claims = [
-        await session.claim(row, f"n{number}", reason="test", silent_seconds=0, lease_term=0)
+        await session.claim(row, f"n{number}", reason="test", silent_seconds=0, proposed_term=0)
         for number, session in enumerate(sessions)
     ]
     assert sum(claim is not None for claim in claims) == winners
 
 
 async def test_terms_grow_also_past_what_the_lease_carries(sessions: list[PostgresControlSession]) -> None:
-    """I1: an asynchronous standby that has not seen the last term takes over; the lease carried it along."""
+    """I1: an asynchronous standby that has not seen the last terms takes over; the lease proposes a number above."""
     session = sessions[0]
     await session.open(ME, ignore, ignore)
     row = await session.leader()
-    leadership = await session.claim(row, "n", reason="test", silent_seconds=0, lease_term=row.term + 41)
+    leadership = await session.claim(row, "n", reason="test", silent_seconds=0, proposed_term=row.term + 42)
     assert leadership is not None
     assert leadership.term == row.term + 42
