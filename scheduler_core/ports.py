@@ -207,7 +207,7 @@ class ControlSession(Protocol):
 
     async def seen(self) -> None: ...
 
-    async def mark_begun(self, runs: Sequence[Run]) -> None:
+    async def mark_begun(self, begun: Sequence[Outcome]) -> None:
         """Say of runs that were begun here that they were, so that nobody takes them from an owner that lives."""
 
     async def depart(self) -> None: ...

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from scheduler_core.domain.errors import SchedulerError, SchemaError
-from scheduler_core.domain.run import Run
+from scheduler_core.domain.run import Outcome
 from scheduler_core.ports import Instance, LeaderRow, Leadership
 from storage.database import DRIVER_ERRORS, check_schema_name, explain, parse_url
 from storage.jobs import NUDGE_CHANNEL
@@ -108,10 +108,12 @@ WHERE l.relation = CAST('{schema}.leader' AS regclass) AND l.granted AND l.mode 
 """
 
 MARK_BEGUN = """
-UPDATE {schema}.runs
-SET status = 'running', started_at = coalesce(started_at, clock_timestamp()), attempt_started_at = clock_timestamp()
-WHERE instance_id = $1 AND run_id = ANY($2::uuid[]) AND scheduled_for = ANY($3::timestamptz[])
-  AND status IN ('pending', 'queued', 'retrying')
+UPDATE {schema}.runs r
+SET status = 'running', started_at = coalesce(r.started_at, b.started_at), attempt_started_at = b.attempt_started_at
+FROM unnest($2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[])
+     AS b (run_id, scheduled_for, started_at, attempt_started_at)
+WHERE r.run_id = b.run_id AND r.scheduled_for = b.scheduled_for AND r.instance_id = $1
+  AND r.status IN ('pending', 'queued', 'retrying')
 """
 
 END_HOLDER = """
@@ -380,16 +382,15 @@ class PostgresControlSession:
         await self._move_row(RESIGN, leadership.term, leadership.nonce, reason, heir)
         await self._let_go()
 
-    async def mark_begun(self, runs: Sequence[Run]) -> None:
+    async def mark_begun(self, begun: Sequence[Outcome]) -> None:
         """Say of runs that were begun here that they were: nobody takes them from an owner that lives."""
-        await self._call(
-            lambda c: c.execute(
-                self._sql(MARK_BEGUN),
-                self._me().instance_id,
-                [run.run_id for run in runs],
-                [run.scheduled_for for run in runs],
-            )
+        columns = (
+            [outcome.run.run_id for outcome in begun],
+            [outcome.run.scheduled_for for outcome in begun],
+            [outcome.started_at for outcome in begun],
+            [outcome.attempt_started_at for outcome in begun],
         )
+        await self._call(lambda c: c.execute(self._sql(MARK_BEGUN), self._me().instance_id, *columns))
 
     async def depart(self) -> None:
         """Say that this replica ends, so that nobody waits for a sign of life."""

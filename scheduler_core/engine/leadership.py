@@ -44,7 +44,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from scheduler_core.domain.errors import NotLeaderError, SchedulerError, ServerUnreachableError
-from scheduler_core.domain.run import LoggerLike, Run
+from scheduler_core.domain.run import LoggerLike, Outcome
 from scheduler_core.domain.trust import (
     Confirmation,
     LeaseWatch,
@@ -96,7 +96,7 @@ class Keeper:
     Parameters: instance, this process; timing, the election's timings; open_control and open_lease, called in
     the keeper's thread; on_change, called in the keeper's thread with the new leadership or None and the reason;
     on_nudge, called there with the job_id that changed ("" for any); callables, the callbacks that it can call;
-    begun, the runs whose callbacks are being called.
+    begun, what is being called, as outcomes that say `running`.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Keeper:
         on_change: Callable[[Leadership | None, str], None],
         on_nudge: Callable[[str], None],
         callables: Callable[[], Sequence[str]],
-        begun: Callable[[], Sequence[Run]],
+        begun: Callable[[], Sequence[Outcome]],
         logger: LoggerLike,
     ) -> None:
         self._instance = instance

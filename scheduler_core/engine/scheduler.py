@@ -231,7 +231,7 @@ class BaseScheduler:
             on_change=lambda leadership, reason: self._call_soon(self._leadership_changed, leadership, reason),
             on_nudge=lambda job_id: self._call_soon(self._nudged, job_id),
             callables=self.registry.references,
-            begun=lambda: [begun.run for begun in list(self._begun.values())],
+            begun=lambda: [_lasts(begun) for begun in list(self._begun.values()) if begun.next_attempt_at is None],
             logger=self._logger,
         )
 
@@ -802,15 +802,7 @@ class BaseScheduler:
                 lasts = begun.next_attempt_at is None and begun.started_monotonic <= before
                 if lasts and not begun.durable:
                     begun.durable = True
-                    self._recorder.record_soon(
-                        Outcome(
-                            begun.run,
-                            RunStatus.RUNNING,
-                            begun.ended_attempts,
-                            started_at=begun.started_at,
-                            attempt_started_at=begun.attempt_started_at,
-                        )
-                    )
+                    self._recorder.record_soon(_lasts(begun))
             await asyncio.sleep(MARK_RUNNING_AFTER_SECONDS / 2)
 
     def _lost_ownership(self, run: Run) -> None:
@@ -918,6 +910,17 @@ def _accounts(p: Plan) -> bool:
 
 def _ended(run: Run, status: RunStatus, reason: str, now: datetime) -> Outcome:
     return Outcome(run, status, run.attempt, reason, finished_at=now)
+
+
+def _lasts(begun: Begun) -> Outcome:
+    """Its callback is being called."""
+    return Outcome(
+        begun.run,
+        RunStatus.RUNNING,
+        begun.ended_attempts,
+        started_at=begun.started_at,
+        attempt_started_at=begun.attempt_started_at,
+    )
 
 
 def _returned(run: Run, reason: str | None = None) -> Outcome:
