@@ -37,6 +37,8 @@ _READ_ONLY = {"25006"}
 _FORBIDDEN = {"42501"}
 _REFUSED_LOGIN = {"28P01", "28000"}
 _UNREACHABLE_CLASSES = {"08", "57", "53"}
+_TRANSIENT_CLASSES = {"40", "55"}
+"""Deadlocks, serialization, locks not available: the same statement may succeed a moment later."""
 
 DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
 """Whatever asyncpg raises. Internal errors are among them: a connection that ends at the wrong moment causes them."""
@@ -254,6 +256,8 @@ def explain(error: BaseException, url: URL, schema: str) -> SchedulerError:
         return SchemaError(
             f"the schema {schema!r} in {where} does not fit this version ({message}): run `scheduler migrate`"
         )
+    if code is not None and code[:2] in _TRANSIENT_CLASSES:
+        return ServerUnreachableError(f"Postgres at {where} could not do it just now ({message}): try again")
     if code is None or code[:2] in _UNREACHABLE_CLASSES or _is_disconnect(error):
         return ServerUnreachableError(
             f"Postgres at {where} can't be reached ({message}): is it running, is database_url right?"

@@ -20,6 +20,9 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError,
 from scheduler_core.domain.errors import InvalidSettingsError, SchedulerError, ServerUnreachableError
 from scheduler_core.ports import LeaseView
 
+CLIENT_ERRORS = (RedisError, OSError, RuntimeError, TimeoutError)
+"""Whatever a call to Redis raises; uvloop says RuntimeError where a connection was closed under the client."""
+
 # KEYS[1] the lease. ARGV: own token, TTL in ms, instance, the dead leader's token or '', term, 1 for a new term.
 # The term that the lease carries only grows: a standby of Postgres that has not seen it must not give it out again.
 _TAKE = """
@@ -113,14 +116,14 @@ class _Scripts:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 return await self._client.eval(script, 1, key, *(str(a) for a in arguments))
-        except (RedisError, OSError, TimeoutError) as error:
+        except CLIENT_ERRORS as error:
             raise explain(error, self._url) from error
 
     async def ping(self) -> None:
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 await cast("Awaitable[Any]", self._client.ping())
-        except (RedisError, OSError, TimeoutError) as error:
+        except CLIENT_ERRORS as error:
             raise explain(error, self._url) from error
 
     async def close(self) -> None:

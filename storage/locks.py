@@ -8,18 +8,21 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections import deque
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
-from redis.exceptions import RedisError
-
 from scheduler_core.domain.errors import InvalidSettingsError, LockLostError, ServerUnreachableError
+from storage.leases import CLIENT_ERRORS
 
-# Locks: a plain string key. ARGV: token, TTL in ms, a run's lock prefix that may be taken over or ''.
+# Locks: a plain string key. ARGV: token, TTL in ms, a run's lock prefix that may be taken over or '', tokens of ours
+# that nobody holds.
 _LOCK = """
 local held = redis.call('GET', KEYS[1])
-if held and held ~= ARGV[1] and (ARGV[3] == '' or string.sub(held, 1, string.len(ARGV[3])) ~= ARGV[3]) then
+local inherited = held and ARGV[3] ~= '' and string.sub(held, 1, string.len(ARGV[3])) == ARGV[3]
+local abandoned = held and string.find(ARGV[4], held, 1, true)
+if held and held ~= ARGV[1] and not inherited and not abandoned then
   return 0
 end
 redis.call('SET', KEYS[1], ARGV[1], 'PX', ARGV[2])
@@ -43,6 +46,8 @@ return 0
 
 CALL_TIMEOUT_SECONDS = 2.0
 
+MAX_ABANDONED_PER_KEY = 8
+
 
 class LockService:
     """Locks that only their holder can renew or release.
@@ -57,6 +62,8 @@ class LockService:
             )
         self._redis = redis
         self._prefix = prefix
+        self._abandoned: dict[str, deque[str]] = {}
+        """Tokens of calls that were never answered: Redis may hold them, and nobody here does."""
 
     async def acquire(self, key: str, ttl: float) -> str | None:
         """Take the lock for `ttl` seconds if it is free.
@@ -70,8 +77,17 @@ class LockService:
         """Like `acquire`; a lock that the same `owner` holds, say a run whose replica died, is taken over."""
         heir_of = f"{owner}/" if owner else ""
         token = heir_of + secrets.token_hex(16)
-        taken = await self._run(_LOCK, key, token, _milliseconds(ttl), heir_of)
+        abandoned = ",".join(self._abandoned.get(key, ()))
+        try:
+            taken = await self._run(_LOCK, key, token, _milliseconds(ttl), heir_of, abandoned)
+        except ServerUnreachableError:
+            self._abandon(key, token)
+            raise
+        self._abandoned.pop(key, None)
         return token if taken else None
+
+    def _abandon(self, key: str, token: str) -> None:
+        self._abandoned.setdefault(key, deque(maxlen=MAX_ABANDONED_PER_KEY)).append(token)
 
     async def renew(self, key: str, token: str, ttl: float) -> bool:
         """Prolong the lock to `ttl` seconds from now; False if it is not ours any more."""
@@ -79,7 +95,11 @@ class LockService:
 
     async def release(self, key: str, token: str) -> bool:
         """Give the lock back; False if it was not ours any more."""
-        return bool(await self._run(_UNLOCK, key, token))
+        try:
+            return bool(await self._run(_UNLOCK, key, token))
+        except ServerUnreachableError:
+            self._abandon(key, token)
+            raise
 
     @asynccontextmanager
     async def hold(self, key: str, ttl: float) -> AsyncIterator[str | None]:
@@ -127,7 +147,7 @@ class LockService:
         try:
             async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
                 return await self._redis.eval(script, 1, self._prefix + key, *(str(a) for a in arguments))
-        except (RedisError, OSError, TimeoutError) as error:
+        except CLIENT_ERRORS as error:
             raise ServerUnreachableError(
                 f"Redis can't be asked for the lock {key!r} ({type(error).__name__}): is it running?"
             ) from error

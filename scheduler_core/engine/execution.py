@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import traceback
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from typing import Any, cast
 
+from scheduler_core.domain.errors import NotLeaderError
 from scheduler_core.domain.job import JobDefinition
 from scheduler_core.domain.run import Failure, RunContext
 from scheduler_core.engine.registry import Callback
@@ -16,18 +18,28 @@ from scheduler_core.engine.registry import Callback
 MAX_TRACEBACK_CHARACTERS = 16_000
 
 
+class MayNotBeginError(NotLeaderError):
+    """Leadership ended between the decision to start and the callback's first line."""
+
+
 class AttemptTimeoutError(Exception):
     """The callback ran longer than the job's `timeout`."""
 
 
 async def attempt(
-    callback: Callback, definition: JobDefinition, context: RunContext, threads: Executor
+    callback: Callback,
+    definition: JobDefinition,
+    context: RunContext,
+    threads: Executor,
+    may_begin: Callable[[], bool],
 ) -> Failure | None:
     """Call the callback once.
 
+    Parameters: may_begin, asked last of all: a sync callback waits for a thread first, and a replica that was
+    stopped meanwhile may lead no more when it wakes (I7).
     Returns None for success, else how it failed. A sync callback that ran into its time limit can't be stopped:
     this returns only when its thread has, so that it keeps its slot and no second attempt runs beside it.
-    Raises asyncio.CancelledError when the attempt is cancelled from outside.
+    Raises NotLeaderError when it may not begin; asyncio.CancelledError when the attempt is cancelled from outside.
     """
     args: tuple[Any, ...] = definition.args
     kwargs = dict(definition.kwargs)
@@ -39,8 +51,9 @@ async def attempt(
         if callback.is_async:
             await _call_async(callback.function, args, kwargs, definition.timeout)
         else:
-            await _call_in_thread(callback.function, args, kwargs, definition.timeout, threads)
-    except asyncio.CancelledError:
+            guarded = functools.partial(_call_guarded, may_begin, callback.function)
+            await _call_in_thread(guarded, args, kwargs, definition.timeout, threads)
+    except (asyncio.CancelledError, MayNotBeginError):
         raise
     except AttemptTimeoutError as error:
         return Failure("timeout", "TimeoutError", str(error))
@@ -89,6 +102,12 @@ async def _call_in_thread(
     raise AttemptTimeoutError(
         f"the callback ran longer than its timeout of {timeout:g} s; its thread could not be stopped and has ended"
     )
+
+
+def _call_guarded(may_begin: Callable[[], bool], function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+    if not may_begin():
+        raise MayNotBeginError("this replica leads no more: the run goes back")
+    return function(*args, **kwargs)
 
 
 def _call_plainly(function: Callable[..., Any], args: Any, kwargs: dict[str, Any]) -> Any:

@@ -755,7 +755,7 @@ class BaseScheduler:
             logger=self._logger,
             _still_owner=lambda: begun.still_owner and self._keeper.holds_life,
         )
-        return await attempt(callback, definition, context, self._threads)
+        return await attempt(callback, definition, context, self._threads, lambda: self._keeper.trusts(run.term))
 
     # What is written down.
 

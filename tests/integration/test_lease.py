@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from waiting import eventually_async
@@ -113,6 +114,36 @@ async def test_a_run_inherits_its_own_lock_and_no_other(locks: LockService) -> N
     assert await locks.acquire_for("key", 5, "run-2") is None
     assert await locks.acquire_for("key", 5, "run-") is None
     assert await locks.acquire_for("key", 5, "run-1") is not None
+
+
+@pytest.mark.parametrize("lost", ["acquire", "release"])
+async def test_a_lock_whose_reply_got_lost_keeps_nobody_waiting(
+    locks: LockService, monkeypatch: pytest.MonkeyPatch, lost: str
+) -> None:
+    """Redis did it, and the answer never came: the next acquisition here takes what nobody holds."""
+    run = locks._run
+
+    async def lose_the_reply(*arguments: Any) -> Any:
+        await run(*arguments)
+        raise ServerUnreachableError("the reply got lost")
+
+    async def lose_the_question(*_: Any) -> Any:
+        raise ServerUnreachableError("the question got lost")
+
+    if lost == "acquire":
+        monkeypatch.setattr(locks, "_run", lose_the_reply)
+        with pytest.raises(ServerUnreachableError):
+            await locks.acquire("k", 60)
+    else:
+        token = await locks.acquire("k", 60)
+        assert token is not None
+        monkeypatch.setattr(locks, "_run", lose_the_question)
+        with pytest.raises(ServerUnreachableError):
+            await locks.release("k", token)
+    monkeypatch.setattr(locks, "_run", run)
+    stranger = LockService(locks._redis, prefix=locks._prefix)
+    assert await stranger.acquire("k", 60) is None, "for others it is held"
+    assert await locks.acquire("k", 60) is not None
 
 
 async def test_holding_outlasts_the_ttl(locks: LockService) -> None:
