@@ -6,7 +6,7 @@ STAMP := $(VENV)/.set-up
 JOBS ?= 4
 ARGS ?=
 
-.PHONY: setup demo test unit check format bench clean
+.PHONY: setup demo test unit check format bench chaos clean
 
 setup: $(STAMP)
 
@@ -37,6 +37,14 @@ format: setup
 
 bench: setup
 	@$(BIN)/python -m bench $(ARGS)
+
+# The long failover drill: every kind of fault, COUNT in all (about an hour). SEED=N plays a drill again.
+COUNT ?= 500
+SEED ?= $(shell $(PYTHON) -c 'import random; print(random.randrange(10**6))')
+chaos: setup
+	$(eval CHAOS_SEED := $(SEED))
+	@echo "to play this drill again: make chaos SEED=$(CHAOS_SEED) COUNT=$(COUNT)"
+	@$(BIN)/scheduler drill --fault all --kills $(COUNT) --seed $(CHAOS_SEED) $(ARGS)
 
 clean:
 	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -12,6 +12,8 @@ from pathlib import Path
 import psycopg
 from waiting import eventually
 
+from scheduler_core.processes import die_with_parent
+
 LIVING = """
 SELECT pid FROM scheduler.instances WHERE ended_at IS NULL AND scheduler.witness_held(life_key)
 """
@@ -43,6 +45,7 @@ class Replicas:
                     stderr=file,
                     stdout=file,
                     cwd=self.logs,
+                    preexec_fn=die_with_parent(os.getpid()),  # noqa: PLW1509 - prctl alone, and no thread forks
                 )
             self.processes.append(process)
             new.append(process)

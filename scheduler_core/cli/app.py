@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from scheduler_core.cli import dev, doctor, jobs, leader, replica, runs
+from scheduler_core.cli import dev, doctor, drill, jobs, leader, replica, runs
 from scheduler_core.domain.errors import SchedulerError
 
 app = typer.Typer(
@@ -25,6 +25,7 @@ app.command("run")(replica.run)
 app.command("migrate")(replica.migrate_schema)
 app.command("next")(jobs.next_instants)
 app.command("doctor")(doctor.doctor)
+app.command("drill")(drill.drill)
 
 
 @app.callback()

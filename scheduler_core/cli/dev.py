@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import json
 import os
 import signal
@@ -20,6 +19,7 @@ import typer
 from scheduler_core.cli.output import console
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidSettingsError, SchedulerError, ServerUnreachableError
+from scheduler_core.processes import die_with_parent
 from scheduler_core.settings import load_settings
 
 DEMO_APP = "scheduler_core.cli.demo"
@@ -28,7 +28,6 @@ STOP_TIMEOUT_SECONDS = 15.0
 WATCH_SECONDS = 0.25
 SUMMARY_SECONDS = 5.0
 MAX_RESTARTS_PER_MINUTE = 30
-PR_SET_PDEATHSIG = 1
 
 
 def dev(
@@ -233,19 +232,6 @@ class _Dev:
             except TimeoutError:
                 child.kill()
                 await child.wait()
-
-
-def die_with_parent(parent_pid: int) -> Any:
-    """For a child between fork and exec: end it when its parent ends, however that happens (Linux)."""
-    libc = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
-
-    def prepare() -> None:
-        if libc is not None:
-            libc.prctl(PR_SET_PDEATHSIG, signal.SIGKILL)
-            if os.getppid() != parent_pid:
-                os._exit(1)
-
-    return prepare
 
 
 def _how(returncode: int | None) -> str:

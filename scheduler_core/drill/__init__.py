@@ -1,0 +1,23 @@
+"""The failover drill: real replicas, real faults, and a verdict that owes nothing to the scheduler's own word.
+
+    plan        schedule        which faults hit when: from a seed, so that a bad day can be played again
+                jobs            the drill's jobs: when each is due, by integers
+    apparatus   drill           all of it in sequence; ends with the evidence
+                stage, opening  what faults act on, set up and taken down; every wait on it
+                servers         the embedded servers, which faults may hit, or staging servers, which they may not
+                replicas        replica processes: started, killed, stopped, awaited
+                callbacks       the app that replicas run; each call writes itself into a witness file
+                commands        how a callback is told to block, to fork or to die
+                faults          a table of faults; `strikes` and `server_strikes` are what they do
+                proxy           a TCP relay that can be cut, reset, silenced or slowed, in each direction
+                clock, folder   the database's clock as seen from here; the files of one drill
+                witness         lines of witness files, written and read
+                collect         the record, the witness files and the faults, brought together
+    judgement   evidence        what was collected, as values
+                checker         all findings: `accounting`, `terms` and `calls`, with the `excuses` of each fault: pure
+                verdict         kinds of findings, and the promise that each one breaks
+                takeover        how long nobody fired, by fault: pure
+                report          the verdict for people; `document` for programs; `picture…` as a picture
+
+The judgement never asks the scheduler's code when something should have fired.
+"""

@@ -1,0 +1,88 @@
+"""Proxies in a thread with an event loop of its own: whatever the drill is doing, bytes flow."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+from collections.abc import Callable, Coroutine
+from typing import Any, TypeVar
+
+from scheduler_core.domain.errors import SchedulerError, ServerUnreachableError
+from scheduler_core.drill.proxy import Proxy, Weather
+
+CALL_TIMEOUT_SECONDS = 10.0
+
+T = TypeVar("T")
+
+
+class ProxyThread:
+    """The thread, and the proxies in it. Every method is called from the drill's own loop."""
+
+    def __init__(self) -> None:
+        self._loop = _new_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="drill-proxies", daemon=True)
+        self._thread.start()
+        self._proxies: list[Proxy] = []
+
+    async def open(self, host: str, port: int) -> Proxy:
+        """A new proxy before a server. Raises ServerUnreachableError."""
+
+        async def make() -> Proxy:
+            proxy = Proxy(host, port)
+            await proxy.open()
+            return proxy
+
+        proxy = await self._call(make())
+        self._proxies.append(proxy)
+        return proxy
+
+    async def set_weather(self, proxy: Proxy, weather: Weather) -> None:
+        """Change a proxy's weather; in force on return."""
+
+        async def change() -> None:
+            proxy.set_weather(weather)
+
+        await self._call(change())
+
+    async def upstream_ports(self, proxy: Proxy) -> tuple[int, ...]:
+        """Our own ports on a proxy's connections to its server."""
+
+        async def ask() -> tuple[int, ...]:
+            return proxy.upstream_ports
+
+        return await self._call(ask())
+
+    async def discard(self, proxy: Proxy) -> None:
+        """Close one of them: its replica is gone."""
+        if proxy in self._proxies:
+            self._proxies.remove(proxy)
+            await self._call(proxy.close())
+
+    async def close(self) -> None:
+        """Close all of them and end the thread."""
+        for proxy in list(self._proxies):
+            await self.discard(proxy)
+        if not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._loop.stop)
+            await asyncio.to_thread(self._thread.join, CALL_TIMEOUT_SECONDS)
+            self._loop.close()
+
+    async def _call(self, work: Coroutine[Any, Any, T]) -> T:
+        try:
+            async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
+                return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+        except TimeoutError:
+            raise SchedulerError("the drill's proxies do not answer: this machine is overloaded") from None
+        except OSError as error:
+            raise ServerUnreachableError(f"a drill's proxy can't listen on loopback: {error}") from error
+
+
+def _new_loop() -> asyncio.AbstractEventLoop:
+    """A fast one if there is one: every byte of every replica goes through it."""
+    make: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    with contextlib.suppress(ImportError):
+        import uvloop
+
+        make = uvloop.new_event_loop
+    return make()
