@@ -85,6 +85,16 @@ class Claimed:
 
 
 @dataclass(frozen=True, slots=True)
+class Recorded:
+    """What became of a batch of outcomes: those that are in neither set are durable."""
+
+    late: frozenset[UUID] = frozenset()
+    """Somebody else had taken the run over: kept as a late attempt."""
+    unsettled: frozenset[UUID] = frozenset()
+    """Nothing can be concluded from what the statement saw: to be recorded again."""
+
+
+@dataclass(frozen=True, slots=True)
 class Owner:
     """A replica that has begun runs: whether it lives, and the jobs that these are of."""
 
@@ -153,8 +163,8 @@ class Runs(Protocol):
     async def start(self, run: Run, instance_id: str, started_at: datetime) -> bool:
         """Mark a run as running, durably, before its callback is called; False if it is not ours any more."""
 
-    async def record(self, outcomes: Sequence[Outcome], instance_id: str) -> frozenset[UUID]:
-        """Record a batch; return the runs whose outcome came too late, because somebody else took them over."""
+    async def record(self, outcomes: Sequence[Outcome], instance_id: str) -> Recorded:
+        """Record a batch, at most one outcome per run."""
 
     async def adopt(
         self,

@@ -18,7 +18,7 @@ from sqlalchemy import Row
 from scheduler_core.domain.errors import NotLeaderError, ServerUnreachableError
 from scheduler_core.domain.planning import Plan
 from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
-from scheduler_core.ports import Claimed, DueJob, DueJobs, Leadership, Owner
+from scheduler_core.ports import Claimed, DueJob, DueJobs, Leadership, Owner, Recorded
 from storage.database import Database, MissingPartitionError
 from storage.jobs import LOAD, NUDGE_CHANNEL
 from storage.keys import new_run_id
@@ -115,7 +115,9 @@ RETURNING run_id
 # Guarded by run, owner and the owner's term of adoption, and not by the current term: a live former leader may
 # still tell what truly happened, unless somebody else has taken the run. What comes too late is kept as an
 # attempt that says so, and overwrites nothing. A batch that is sent again after a lost reply finds its own
-# traces (same status, attempt and end) and changes nothing.
+# traces (same status, attempt and end) and changes nothing. Where this statement's snapshot shows a row that could
+# have been updated and was not (its twin, whose reply got lost, was at it at the same moment), nothing is concluded:
+# the caller asks again.
 RECORD = """
 WITH told AS (
     SELECT * FROM unnest(CAST(:run_ids AS uuid[]), CAST(:job_ids AS text[]),
@@ -158,10 +160,18 @@ WITH told AS (
      AND r.scheduled_for BETWEEN :earliest AND :latest
      AND r.term = t.term AND r.status = t.status AND r.attempt = t.attempt
      AND r.finished_at IS NOT DISTINCT FROM CASE WHEN t.status IN {finished} THEN t.finished_at END
-), late AS (
-    SELECT t.* FROM told t
+), refused AS (
+    SELECT t.run_id, r.run_id IS NOT NULL AND NOT (
+               r.instance_id = :instance_id AND r.term = t.term
+               AND r.status IN ('pending', 'queued', 'running', 'retrying')
+               AND r.attempt <= t.attempt AND (r.attempt < t.attempt OR t.outcome IS NULL)) IS TRUE AS is_late
+    FROM told t LEFT JOIN {schema}.runs r
+      ON r.run_id = t.run_id AND r.job_id = t.job_id AND r.scheduled_for = t.scheduled_for
+     AND r.scheduled_for BETWEEN :earliest AND :latest
     WHERE NOT EXISTS (SELECT FROM updated u WHERE u.run_id = t.run_id)
       AND NOT EXISTS (SELECT FROM repeated p WHERE p.run_id = t.run_id)
+), late AS (
+    SELECT t.* FROM told t JOIN refused f USING (run_id) WHERE f.is_late
 ), kept AS (
     INSERT INTO {schema}.attempts (run_id, job_id, scheduled_for, attempt, started_at, finished_at, outcome,
                                      error_type, error_message, traceback, term, instance_id, late)
@@ -197,7 +207,7 @@ WITH told AS (
     WHERE j.job_id = c.job_id
     RETURNING j.job_id
 )
-SELECT run_id FROM late
+SELECT run_id, is_late FROM refused
 """.replace("{finished}", "('succeeded', 'failed', 'skipped', 'missed', 'lost', 'cancelled')").replace(
     "{disables}",
     "NOT c.any_success AND c.failed_runs > 0 AND j.auto_disabled_at IS NULL "
@@ -271,7 +281,7 @@ FROM begun b LEFT JOIN {schema}.instances i USING (instance_id)
 # An owner's death ends the attempt as `lost` and counts a delivery; one that has come back since is not dead. Then
 # the delivery policy: at_most_once ends the run; at_least_once gives it back to be adopted, with a pause that
 # doubles from the second time on, until the limit: a callback that kills its process must not kill every replica in
-# turn.
+# turn. Jobs are locked before runs, as everywhere: what was chosen is looked at again once it is locked.
 BURY = """
 WITH fence AS (
     SELECT term FROM {schema}.leader WHERE term = :term AND nonce = :nonce FOR SHARE
@@ -286,16 +296,8 @@ WITH fence AS (
                         AND {schema}.witness_held(i.life_key))
     ORDER BY r.job_id
     LIMIT :limit
-    FOR UPDATE OF r SKIP LOCKED
 ), locked AS (
     SELECT job_id FROM {schema}.jobs WHERE job_id IN (SELECT job_id FROM dead) ORDER BY job_id FOR NO KEY UPDATE
-), kept AS (
-    INSERT INTO {schema}.attempts (run_id, job_id, scheduled_for, attempt, started_at, finished_at, outcome,
-                                   error_type, error_message, term, instance_id)
-    SELECT run_id, job_id, scheduled_for, attempt + 1, attempt_started_at, clock_timestamp(), 'lost',
-           'OwnerDied', 'the replica that ran this attempt died', coalesce(term, 0), instance_id
-    FROM dead
-    ON CONFLICT (job_id, scheduled_for, attempt, term, outcome) DO NOTHING
 ), updated AS (
     UPDATE {schema}.runs r
     SET deliveries = r.deliveries + 1,
@@ -313,8 +315,17 @@ WITH fence AS (
         instance_id = NULL
     FROM dead d
     WHERE r.run_id = d.run_id AND r.job_id = d.job_id AND r.scheduled_for = d.scheduled_for
+      AND r.status = 'running' AND r.instance_id = d.instance_id
       AND (SELECT count(*) FROM locked) >= 0
-    RETURNING r.job_id, r.status, r.started_at
+    RETURNING r.run_id, r.job_id, r.scheduled_for, r.attempt, r.attempt_started_at, r.term, d.instance_id, r.status,
+              r.started_at
+), kept AS (
+    INSERT INTO {schema}.attempts (run_id, job_id, scheduled_for, attempt, started_at, finished_at, outcome,
+                                   error_type, error_message, term, instance_id)
+    SELECT run_id, job_id, scheduled_for, attempt + 1, attempt_started_at, clock_timestamp(), 'lost',
+           'OwnerDied', 'the replica that ran this attempt died', coalesce(term, 0), instance_id
+    FROM updated
+    ON CONFLICT (job_id, scheduled_for, attempt, term, outcome) DO NOTHING
 ), tallied AS (
     UPDATE {schema}.jobs j
     SET run_count = j.run_count + c.ended,
@@ -420,10 +431,10 @@ class RunStore:
         }
         return bool(await self._fetch(START, parameters))
 
-    async def record(self, outcomes: Sequence[Outcome], instance_id: str) -> frozenset[UUID]:
-        """Record a batch, at most one outcome per run; returns the runs that were somebody else's by then."""
+    async def record(self, outcomes: Sequence[Outcome], instance_id: str) -> Recorded:
+        """Record a batch, at most one outcome per run; returns what was not taken as it is."""
         if not outcomes:
-            return frozenset()
+            return Recorded()
         scheduled = [outcome.run.scheduled_for for outcome in outcomes]
         parameters = {
             **_record_parameters(outcomes),
@@ -436,7 +447,10 @@ class RunStore:
         except MissingPartitionError:
             await self._partitions.ensure(scheduled)
             rows = await self._fetch(RECORD, parameters)
-        return frozenset(row.run_id for row in rows)
+        return Recorded(
+            late=frozenset(row.run_id for row in rows if row.is_late),
+            unsettled=frozenset(row.run_id for row in rows if not row.is_late),
+        )
 
     async def adopt(
         self,

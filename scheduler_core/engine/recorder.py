@@ -19,6 +19,8 @@ from scheduler_core.ports import Runs
 MAX_BATCH = 2_000
 MAX_QUEUED = 20_000
 RETRY_SECONDS = (0.05, 1.0)
+MAX_UNSETTLED_TRIES = 20
+"""Then the row is gone, and there is nothing left that an outcome could be written to."""
 
 
 class Recorder:
@@ -126,22 +128,32 @@ class Recorder:
         return batch
 
     async def _write_batch(self, outcomes: Sequence[Outcome]) -> frozenset[object]:
-        pause = RETRY_SECONDS[0]
+        pause, late, tries = RETRY_SECONDS[0], set[object](), 0
         while True:
             try:
-                return frozenset(await self._runs.record(outcomes, self._instance_id))
+                recorded = await self._runs.record(outcomes, self._instance_id)
+                late |= recorded.late
+                outcomes = [outcome for outcome in outcomes if outcome.run.run_id in recorded.unsettled]
+                tries += 1
+                if not outcomes or tries == MAX_UNSETTLED_TRIES:
+                    self._give_up(outcomes)
+                    return frozenset(late)
+                await asyncio.sleep(RETRY_SECONDS[0])
             except ServerUnreachableError as error:
                 self._logger.warning("%d outcomes wait for Postgres: %s", len(outcomes), error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, RETRY_SECONDS[1])
             except SchedulerError as error:
                 if len(outcomes) == 1:
-                    return await self._write_plainly(outcomes[0], error)
+                    return frozenset(late) | await self._write_plainly(outcomes[0], error)
                 # One bad outcome must not take the batch along.
-                late: set[object] = set()
                 for outcome in outcomes:
                     late |= await self._write_batch([outcome])
                 return frozenset(late)
+
+    def _give_up(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            self._logger.error("the row of run %s is gone: its outcome is not recorded", outcome.run.idempotency_key)
 
     async def _write_plainly(self, outcome: Outcome, error: SchedulerError) -> frozenset[object]:
         self._logger.error("the outcome of %s can't be stored as it is: %s", outcome.run.idempotency_key, error)

@@ -16,7 +16,7 @@ from scheduler_core import Container, ScheduleJob
 from scheduler_core.domain.errors import NotLeaderError, ServerUnreachableError
 from scheduler_core.domain.planning import Fire, Plan, StoredJob
 from scheduler_core.domain.run import Outcome, RunStatus
-from scheduler_core.ports import Leadership
+from scheduler_core.ports import Leadership, Recorded
 from storage import runs as runs_module
 
 NONCE = "n" * 32
@@ -200,9 +200,33 @@ async def test_a_late_outcome_overwrites_nothing_and_is_kept(
     (run,) = (await runs.claim(leader, [plan_of(await stored(container))], uncallable=False)).runs
     sql.execute("UPDATE scheduler.runs SET instance_id = 'heir', term = 8, status = 'running'")
     now = run.scheduled_for
-    late = await runs.record([Outcome(run, RunStatus.SUCCEEDED, 1, started_at=now, finished_at=now)], "me")
+    recorded = await runs.record([Outcome(run, RunStatus.SUCCEEDED, 1, started_at=now, finished_at=now)], "me")
     assert sql.execute("SELECT status FROM scheduler.runs").fetchone() == (status,)
     if not removed:
-        assert late == {run.run_id}
+        assert recorded.late == {run.run_id}
         kept = sql.execute("SELECT outcome, term, instance_id, late FROM scheduler.attempts").fetchall()
         assert kept == [("succeeded", 7, "me", True)]
+
+
+async def test_an_outcome_that_is_sent_twice_at_the_same_moment_is_recorded_once_and_never_late(
+    container: Container, leader: Leadership, sql: psycopg.Connection[Any], database_url: str
+) -> None:
+    """The first statement's reply got lost while it waited for a lock; its twin waits behind it, and then sees the
+    row as it was before: it must not take that for a run that somebody else took over.
+    """
+    runs = container.get_storage().runs
+    (run,) = (await runs.claim(leader, [plan_of(await stored(container))], uncallable=False)).runs
+    now = run.scheduled_for
+    outcome = Outcome(run, RunStatus.SUCCEEDED, 1, started_at=now, finished_at=now)
+    with psycopg.connect(database_url) as operator:
+        operator.execute("SELECT FROM scheduler.jobs FOR UPDATE")
+        twins = [asyncio.create_task(runs.record([outcome], "me")) for _ in range(2)]
+        for twin in twins:
+            await _until_it_waits(sql, twin)
+        await asyncio.wait(twins, timeout=0.5)
+        operator.rollback()
+    recorded = await asyncio.gather(*twins)
+    assert not any(each.late for each in recorded)
+    assert await runs.record([outcome], "me") == Recorded(), "asked again, it is there"
+    assert sql.execute("SELECT run_count FROM scheduler.jobs").fetchone() == (1,)
+    assert sql.execute("SELECT count(*) FROM scheduler.attempts").fetchone() == (0,)
