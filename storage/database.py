@@ -40,11 +40,20 @@ _UNREACHABLE_CLASSES = {"08", "57", "53"}
 _TRANSIENT_CLASSES = {"40", "55"}
 """Deadlocks, serialization, locks not available: the same statement may succeed a moment later."""
 
-DRIVER_ERRORS = (OSError, asyncpg.PostgresError, asyncpg.InterfaceError, asyncpg.InternalClientError, TimeoutError)
-"""Whatever asyncpg raises. Internal errors are among them: a connection that ends at the wrong moment causes them."""
+DRIVER_ERRORS = (
+    OSError,
+    TimeoutError,
+    RuntimeError,
+    asyncpg.PostgresError,
+    asyncpg.InterfaceError,
+    asyncpg.InternalClientError,
+)
+"""Whatever asyncpg raises. A connection that ends at the wrong moment causes internal errors, and uvloop's
+RuntimeError where the driver writes to it once more."""
 
 COMMAND_TIMEOUT_SECONDS = 30.0
 CONNECT_TIMEOUT_SECONDS = 5.0
+GIVE_BACK_SECONDS = 3.0
 
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,39}\Z")
 
@@ -96,6 +105,7 @@ class Database:
         self.schema = check_schema_name(schema)
         self._pool_size = pool_size
         self._connections: weakref.WeakSet[asyncpg.Connection[Any]] = weakref.WeakSet()
+        self._checked_out: weakref.WeakSet[asyncpg.Connection[Any]] = weakref.WeakSet()
         self._text = lru_cache(maxsize=256)(self._render)
 
     @cached_property
@@ -124,6 +134,15 @@ class Database:
         def remember(connection: Any, _record: Any) -> None:
             self._connections.add(connection.driver_connection)
 
+        @event.listens_for(engine.sync_engine, "checkout")
+        def check_out(connection: Any, _record: Any, _proxy: Any) -> None:
+            self._checked_out.add(connection.driver_connection)
+
+        @event.listens_for(engine.sync_engine, "checkin")
+        def check_in(connection: Any, _record: Any) -> None:
+            if connection is not None:
+                self._checked_out.discard(connection.driver_connection)
+
         return engine
 
     def __repr__(self) -> str:
@@ -145,10 +164,12 @@ class Database:
         Raises ServerUnreachableError, SchemaError or another SchedulerError; a missing partition is
         MissingPartitionError.
         """
-        engine = self._engine
-        out_of_patience = asyncio.get_running_loop().call_later(timeout_seconds, self._abandon_connections)
+        used: list[asyncpg.Connection[Any]] = []
+        out_of_patience = asyncio.get_running_loop().call_later(timeout_seconds, self._abandon_connections, used)
         try:
-            async with engine.connect() as connection:
+            # The outer limit is for the way back into the pool, where a driver may wait for what will never come.
+            async with asyncio.timeout(timeout_seconds + GIVE_BACK_SECONDS), self._engine.connect() as connection:
+                used.append((await connection.get_raw_connection()).driver_connection)
                 result = await connection.execute(self._text(template), dict(parameters or {}))
                 return result.fetchall() if result.returns_rows else ()
         except (SQLAlchemyError, *DRIVER_ERRORS) as error:
@@ -167,16 +188,16 @@ class Database:
         rows = await self.fetch(template, parameters, timeout_seconds=timeout_seconds)
         return rows[0] if rows else None
 
-    def _abandon_connections(self) -> None:
-        """After an answer that never came, no connection is known to lead anywhere: the next statement opens one.
+    def _abandon_connections(self, used: Sequence[asyncpg.Connection[Any]]) -> None:
+        """After an answer that never came, neither the connection nor an idle one is known to lead anywhere.
 
         A network that swallows packets says nothing. Trying the pooled connections one by one would take a time-out
-        each, long after the network is back.
+        each, long after the network is back. What other statements are using is left to their own limits.
         """
         self._engine.sync_engine.dispose(close=False)
-        for connection in list(self._connections):
+        for connection in [*used, *(set(self._connections) - self._checked_out)]:
             connection.terminate()
-        self._connections.clear()
+            self._connections.discard(connection)
 
     async def now(self) -> datetime:
         """The database's time: it says what is due."""

@@ -86,6 +86,17 @@ class LockService:
         self._abandoned.pop(key, None)
         return token if taken else None
 
+    async def release_abandoned(self) -> None:
+        """Give back what calls that were never answered may have left in Redis, or others wait for its TTL.
+
+        Raises ServerUnreachableError while Redis still can't be asked.
+        """
+        for key, tokens in list(self._abandoned.items()):
+            while tokens:
+                await self._run(_UNLOCK, key, tokens[0])
+                tokens.popleft()
+            self._abandoned.pop(key, None)
+
     def _abandon(self, key: str, token: str) -> None:
         self._abandoned.setdefault(key, deque(maxlen=MAX_ABANDONED_PER_KEY)).append(token)
 

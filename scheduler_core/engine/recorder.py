@@ -14,6 +14,7 @@ from dataclasses import replace
 
 from scheduler_core.domain.errors import SchedulerError, ServerUnreachableError
 from scheduler_core.domain.run import Failure, LoggerLike, Outcome, Run
+from scheduler_core.engine.supervision import keep_going
 from scheduler_core.ports import Runs
 
 MAX_BATCH = 2_000
@@ -51,9 +52,12 @@ class Recorder:
         self._idle = asyncio.Event()
         self._idle.set()
         self._task: asyncio.Task[None] | None = None
+        self._batch: list[tuple[Outcome, asyncio.Future[None] | None]] = []
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._write(), name="scheduler recorder")
+        self._task = asyncio.create_task(
+            keep_going(self._write, "scheduler recorder", self._logger), name="scheduler recorder"
+        )
 
     @property
     def queued(self) -> int:
@@ -101,8 +105,11 @@ class Recorder:
     async def _write(self) -> None:
         while True:
             await self._filled.wait()
-            batch = self._next_batch()
+            # A batch that an unforeseen error threw out is written again.
+            self._batch = self._batch or self._next_batch()
+            batch = self._batch
             late = await self._write_batch([outcome for outcome, _ in batch])
+            self._batch = []
             for outcome, written in batch:
                 if outcome.run.run_id in late:
                     self._on_late(outcome.run)

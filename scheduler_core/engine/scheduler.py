@@ -45,6 +45,7 @@ from scheduler_core.engine.recorder import MAX_QUEUED, Recorder
 from scheduler_core.engine.recovery import Recovery
 from scheduler_core.engine.registry import Callback, Registry
 from scheduler_core.engine.retry import retry
+from scheduler_core.engine.supervision import keep_going
 from scheduler_core.ports import RESIGN_REQUEST, Instance, InvalidRow, Leadership, Locks, Storage
 
 CLAIM_AHEAD_SECONDS = 0.05
@@ -177,9 +178,12 @@ class BaseScheduler:
                 raise
             self._recorder.start()
             self._owned_tasks = [
-                asyncio.create_task(self._scheduler_loop(), name="scheduler loop"),
-                asyncio.create_task(self._watch_runs(), name="scheduler watch"),
-                asyncio.create_task(self._refresh_statuses(), name="scheduler statuses"),
+                asyncio.create_task(keep_going(work, name, self._logger), name=name)
+                for name, work in (
+                    ("scheduler loop", self._scheduler_loop),
+                    ("scheduler watch", self._watch_runs),
+                    ("scheduler statuses", self._refresh_statuses),
+                )
             ]
             self._started = True
 
@@ -205,6 +209,7 @@ class BaseScheduler:
         self._slots = asyncio.Semaphore(self._max_concurrent_runs)
         self._threads = ThreadPoolExecutor(self._max_concurrent_runs, thread_name_prefix="scheduler-job")
         self._dirty: set[str] = set()
+        self._lock_service: Locks | None = None
         self._recorder = Recorder(
             self._storage.runs,
             self.instance.instance_id,
@@ -381,9 +386,9 @@ class BaseScheduler:
             if leadership is None:
                 await self._sleep(IDLE_SECONDS)
                 continue
+            work = functools.partial(self._recovery.work, leadership, functools.partial(self._leads, leadership))
             recovering = asyncio.create_task(
-                self._recovery.work(leadership, functools.partial(self._leads, leadership)),
-                name="scheduler recovery",
+                keep_going(work, "scheduler recovery", self._logger), name="scheduler recovery"
             )
             try:
                 await self._lead(leadership)
@@ -652,10 +657,11 @@ class BaseScheduler:
         if self._locks is None:
             await self._fail_to_lock(run, "no lock service is configured: set redis_url, or init(lock_service)")
             return
+        self._lock_service = self._locks()
         async with AsyncExitStack() as stack:
             try:
                 held = await stack.enter_async_context(
-                    held_lock(self._locks(), key, job.definition.lock_ttl, run, self._logger)
+                    held_lock(self._lock_service, key, job.definition.lock_ttl, run, self._logger)
                 )
             except (SchedulerError, OSError) as error:
                 await self._fail_to_lock(run, str(error))
@@ -872,8 +878,14 @@ class BaseScheduler:
             try:
                 await self._read_clock()
                 await self._refresh(ids)
+                await self._release_abandoned_locks()
             except SchedulerError as error:
                 self._logger.debug("statuses stay as they are: %s", error)
+
+    async def _release_abandoned_locks(self) -> None:
+        release = getattr(self._lock_service, "release_abandoned", None)
+        if release is not None:
+            await release()
 
     async def _refresh(self, job_ids: Sequence[str]) -> None:
         if not job_ids:
