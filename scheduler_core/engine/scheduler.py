@@ -593,7 +593,7 @@ class BaseScheduler:
                 if not await self._take_turn(run, job, in_order, stack):
                     return
                 await stack.enter_async_context(self._slots)
-                if self._waiting.pop(run.run_id, None) is None:
+                if not self._waits_no_more(run):
                     return  # handed back while it waited
                 if not self._keeper.trusts(run.term):
                     await self._recorder.record(_returned(run))
@@ -611,7 +611,14 @@ class BaseScheduler:
                 Outcome(run, RunStatus.FAILED, run.attempt + 1, "internal_error", now, now, failure=failure)
             )
         finally:
-            self._waiting.pop(run.run_id, None)
+            self._waits_no_more(run)
+
+    def _waits_no_more(self, run: Run) -> bool:
+        """Take a run from those that wait; False if it is not there, or there anew after it was handed back."""
+        if self._waiting.get(run.run_id) is not run:
+            return False
+        del self._waiting[run.run_id]
+        return True
 
     async def _job_of(self, run: Run) -> StoredJob | None:
         if run.job_id not in self._known or run.job_id in self._stale:
