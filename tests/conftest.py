@@ -21,7 +21,7 @@ from pytest_postgresql import factories
 from scheduler_core import Container, load_settings
 from storage import embedded, migrate
 
-WITHOUT_SERVERS = ("tests/unit", "tests/model", "tests/architecture")
+WITHOUT_SERVERS = ("tests/unit", "tests/model", "tests/architecture", "tests/oracle")
 
 _servers: embedded.EmbeddedServers | None = None
 _folder: str | None = None

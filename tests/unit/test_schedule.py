@@ -310,10 +310,16 @@ def test_sparse_dates_are_found_without_walking() -> None:
     assert time.perf_counter() - began < 2
 
 
-def test_a_time_that_is_always_skipped_ends() -> None:
-    plan = schedule("cron", "30 2 * 3 7L", "Europe/Berlin", dst=Dst.SKIP)
-    assert plan.next_after(ANCHOR) is None
+@pytest.mark.parametrize("bounds", [{}, {"start_at": "2026-01-01"}, {"end_at": "2040-01-01"}])
+def test_a_time_that_is_always_skipped_is_refused(bounds: dict[str, str]) -> None:
+    with pytest.raises(InvalidScheduleError, match="never fire"):
+        schedule("cron", "*/30 2 * 3 7L", "Europe/Berlin", **{"start_at": "1997-01-01", **bounds})
+    with pytest.raises(InvalidScheduleError, match="never fire"):
+        schedule("cron", "30 2 * 3 7L", "Europe/Berlin", dst=Dst.SKIP, **{"start_at": "1997-01-01", **bounds})
     assert schedule("cron", "30 2 * 3 7L", "Europe/Berlin").next_after(ANCHOR) == utc("2026-03-29T01:00")
+    # Where the rule is older than the gap, or may leave it, the schedule stands.
+    assert schedule("cron", "30 2 29 3 *", "Europe/Berlin", dst=Dst.SKIP).next_after(ANCHOR) == utc("2027-03-29T00:30")
+    assert schedule("cron", "30 2 * 3 7L", "Asia/Seoul", dst=Dst.SKIP).next_after(ANCHOR) == utc("2026-03-28T17:30")
 
 
 @pytest.mark.parametrize(("kind", "value"), [("interval", 1), ("cron", "* * * * * *")])
@@ -713,3 +719,24 @@ def test_zone_periods_agree_with_zoneinfo() -> None:
 
 def test_expressions_are_read_once() -> None:
     assert parse_cron("*/7 * * * *") is parse_cron("*/7 * * * *")
+    # Dates are shared among times: 100,000 jobs have few of them.
+    assert parse_cron("1 2 * * MON").pattern.days is parse_cron("3 4 5 * * MON").pattern.days
+
+
+def test_schedules_are_equal_when_they_mean_the_same() -> None:
+    assert schedule("cron", "0 9 1 * MON") == schedule("cron", "0 9 1 * MON")
+    assert schedule("cron", "0 9 1 * MON") != schedule("cron", "0 9 2 * MON")
+
+
+@pytest.mark.parametrize(
+    ("expression", "hint"),
+    [
+        ("0 9 ? * MON", "Quartz's, which counts weekdays from SUN=1"),
+        ("0 9 15W * *", "there is LW"),
+        ("0 9 * * FRI-SUN", "FRI-7"),
+        ("0 22-2 * * *", "22-23,0-2"),
+    ],
+)
+def test_other_dialects_are_told_what_to_write(expression: str, hint: str) -> None:
+    with pytest.raises(InvalidScheduleError, match=hint):
+        schedule("cron", expression)

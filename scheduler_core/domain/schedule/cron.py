@@ -65,7 +65,7 @@ def parse_cron(expression: str) -> CronExpression:
             f"The cron expression {shown(expression)} has characters outside ASCII: type its fields anew."
         )
     cron = _read_fields(expression, fields)
-    days = _read_days(fields, cron)
+    days = _read_days(*fields[-3:])
     if days is None:
         raise _impossible_date(expression)
     times = TimeGrid(tuple(sorted(cron.hours)), tuple(sorted(cron.minutes)), tuple(sorted(cron.seconds)))
@@ -99,14 +99,31 @@ def _read_fields(expression: str, fields: list[str]) -> CronSim:
         reason = str(error) if isinstance(error, CronSimError) else "a field can't be read"
         raise InvalidScheduleError(
             f"The cron expression {shown(expression)} can't be read ({reason}): give minute 0-59, hour 0-23, "
-            "day 1-31 or L, month 1-12 or JAN-DEC, weekday 0-7 or SUN-SAT."
+            f"day 1-31 or L, month 1-12 or JAN-DEC, weekday 0-7 or SUN-SAT{_dialect_hint(fields)}."
         ) from None
 
 
-def _read_days(fields: list[str], cron: CronSim) -> Days | None:
-    """The days of the expression; None when there are none."""
-    if fields[-3:] == ["*", "*", "*"]:
+def _dialect_hint(fields: list[str]) -> str:
+    """What stands in a field that another cron would know, and what to write here."""
+    if "?" in "".join(fields):
+        # Not read as `*`: whoever writes `?` may also count weekdays from SUN=1, and would fire on wrong days.
+        return "; the '?' is Quartz's, which counts weekdays from SUN=1: write *, and weekdays by name"
+    if "W" in fields[-3].upper():
+        return "; of Quartz's W there is LW, the last weekday of the month"
+    if any("-" in field for field in fields):
+        return "; a range goes upwards and Sunday is 0 or 7, so write 22-23,0-2 and FRI-7"
+    return ""
+
+
+@lru_cache(maxsize=4096)
+def _read_days(day: str, month: str, weekday: str) -> Days | None:
+    """The days of fields that can be read; None when there are none.
+
+    Kept apart from the times: among 100,000 jobs few dates differ, and what is known of a month is shared.
+    """
+    if (day, month, weekday) == ("*", "*", "*"):
         return EveryDay()
+    cron = CronSim(f"0 0 {day} {month} {weekday}", EPOCH)
     days = MonthDays(tuple(sorted(cron.months)), cron.match_day)
     return None if days.is_empty() else days
 

@@ -27,6 +27,9 @@ from scheduler_core.domain.schedule.wall_clock import WallClockSchedule
 from scheduler_core.domain.schedule.zone import find_zone
 from scheduler_core.domain.wording import shown
 
+_RULES_OF_TODAY = datetime(2025, 1, 1, tzinfo=EPOCH.tzinfo)
+"""A fixed instant, so that what was accepted stays accepted: zones' rules are looked at from here on."""
+
 
 def parse_schedule(
     schedule_type: ScheduleType,
@@ -70,17 +73,24 @@ def parse_schedule(
             must_fire = start_at is not None and end_at is not None
         case ScheduleType.CRON:
             cron = parse_cron(normalize_expression(value))
-            schedule = _on_the_wall(
+            schedule = on_the_wall = _on_the_wall(
                 cron.pattern, timezone, (start, end), dst, follows_elapsed_time=cron.follows_elapsed_time
             )
-            must_fire = start_at is not None and end_at is not None
+            must_fire = (start_at is not None and end_at is not None) or on_the_wall.may_never_fire
         case _:
             assert_never(schedule_type)
     if must_fire and schedule.last_until(from_micros(end)) is None:
-        raise InvalidScheduleError(
-            f"The {schedule_type} schedule {shown(value)} has no occurrence between start_at and end_at, so "
-            "it would never fire: widen them."
-        )
+        if end_at is not None or schedule_type == ScheduleType.ONCE:
+            raise InvalidScheduleError(
+                f"The {schedule_type} schedule {shown(value)} has no occurrence between start_at and end_at, so "
+                "it would never fire: widen them."
+            )
+        # Without bounds only the clock itself is in the way: every time that is named lies in a gap.
+        if schedule.next_after(_RULES_OF_TODAY) is None:
+            raise InvalidScheduleError(
+                f"The {schedule_type} schedule {shown(value)} would never fire: every time that it names is one that "
+                f"the clocks of {timezone} skip. Give another time, or dst='once' and no '*' in hour and minute."
+            )
     return schedule
 
 

@@ -105,18 +105,18 @@ class EveryDay:
         return end - start
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class MonthDays:
-    """Days of certain months for which `matches` holds.
+    """Days of certain months for which `matches` holds. Equal only to itself: functions can't be compared.
 
     `matches` may look at the day of the month, the weekday and the length of the month, nothing else. So a
     month is known by the weekday of its first day and its length: 28 kinds, each looked through once.
     """
 
     months: tuple[int, ...]
-    matches: Callable[[date], bool] = field(compare=False)
-    _kinds: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict, compare=False, repr=False)
-    _year_kinds: dict[tuple[int, bool], int] = field(default_factory=dict, compare=False, repr=False)
+    matches: Callable[[date], bool]
+    _kinds: dict[tuple[int, int], tuple[int, ...]] = field(default_factory=dict, repr=False)
+    _year_kinds: dict[tuple[int, bool], int] = field(default_factory=dict, repr=False)
 
     def is_empty(self) -> bool:
         """Whether no day in all the calendar's 400-year cycle matches."""

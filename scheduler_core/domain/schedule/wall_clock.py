@@ -18,7 +18,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from scheduler_core.domain.schedule.base import EARLIEST, LATEST, SECOND, Schedule
-from scheduler_core.domain.schedule.pattern import WallPattern
+from scheduler_core.domain.schedule.pattern import EveryDay, WallPattern
 from scheduler_core.domain.schedule.zone import DAY, Period, Zone
 
 _MOST_PERIODS = 500
@@ -37,6 +37,11 @@ class WallClockSchedule(Schedule):
     zone: Zone
     gaps_fire: bool
     repeats: bool
+
+    @property
+    def may_never_fire(self) -> bool:
+        """Whether all that the pattern names might lie in gaps: never so where gaps fire, or every day counts."""
+        return not self.gaps_fire and not isinstance(self.pattern.days, EveryDay)
 
     def _next(self, after: int) -> int | None:
         second = max(after, EARLIEST) // SECOND + 1
