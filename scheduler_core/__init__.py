@@ -17,12 +17,16 @@ from typing import TYPE_CHECKING, Any
 _PUBLIC = {
     "AlreadyInitializedError": "domain.errors",
     "BaseScheduler": "engine.scheduler",
+    "Calendar": "domain.calendars",
+    "CalendarInUseError": "domain.errors",
+    "CalendarNotFoundError": "domain.errors",
     "CallbackNotAllowedError": "domain.errors",
     "CallbackNotFoundError": "domain.errors",
     "Container": "container",
     "Delivery": "domain.job",
     "Dst": "domain.schedule",
     "EmbeddedServerError": "domain.errors",
+    "InvalidCalendarError": "domain.errors",
     "InvalidJobError": "domain.errors",
     "InvalidScheduleError": "domain.errors",
     "InvalidSettingsError": "domain.errors",
@@ -39,6 +43,7 @@ _PUBLIC = {
     "Run": "domain.run",
     "RunContext": "domain.run",
     "RunNotFoundError": "domain.errors",
+    "RunStateError": "domain.errors",
     "RunStatus": "domain.run",
     "ScheduleJob": "domain.job",
     "ScheduleType": "domain.schedule",
@@ -51,7 +56,9 @@ _PUBLIC = {
     "Summary": "domain.table_family",
     "TableFamily": "domain.table_family",
     "TableScheduler": "engine.table_scheduler",
+    "country_calendar": "domain.countries",
     "job": "service",
+    "load_jobs": "jobs_file.reading",
     "load_settings": "settings",
     "next_fires": "service",
 }
@@ -91,11 +98,16 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from scheduler_core.container import Container, ServiceContainer
+    from scheduler_core.domain.calendars import Calendar
+    from scheduler_core.domain.countries import country_calendar
     from scheduler_core.domain.errors import (
         AlreadyInitializedError,
+        CalendarInUseError,
+        CalendarNotFoundError,
         CallbackNotAllowedError,
         CallbackNotFoundError,
         EmbeddedServerError,
+        InvalidCalendarError,
         InvalidJobError,
         InvalidScheduleError,
         InvalidSettingsError,
@@ -105,6 +117,7 @@ if TYPE_CHECKING:
         NotInitializedError,
         NotLeaderError,
         RunNotFoundError,
+        RunStateError,
         SchedulerError,
         SchemaError,
         ServerUnreachableError,
@@ -115,6 +128,7 @@ if TYPE_CHECKING:
     from scheduler_core.domain.table_family import Summary, TableFamily
     from scheduler_core.engine.scheduler import BaseScheduler
     from scheduler_core.engine.table_scheduler import TableScheduler
+    from scheduler_core.jobs_file.reading import load_jobs
     from scheduler_core.service import SchedulerService, job, next_fires
     from scheduler_core.settings import Settings, load_settings
     from storage.locks import LockService

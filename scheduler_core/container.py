@@ -13,21 +13,27 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-from scheduler_core.domain.errors import RunNotFoundError, ServerUnreachableError
-from scheduler_core.domain.job import JobStatus, ScheduleJob
+from scheduler_core.domain.errors import RunNotFoundError, SchedulerError, ServerUnreachableError
+from scheduler_core.domain.explanation import Explanation, Facts, LockFacts, explain
+from scheduler_core.domain.job import JobDefinition, JobStatus, ScheduleJob
 from scheduler_core.domain.run import LoggerLike
 from scheduler_core.domain.trust import RedisOutage
+from scheduler_core.engine.calendar_operations import CalendarOperations
 from scheduler_core.engine.operations import Operations
+from scheduler_core.engine.run_operations import RunOperations
 from scheduler_core.engine.scheduler import BaseScheduler
 from scheduler_core.engine.table_scheduler import TableScheduler
-from scheduler_core.ports import RESIGN_REQUEST, Instance, Locks, Storage
+from scheduler_core.ports import RESIGN_REQUEST, Instance, InvalidRow, Locks, Storage
 from scheduler_core.settings import Settings, load_settings
 from storage.audit import Audit
+from storage.calendars import CalendarStore
 from storage.database import Database, parse_url, server_name
+from storage.explanations import ExplanationStore
 from storage.jobs import JobStore
 from storage.leases import LeaseStore, connect, redis_server_name
 from storage.locks import LockService
 from storage.partitions import Partitions
+from storage.requests import RequestStore
 from storage.runs import RunStore
 from storage.tables import TableStore
 from storage.terms import PostgresControlSession, host_name
@@ -117,6 +123,8 @@ class Container:
             self._storage = Storage(
                 jobs=jobs,
                 runs=RunStore(database, partitions, timeout_seconds=self.settings.timing.statement_timeout_seconds),
+                requests=RequestStore(database, partitions),
+                calendars=CalendarStore(database),
                 open_control=self._open_control,
                 open_lease=self._open_lease,
                 maintain=maintain,
@@ -128,9 +136,18 @@ class Container:
         database = self.get_database()
         return TableStore(database, Partitions(database), history_days=self.settings.history_days)
 
+    def get_calendars(self, by: str | None = None) -> CalendarOperations:
+        """The verbs on calendars; `by` is who uses them, this process by default."""
+        return CalendarOperations(self.get_storage().calendars, by or f"{host_name()}/{os.getpid()}")
+
     def get_operations(self) -> Operations:
         """The verbs on jobs, for a process that is no replica."""
         return Operations(self.get_storage(), f"{host_name()}/{os.getpid()}")
+
+    def get_run_operations(self) -> RunOperations:
+        """The verbs on runs, for a process that is no replica."""
+        actor = f"{host_name()}/{os.getpid()}"
+        return RunOperations(self.get_storage(), actor, history_days=self.settings.history_days)
 
     def get_scheduler(self) -> BaseScheduler:
         """This replica's scheduler."""
@@ -144,6 +161,7 @@ class Container:
                 default_timezone=settings.default_timezone,
                 max_concurrent_runs=settings.max_concurrent_runs,
                 drain_timeout_seconds=settings.drain_timeout,
+                history_days=settings.history_days,
                 redis_outage=settings.redis_outage,
                 allowed_callbacks=settings.allowed_callbacks,
                 logger=self._logger,
@@ -254,6 +272,45 @@ class Container:
             for status in await self.job_statuses(ids):
                 yield status
             last = ids[-1]
+
+    async def explain(self, job_id: str) -> Explanation:
+        """Why a job did or did not run, what it waits for, and what comes next. Known is also what was removed."""
+        store = ExplanationStore(self.get_database())
+        state, runs, found = await asyncio.gather(
+            store.state(job_id), store.runs(job_id), self.get_storage().jobs.load([job_id])
+        )
+        job = found[0] if found else None
+        readable = None if isinstance(job, InvalidRow) else job
+        host, pid, leader = state.pop("host"), state.pop("pid"), state.pop("leader")
+        return explain(
+            Facts(
+                **state,
+                job_id=job_id,
+                job=readable,
+                problem=job.problem if isinstance(job, InvalidRow) else None,
+                leader=f"{leader} (host {host}, pid {pid})" if leader is not None else None,
+                runs=tuple(runs),
+                lock=None if readable is None else await self._lock_facts(readable.definition),
+            )
+        )
+
+    async def _lock_facts(self, definition: JobDefinition) -> LockFacts | None:
+        """Who holds a job's distributed lock; None for a job without one."""
+        if not definition.use_distributed_lock:
+            return None
+        key = definition.lock_key or f"job:{definition.job_id}"
+        service = self.get_lock_service()
+        # A lock service of the user's need not be able to tell.
+        if not isinstance(service, LockService):
+            return LockFacts(key, is_known=False)
+        try:
+            held = await service.holder(key)
+        except SchedulerError:
+            return LockFacts(key, is_known=False)
+        if held is None:
+            return LockFacts(key, is_known=True)
+        owner, expires_in_seconds = held
+        return LockFacts(key, is_known=True, is_held=True, run_id=owner, expires_in_seconds=expires_in_seconds)
 
     # Making.
 

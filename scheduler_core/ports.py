@@ -8,13 +8,17 @@ from datetime import date, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.job import JobDefinition, JobStatus
 from scheduler_core.domain.planning import Plan, StoredJob
-from scheduler_core.domain.run import Origin, Outcome, Run
+from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.domain.table_family import TableFamily
 
 RESIGN_REQUEST = "\x01resign"
 """A nudge that asks the leader to resign; no job_id looks like it, because those are printable."""
+
+CANCEL_REQUEST = "\x01cancel "
+"""With a run_id behind it: a nudge that asks whoever has the run in hand to end it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +69,8 @@ class DueJobs:
     now: datetime
     jobs: Sequence[DueJob]
     next_due_at: datetime | None
+    calendars_revision: str = ""
+    """Differs after any change of any calendar: jobs that name calendars are then read again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,6 +116,37 @@ class Settlement:
     plan: Plan
     changes: Mapping[str, Any]
     remove: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RerunAnswer:
+    """What came of asking for a rerun: the old run's job and status, and the new run, None if there is none."""
+
+    job_id: str
+    status: RunStatus
+    job_exists: bool
+    run: Run | None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAnswer:
+    """What came of asking for a cancel: the run as it stands now, and whether the request found it unfinished."""
+
+    run_id: UUID
+    job_id: str
+    scheduled_for: datetime
+    status: RunStatus
+    """`cancelled`: it waited, and has ended; `running`: its owner is asked to end it."""
+    instance_id: str | None
+    changed: bool
+
+
+@dataclass(frozen=True, slots=True)
+class CancelledRuns:
+    """Runs that somebody asked to be cancelled, and the database's time at which that was looked up."""
+
+    now: datetime
+    run_ids: tuple[UUID, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,8 +211,9 @@ class Runs(Protocol):
         callables: Sequence[str],
         trust_seconds: float,
         limit: int,
+        full: Sequence[str] = (),
     ) -> list[Run]:
-        """Take over runs that nobody alive has started."""
+        """Take over runs that nobody alive has started; of the jobs in `full` no more backfilled ones for now."""
 
     async def bury(
         self, leadership: Leadership, dead_instances: Sequence[str], *, max_deliveries: int, limit: int
@@ -189,6 +227,60 @@ class Runs(Protocol):
         """The replica that can call what a waiting run needs and `instance_id` can't."""
 
     async def trigger(self, job_id: str, origin: Origin) -> Run | None: ...
+
+
+class Requests(Protocol):
+    """What operators ask of runs."""
+
+    async def rerun(self, run_id: UUID) -> RerunAnswer | None:
+        """Add a run for now that repeats a finished one; None if there is no such run."""
+
+    async def cancel(self, run_id: UUID, by: str) -> CancelAnswer | None:
+        """End a waiting run, ask for a running one to be ended; None if there is no such run."""
+
+    async def cancelled_since(self, since: datetime | None, instance_id: str) -> CancelledRuns:
+        """The runs of a replica that somebody asked to be cancelled since then."""
+
+    async def rows_between(self, job_id: str, start: datetime, end: datetime) -> dict[datetime, str]:
+        """The job's rows in [start, end] by their instant, with their status."""
+
+    async def backfill(self, job_id: str, version: int, instants: Sequence[datetime]) -> int | None:
+        """Add runs for these occurrences where they have none; None if the job has changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredCalendar:
+    """A calendar as the database holds it."""
+
+    calendar: Calendar
+    version: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedCalendar:
+    """What became of a calendar that was to be removed: it goes only if it existed and no job names it."""
+
+    existed: bool
+    job_count: int
+    job_ids: tuple[str, ...]
+    """The first few."""
+
+
+class Calendars(Protocol):
+    """Named calendars."""
+
+    async def revision(self) -> str:
+        """Differs after any change of any calendar."""
+
+    async def load(self, names: Iterable[str] | None = None) -> Mapping[str, StoredCalendar]:
+        """The calendars of these names (None: all), by name, as far as they exist and can be read."""
+
+    async def save(self, calendar: Calendar, *, version: int | None, by: str | None) -> bool:
+        """Store it in place of that version (0: a new one, None: whatever is there); False if nothing changed."""
+
+    async def remove(self, name: str) -> RemovedCalendar: ...
+
+    async def listed(self, names: Sequence[str] | None = None, *, limit: int = 1_000) -> list[dict[str, Any]]: ...
 
 
 class ControlSession(Protocol):
@@ -287,6 +379,8 @@ class Storage:
 
     jobs: Jobs
     runs: Runs
+    requests: Requests
+    calendars: Calendars
     open_control: Callable[[], ControlSession]
     open_lease: Callable[[], Lease | None]
     """Called in the keeper's thread: clients belong to the event loop that made them."""

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
+from uuid import UUID
 
 import scheduler_core
+from scheduler_core.domain.backfill import MOST_OCCURRENCES, Backfill
+from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.errors import AlreadyInitializedError, InvalidJobError, NotInitializedError
 from scheduler_core.domain.job import JobStatus, ScheduleJob
 from scheduler_core.domain.next_fires import next_fires as instants_of
-from scheduler_core.domain.run import LoggerLike, Run
+from scheduler_core.domain.run import LoggerLike, Run, RunStatus, run_uuid
 from scheduler_core.domain.schedule import ScheduleType
 from scheduler_core.ports import Locks
 
@@ -75,16 +78,17 @@ def declared_jobs() -> list[ScheduleJob]:
     return list(_declared.values())
 
 
-def next_fires(job: ScheduleJob, after: datetime, count: int) -> list[datetime]:
+def next_fires(job: ScheduleJob, after: datetime, count: int, *, calendars: Iterable[Calendar] = ()) -> list[datetime]:
     """The first `count` instants after `after` (aware) at which a job is due, in UTC; needs no server.
 
     A job without a time zone of its own is read in the settings' one, else the host's, as when it is stored.
+    Of the calendars that the job names those are applied that are given: the stored ones are not asked for.
     Raises InvalidScheduleError.
     """
     from scheduler_core.settings import load_settings
 
     zone = job.timezone or load_settings().default_timezone
-    return instants_of(job, after, count, default_timezone=zone)
+    return instants_of(job, after, count, default_timezone=zone, calendars=calendars)
 
 
 def _containers() -> type[ServiceContainer]:
@@ -200,10 +204,55 @@ class SchedulerService:
         await cls.get_scheduler().remove_job(job_id)
 
     @classmethod
+    async def add_calendar(cls, calendar: Calendar) -> None:
+        """Add or replace a named calendar; before `start` it is kept and stored then, before the jobs."""
+        await cls.get_scheduler().add_calendar(calendar)
+
+    @classmethod
+    async def remove_calendar(cls, name: str) -> None:
+        """Remove a calendar that no job names. Raises CalendarInUseError, CalendarNotFoundError."""
+        await cls.get_scheduler().remove_calendar(name)
+
+    @classmethod
+    async def fetch_calendar(cls, name: str) -> Calendar:
+        """A calendar as the database has it now. Raises CalendarNotFoundError."""
+        await cls._require_started()
+        return await cls._require().get_calendars().get(name)
+
+    @classmethod
     async def trigger_job(cls, job_id: str) -> Run:
         """Run a job now, beside its schedule. Raises JobNotFoundError."""
         await cls._require_started()
         return await cls.get_scheduler().operations.trigger(job_id)
+
+    @classmethod
+    async def backfill_job(
+        cls, job_id: str, start: datetime, end: datetime, *, limit: int = MOST_OCCURRENCES
+    ) -> Backfill:
+        """Make up for the occurrences in [start, end] (aware, past) that have no run, in order, one at a time.
+
+        Parameters: limit, the most occurrences that the range may hold.
+        Returns what was made and what had a run. Raises JobNotFoundError, InvalidJobError, JobConflictError.
+        """
+        await cls._require_started()
+        return await cls.get_scheduler().run_operations.backfill(job_id, start, end, limit=limit)
+
+    @classmethod
+    async def rerun(cls, run_id: UUID | str) -> Run:
+        """Run a finished run's job again, now. Raises RunNotFoundError, RunStateError, JobNotFoundError."""
+        await cls._require_started()
+        return await cls.get_scheduler().run_operations.rerun(run_uuid(run_id))
+
+    @classmethod
+    async def cancel_run(cls, run_id: UUID | str, *, by: str | None = None) -> RunStatus:
+        """Cancel a run, running or waiting, without a retry.
+
+        Returns CANCELLED, or RUNNING while its owner sees to it: a coroutine is cancelled, a callback in a thread
+        can't be stopped and its run ends as cancelled when it returns.
+        Raises RunNotFoundError, RunStateError if the run had ended before.
+        """
+        await cls._require_started()
+        return (await cls.get_scheduler().run_operations.cancel(run_uuid(run_id), by)).status
 
     @classmethod
     async def pause_job(

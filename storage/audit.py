@@ -13,7 +13,7 @@ from storage.database import Database
 
 JOBS = """
 SELECT v.*, j.paused_at IS NOT NULL AS paused, j.paused_until, j.paused_by, j.pause_note, j.auto_disabled_at,
-       j.finished_at, j.callback, j.tags, j.last_status, j.last_error, j.digest
+       j.finished_at, j.callback, j.tags, j.calendars, j.last_status, j.last_error, j.digest
 FROM {audit}.jobs v JOIN {schema}.jobs j USING (job_id)
 WHERE CAST(:job_ids AS text[]) IS NULL OR v.job_id = ANY(CAST(:job_ids AS text[]))
 ORDER BY v.job_id
@@ -59,6 +59,34 @@ WHERE i.ended_at IS NULL
 ORDER BY i.started_at
 """
 
+_ALIVE = """
+SELECT instance_id, callbacks FROM {schema}.instances i
+WHERE i.ended_at IS NULL
+  AND CASE WHEN i.life_key IS NOT NULL THEN {schema}.witness_held(i.life_key)
+           ELSE i.last_seen > clock_timestamp() - interval '30 s' END
+"""
+
+# A replica that declares a job as it stands there leaves no trace in its row; that it can call the job's callback
+# is the trace it leaves elsewhere.
+DECLARERS = f"""
+WITH alive AS MATERIALIZED ({_ALIVE})
+SELECT j.job_id, j.declared_by, j.declared_since IS NOT NULL AS by_code,
+       (SELECT min(a.instance_id) FROM alive a
+        WHERE a.instance_id = j.declared_by OR j.callback = ANY(a.callbacks)) AS alive
+FROM {{schema}}.jobs j WHERE j.job_id = ANY(CAST(:job_ids AS text[]))
+"""
+
+UNDECLARED = f"""
+WITH alive AS MATERIALIZED ({_ALIVE})
+SELECT 'undeclared' AS kind, j.job_id AS subject,
+       'code of ' || j.declared_by || ' declared it, and that of no living replica does: prune or remove it' AS detail
+FROM {{schema}}.jobs j
+WHERE j.declared_since IS NOT NULL AND EXISTS (SELECT FROM alive)
+  AND j.declared_by NOT IN (SELECT instance_id FROM alive)
+  AND j.callback NOT IN (SELECT unnest(callbacks) FROM alive)
+ORDER BY j.job_id LIMIT 100
+"""
+
 TERMS = """
 SELECT * FROM {audit}.leadership ORDER BY term DESC LIMIT :limit
 """
@@ -73,6 +101,12 @@ FROM {audit}.runs
 WHERE CAST(:since AS double precision) IS NULL
    OR scheduled_for > clock_timestamp() - make_interval(secs => CAST(:since AS double precision))
 GROUP BY ROLLUP (status)
+"""
+
+USUAL_DURATIONS = """
+SELECT job_id, percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM duration)::float8) AS seconds
+FROM {audit}.runs WHERE status = 'succeeded' AND duration IS NOT NULL
+GROUP BY job_id
 """
 
 JOB_IDS = """
@@ -93,6 +127,15 @@ FROM {schema}.jobs WHERE auto_disabled_at IS NOT NULL
 UNION ALL
 SELECT 'paused', job_id, concat_ws(', ', 'by ' || paused_by, pause_note) FROM {schema}.jobs
 WHERE paused_at IS NOT NULL
+UNION ALL
+SELECT 'no calendar', j.job_id, 'waits for the calendar ' || named.name || ', which does not exist'
+FROM {schema}.jobs j, unnest(j.calendars) AS named (name)
+WHERE NOT EXISTS (SELECT FROM {schema}.calendars c WHERE c.name = named.name)
+UNION ALL
+SELECT 'calendar ends', c.name, 'its last date, ' || dates.latest || ', is past: import those to come'
+FROM {schema}.calendars c, LATERAL (SELECT max(day) AS latest FROM jsonb_object_keys(c.excluded_dates) AS day) AS dates
+WHERE dates.latest < to_char(clock_timestamp(), 'YYYY-MM-DD')
+  AND EXISTS (SELECT FROM {schema}.jobs j WHERE c.name = ANY(j.calendars))
 UNION ALL
 SELECT 'stuck', r.job_id, count(*) || ' runs begun by ' || r.instance_id || ', which is gone'
 FROM {schema}.runs r LEFT JOIN {schema}.instances i USING (instance_id)
@@ -128,6 +171,10 @@ class Audit:
         total: dict[str, Any] = next((row for row in rows if row["status"] is None), {"p50": None, "p99": None})
         statuses = {row["status"]: int(row["runs"]) for row in rows if row["status"] is not None}
         return {"statuses": statuses, "p50": total["p50"], "p99": total["p99"]}
+
+    async def usual_durations(self) -> dict[str, float]:
+        """job_id → seconds that 95 of 100 runs did not exceed, over the history that is kept."""
+        return {row["job_id"]: row["seconds"] for row in await self._rows(USUAL_DURATIONS)}
 
     async def job_ids(self, *, after: str, limit: int) -> list[str]:
         """The next ids in order."""
@@ -170,6 +217,16 @@ class Audit:
     async def troubles(self, *, overdue_seconds: float) -> list[dict[str, Any]]:
         """What a person should look at."""
         return await self._rows(TROUBLES, overdue=overdue_seconds)
+
+    async def declarers(self, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
+        """job_id → declared_by; by_code, whether a replica did and no command; alive, a living replica that declared
+        it or can call it, None without one.
+        """
+        return {row["job_id"]: row for row in await self._rows(DECLARERS, job_ids=list(job_ids))}
+
+    async def undeclared(self) -> list[dict[str, Any]]:
+        """Troubles: jobs that code declared, and the code of no living replica knows; none while none lives."""
+        return await self._rows(UNDECLARED)
 
     async def server(self) -> dict[str, Any]:
         """Postgres itself."""

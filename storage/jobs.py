@@ -10,15 +10,15 @@ from typing import Any
 
 from sqlalchemy import Row
 
+from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.errors import InvalidJobError
 from scheduler_core.domain.job import JobDefinition, JobStatus
-from scheduler_core.domain.planning import Plan, StoredJob
+from scheduler_core.domain.planning import Missed, Plan, StoredJob
 from scheduler_core.ports import InvalidRow, Settlement
+from storage.calendars import CalendarStore
 from storage.database import Database, MissingPartitionError
-from storage.keys import new_run_id
+from storage.keys import NUDGE_CHANNEL, new_run_id
 from storage.partitions import Partitions
-
-NUDGE_CHANNEL = "scheduler_nudge"
 
 _DEFINITION = tuple(field.name for field in fields(JobDefinition))
 _CHANGEABLE = (
@@ -88,7 +88,7 @@ WITH held AS (
     INSERT INTO {{schema}}.runs (run_id, job_id, job_name, scheduled_for, due_at, origin, status, reason,
                                  definition_version, missed_count, missed_from, finished_at)
     SELECT a.run_id, h.job_id, h.name, a.scheduled_for, a.due_at, 'schedule', a.status, a.reason, h.version,
-           a.missed_count, a.missed_from, CASE WHEN a.status = 'missed' THEN clock_timestamp() END
+           a.missed_count, a.missed_from, CASE WHEN a.status IN ('missed', 'skipped') THEN clock_timestamp() END
     FROM held h, unnest(CAST(:run_ids AS uuid[]), CAST(:scheduled_fors AS timestamptz[]),
                         CAST(:due_ats AS timestamptz[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]),
                         CAST(:missed_counts AS bigint[]), CAST(:missed_froms AS timestamptz[]))
@@ -123,6 +123,7 @@ class JobStore:
     def __init__(self, database: Database, partitions: Partitions) -> None:
         self._database = database
         self._partitions = partitions
+        self._calendars = CalendarStore(database)
 
     async def now(self) -> datetime:
         """The database's time: it says what is due."""
@@ -158,9 +159,14 @@ class JobStore:
         return known
 
     async def load(self, job_ids: Iterable[str]) -> list[StoredJob | InvalidRow]:
-        """The jobs with these ids, as far as they exist; a row that can't be read comes as InvalidRow."""
+        """The jobs with these ids, as far as they exist, and their calendars; a row that can't be read comes as
+        InvalidRow.
+        """
         rows = await self._database.fetch(LOAD, {"job_ids": list(job_ids)})
-        return [stored_job(row) for row in rows]
+        named = {name for row in rows for name in row.calendars}
+        stored = await self._calendars.load(named) if named else {}
+        calendars = {name: found.calendar for name, found in stored.items()}
+        return [stored_job(row, calendars) for row in rows]
 
     async def settle(self, settlement: Settlement) -> bool:
         """Account for the old definition's occurrences and change the job, in one statement.
@@ -206,7 +212,7 @@ def accounting(plan: Plan, fire_status: str) -> dict[str, list[Any]]:
     rows: list[tuple[Any, ...]] = [
         (new_run_id(f.scheduled_for), f.scheduled_for, f.due_at, fire_status, None, None, None) for f in plan.fires
     ]
-    rows += [(new_run_id(m.last), m.last, m.last, "missed", m.reason, m.count, m.first) for m in plan.missed]
+    rows += [(new_run_id(m.last), m.last, m.last, m.status.value, m.reason, *count_of(m)) for m in plan.missed]
     columns = list(zip(*rows, strict=True)) if rows else [()] * 7
     names = (
         "run_ids",
@@ -220,14 +226,22 @@ def accounting(plan: Plan, fire_status: str) -> dict[str, list[Any]]:
     return {name: list(column) for name, column in zip(names, columns, strict=True)}
 
 
+def count_of(missed: Missed) -> tuple[int | None, datetime | None]:
+    """`missed_count` and `missed_from` of the row; NULL for a single skipped occurrence, whose row is its own."""
+    return (None, None) if missed.stands_for_one else (missed.count, missed.first)
+
+
 def definition_columns(definition: JobDefinition) -> dict[str, Any]:
     """A definition as its columns, JSON-able."""
     columns = {name: getattr(definition, name) for name in _DEFINITION}
     return columns | {"digest": definition.digest, "schedule_digest": definition.schedule_digest}
 
 
-def stored_job(row: Row[Any]) -> StoredJob | InvalidRow:
-    """A row of `jobs` as the engine knows it. Nothing in a row is trusted: it may have been edited by hand."""
+def stored_job(row: Row[Any], calendars: Mapping[str, Calendar]) -> StoredJob | InvalidRow:
+    """A row of `jobs` as the engine knows it. Nothing in a row is trusted: it may have been edited by hand.
+
+    Parameters: calendars, at least those that the row names, by name, as far as they exist.
+    """
     values = row._mapping
     try:
         definition = JobDefinition.from_columns({name: values[name] for name in _DEFINITION})
@@ -244,6 +258,7 @@ def stored_job(row: Row[Any]) -> StoredJob | InvalidRow:
             finished_at=values["finished_at"],
             digest=values["digest"],
             declared_since=values["declared_since"],
+            calendars=tuple(calendars[name] for name in definition.calendars if name in calendars),
         )
     except (InvalidJobError, TypeError, ValueError, KeyError, OverflowError) as error:
         return InvalidRow(values["job_id"], values["version"], f"{type(error).__name__}: {error}")

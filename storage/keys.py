@@ -7,6 +7,9 @@ import os
 from datetime import datetime
 from uuid import UUID
 
+NUDGE_CHANNEL = "scheduler_nudge"
+"""Where the leader listens: for the id of a job that changed, or "" for anything else."""
+
 
 def advisory_key(kind: str, *names: str) -> int:
     """A signed 64-bit advisory lock key for something of a kind: 64 bits of BLAKE2b over its names.

@@ -43,6 +43,9 @@ end
 return 0
 """
 
+_LOOK = """
+return {redis.call('GET', KEYS[1]), redis.call('PTTL', KEYS[1])}
+"""
 
 CALL_TIMEOUT_SECONDS = 2.0
 
@@ -111,6 +114,18 @@ class LockService:
         except ServerUnreachableError:
             self._abandon(key, token)
             raise
+
+    async def holder(self, key: str) -> tuple[str | None, float] | None:
+        """Who holds the lock: the owner given to `acquire_for` (None: nobody gave one), and for how many seconds.
+
+        None while it is free. Raises ServerUnreachableError.
+        """
+        token, milliseconds = await self._run(_LOOK, key)
+        if not token:
+            return None
+        text = token.decode() if isinstance(token, bytes) else str(token)
+        owner, slash, _ = text.rpartition("/")
+        return (owner if slash else None), max(0, int(milliseconds)) / 1000
 
     @asynccontextmanager
     async def hold(self, key: str, ttl: float) -> AsyncIterator[str | None]:

@@ -19,9 +19,10 @@ from scheduler_core.domain.errors import NotLeaderError, ServerUnreachableError
 from scheduler_core.domain.planning import Plan
 from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.ports import Claimed, DueJob, DueJobs, Leadership, Owner, Recorded
+from storage.calendars import REVISION
 from storage.database import Database, MissingPartitionError
-from storage.jobs import LOAD, NUDGE_CHANNEL
-from storage.keys import new_run_id
+from storage.jobs import LOAD, count_of
+from storage.keys import NUDGE_CHANNEL, new_run_id
 from storage.partitions import Partitions
 
 # The clock is read once, in a sub-select, so that the index on due_at serves the comparison. Work and answer
@@ -35,6 +36,7 @@ SELECT (SELECT now FROM clock) AS now,
                OR j.delivery = 'at_most_once')
           AND NOT j.job_id = ANY(CAST(:excluding AS text[]))
         ORDER BY j.due_at LIMIT 1) AS next_due_at,
+       {calendars} AS calendars_revision,
        due.job_id, due.version, due.next_run
 FROM (VALUES (1)) AS always
 LEFT JOIN LATERAL (
@@ -44,7 +46,7 @@ LEFT JOIN LATERAL (
       AND NOT job_id = ANY(CAST(:excluding AS text[]))
     ORDER BY due_at LIMIT :limit
 ) AS due ON true
-"""
+""".replace("{calendars}", REVISION.strip())
 
 # Fenced: FOR SHARE holds the leader's row until commit, so no successor can raise the term in between, and a
 # claim that waited behind one re-reads the row and finds its own term gone. (FOR KEY SHARE would not conflict
@@ -74,7 +76,7 @@ WITH fence AS (
                                instance_id, definition_version, missed_count, missed_from, finished_at)
     SELECT f.run_id, m.job_id, m.name, f.scheduled_for, f.due_at, 'schedule', f.status, f.reason, :term,
            f.owner, m.version, f.missed_count, f.missed_from,
-           CASE WHEN f.status = 'missed' THEN clock_timestamp() END
+           CASE WHEN f.status IN ('missed', 'skipped') THEN clock_timestamp() END
     FROM unnest(CAST(:run_ids AS uuid[]), CAST(:run_job_ids AS text[]), CAST(:scheduled_fors AS timestamptz[]),
                 CAST(:due_ats AS timestamptz[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]),
                 CAST(:owners AS text[]), CAST(:missed_counts AS bigint[]),
@@ -84,7 +86,7 @@ WITH fence AS (
     -- An occurrence that has its row already fires no second time. A count must not get lost with it.
     ON CONFLICT (job_id, scheduled_for) DO UPDATE
     SET missed_count = excluded.missed_count, missed_from = excluded.missed_from
-    WHERE excluded.status = 'missed' AND {schema}.runs.missed_count IS NULL
+    WHERE excluded.missed_count IS NOT NULL AND {schema}.runs.missed_count IS NULL
     RETURNING run_id
 )
 SELECT (SELECT term FROM fence) AS term,
@@ -117,8 +119,10 @@ RETURNING run_id
 # attempt that says so, and overwrites nothing. A batch that is sent again after a lost reply finds its own
 # traces (same status, attempt and end) and changes nothing. Where this statement's snapshot shows a row that could
 # have been updated and was not (its twin, whose reply got lost, was at it at the same moment), nothing is concluded:
-# the caller asks again.
-RECORD = """
+# the caller asks again. Where somebody asked for a cancel, a run that would wait ends instead; and an owner that had
+# begun what looked as if it waited still tells how its attempt ended.
+RECORD = (
+    """
 WITH told AS (
     SELECT * FROM unnest(CAST(:run_ids AS uuid[]), CAST(:job_ids AS text[]),
                          CAST(:scheduled_fors AS timestamptz[]), CAST(:terms AS bigint[]),
@@ -136,11 +140,14 @@ WITH told AS (
     FOR NO KEY UPDATE
 ), updated AS (
     UPDATE {schema}.runs r
-    SET status = t.status, reason = t.reason, attempt = t.attempt,
+    SET status = CASE WHEN {honours} THEN 'cancelled' ELSE t.status END,
+        reason = CASE WHEN {honours} THEN 'requested' ELSE t.reason END,
+        attempt = t.attempt,
         started_at = coalesce(r.started_at, t.started_at),
         attempt_started_at = coalesce(t.attempt_started_at, r.attempt_started_at),
-        finished_at = CASE WHEN t.status IN {finished} THEN t.finished_at END,
-        next_attempt_at = t.next_attempt_at,
+        finished_at = CASE WHEN t.status IN {finished} THEN t.finished_at
+                           WHEN {honours} THEN clock_timestamp() END,
+        next_attempt_at = CASE WHEN NOT {honours} THEN t.next_attempt_at END,
         instance_id = CASE WHEN t.status = 'pending' THEN NULL ELSE r.instance_id END,
         error = CASE WHEN t.outcome IS NOT NULL THEN left(concat_ws(': ', t.error_type, t.error_message), 2000)
                      WHEN t.status = 'succeeded' THEN NULL
@@ -148,8 +155,7 @@ WITH told AS (
     FROM told t
     WHERE r.run_id = t.run_id AND r.job_id = t.job_id AND r.scheduled_for = t.scheduled_for
       AND r.scheduled_for BETWEEN :earliest AND :latest
-      AND r.instance_id = :instance_id AND r.term = t.term
-      AND r.status IN ('pending', 'queued', 'running', 'retrying')
+      AND r.instance_id = :instance_id AND r.term = t.term AND {is_open}
       AND r.attempt <= t.attempt AND (r.attempt < t.attempt OR t.outcome IS NULL)
       AND (SELECT count(*) FROM locked) >= 0
     RETURNING r.run_id, r.job_id, r.scheduled_for, r.status, r.started_at, t.outcome, t.error_type,
@@ -159,11 +165,11 @@ WITH told AS (
       ON r.run_id = t.run_id AND r.job_id = t.job_id AND r.scheduled_for = t.scheduled_for
      AND r.scheduled_for BETWEEN :earliest AND :latest
      AND r.term = t.term AND r.status = t.status AND r.attempt = t.attempt
-     AND r.finished_at IS NOT DISTINCT FROM CASE WHEN t.status IN {finished} THEN t.finished_at END
+     AND (r.finished_at IS NOT DISTINCT FROM CASE WHEN t.status IN {finished} THEN t.finished_at END
+          OR r.status = 'cancelled' AND r.cancel_requested_at IS NOT NULL)
 ), refused AS (
     SELECT t.run_id, r.run_id IS NOT NULL AND NOT (
-               r.instance_id = :instance_id AND r.term = t.term
-               AND r.status IN ('pending', 'queued', 'running', 'retrying')
+               r.instance_id = :instance_id AND r.term = t.term AND {is_open}
                AND r.attempt <= t.attempt AND (r.attempt < t.attempt OR t.outcome IS NULL)) IS TRUE AS is_late
     FROM told t LEFT JOIN {schema}.runs r
       ON r.run_id = t.run_id AND r.job_id = t.job_id AND r.scheduled_for = t.scheduled_for
@@ -184,12 +190,12 @@ WITH told AS (
 ), counted AS (
     SELECT job_id, max(started_at) AS last_run,
            count(*) FILTER (WHERE status IN ('succeeded', 'failed', 'lost')) AS ended,
-           count(*) FILTER (WHERE outcome IS NOT NULL) AS failed_attempts,
+           count(*) FILTER (WHERE outcome <> 'cancelled') AS failed_attempts,
            count(*) FILTER (WHERE status IN ('failed', 'lost')) AS failed_runs,
            bool_or(status = 'succeeded') AS any_success,
            (array_agg(status ORDER BY finished_at DESC) FILTER (WHERE status IN {finished}))[1] AS last_status,
            (array_agg(left(concat_ws(': ', error_type, error_message), 2000) ORDER BY finished_at DESC)
-                FILTER (WHERE outcome IS NOT NULL))[1] AS last_error
+                FILTER (WHERE outcome <> 'cancelled'))[1] AS last_error
     FROM updated
     GROUP BY job_id
 ), tallied AS (
@@ -208,17 +214,27 @@ WITH told AS (
     RETURNING j.job_id
 )
 SELECT run_id, is_late FROM refused
-""".replace("{finished}", "('succeeded', 'failed', 'skipped', 'missed', 'lost', 'cancelled')").replace(
-    "{disables}",
-    "NOT c.any_success AND c.failed_runs > 0 AND j.auto_disabled_at IS NULL "
-    "AND j.consecutive_failures + c.failed_runs >= j.disable_after",
+""".replace("{honours}", "(t.status IN ('pending', 'queued', 'retrying') AND r.cancel_requested_at IS NOT NULL)")
+    .replace(
+        "{is_open}",
+        "(r.status IN ('pending', 'queued', 'running', 'retrying') "
+        "OR r.status = 'cancelled' AND t.status = 'cancelled' AND r.cancel_requested_at IS NOT NULL "
+        "AND r.attempt < t.attempt)",
+    )
+    .replace("{finished}", "('succeeded', 'failed', 'skipped', 'missed', 'lost', 'cancelled')")
+    .replace(
+        "{disables}",
+        "NOT c.any_success AND c.failed_runs > 0 AND j.auto_disabled_at IS NULL "
+        "AND j.consecutive_failures + c.failed_runs >= j.disable_after",
+    )
 )
 
 # Runs that nobody alive has begun: handed back or triggered (no owner), or waiting under an owner that is not
 # this process. A live former leader hands its waiting runs back as soon as it learns that it was deposed; one
 # that is alive and silent loses them a TTL after the term began, when its trust window must have closed: each
 # start asks the trust window. A run of our own that we don't know of is one whose claim or adoption was never
-# answered: it counts once no answer can come any more. Fenced like the claim.
+# answered: it counts once no answer can come any more. Backfilled runs, old as they are, come after all others. Fenced
+# like the claim.
 ADOPT = """
 WITH fence AS (
     SELECT term, acquired_at FROM {schema}.leader WHERE term = :term AND nonce = :nonce FOR SHARE
@@ -235,10 +251,11 @@ WITH fence AS (
       AND (r.instance_id IS DISTINCT FROM :instance_id OR r.term IS DISTINCT FROM :term
            OR r.created_at < clock_timestamp() - make_interval(secs => :unanswered))
       AND NOT r.run_id = ANY(CAST(:mine AS uuid[]))
+      AND NOT (r.origin = 'backfill' AND r.job_id = ANY(CAST(:full AS text[])))
       AND (r.reason IS DISTINCT FROM 'no_callback' OR EXISTS (
               SELECT FROM {schema}.jobs j
               WHERE j.job_id = r.job_id AND j.callback = ANY(CAST(:callables AS text[]))))
-    ORDER BY r.scheduled_for, r.job_id
+    ORDER BY r.origin = 'backfill', r.scheduled_for, r.job_id
     LIMIT :limit
     FOR UPDATE OF r SKIP LOCKED
 )
@@ -281,7 +298,8 @@ FROM begun b LEFT JOIN {schema}.instances i USING (instance_id)
 # An owner's death ends the attempt as `lost` and counts a delivery; one that has come back since is not dead. Then
 # the delivery policy: at_most_once ends the run; at_least_once gives it back to be adopted, with a pause that
 # doubles from the second time on, until the limit: a callback that kills its process must not kill every replica in
-# turn. Jobs are locked before runs, as everywhere: what was chosen is looked at again once it is locked.
+# turn. Whoever asked for a cancel gets it. Jobs are locked before runs, as everywhere: what was chosen is looked at
+# again once it is locked.
 BURY = """
 WITH fence AS (
     SELECT term FROM {schema}.leader WHERE term = :term AND nonce = :nonce FOR SHARE
@@ -301,15 +319,18 @@ WITH fence AS (
 ), updated AS (
     UPDATE {schema}.runs r
     SET deliveries = r.deliveries + 1,
-        status = CASE WHEN d.delivery = 'at_most_once' THEN 'lost'
+        status = CASE WHEN r.cancel_requested_at IS NOT NULL THEN 'cancelled'
+                      WHEN d.delivery = 'at_most_once' THEN 'lost'
                       WHEN r.deliveries + 1 >= :max_deliveries THEN 'failed'
                       WHEN r.attempt > 0 THEN 'retrying'
                       ELSE 'pending' END,
-        reason = CASE WHEN d.delivery = 'at_most_once' OR r.deliveries + 1 >= :max_deliveries
+        reason = CASE WHEN r.cancel_requested_at IS NOT NULL THEN 'requested'
+                      WHEN d.delivery = 'at_most_once' OR r.deliveries + 1 >= :max_deliveries
                       THEN 'owner_died' END,
         finished_at = CASE WHEN d.delivery = 'at_most_once' OR r.deliveries + 1 >= :max_deliveries
+                                OR r.cancel_requested_at IS NOT NULL
                            THEN clock_timestamp() END,
-        next_attempt_at = CASE WHEN r.deliveries >= 1
+        next_attempt_at = CASE WHEN r.deliveries >= 1 AND r.cancel_requested_at IS NULL
                                THEN clock_timestamp() + make_interval(secs => power(2, r.deliveries)) END,
         error = 'OwnerDied: the replica that ran this attempt died',
         instance_id = NULL
@@ -376,7 +397,7 @@ class RunStore:
         """
         rows = await self._fetch(DUE, {"ahead": ahead_seconds, "limit": limit, "excluding": list(excluding)})
         jobs = [DueJob(row.job_id, row.version, row.next_run) for row in rows if row.job_id is not None]
-        return DueJobs(rows[0].now, jobs, rows[0].next_due_at)
+        return DueJobs(rows[0].now, jobs, rows[0].next_due_at, rows[0].calendars_revision)
 
     async def claim(self, leadership: Leadership, plans: Sequence[Plan], *, uncallable: bool) -> Claimed:
         """Move the plans' cursors and insert their runs, in one fenced statement.
@@ -407,7 +428,7 @@ class RunStore:
         statements: Sequence[tuple[str, Mapping[str, Any]]] = (
             (DUE, {"ahead": 0.0, "limit": 0, "excluding": []}),
             (CLAIM, _claim_parameters(nobody, (), {}, False)),
-            (ADOPT, _adopt_parameters(nobody, (), (), 0.0, 0.0, 0)),
+            (ADOPT, _adopt_parameters(nobody, (), (), 0.0, 0.0, 0, ())),
             (OWNERS, {"silence": MAX_INSTANCE_SILENCE_SECONDS}),
             (HEIR, {"instance_id": "", "silence": MAX_INSTANCE_SILENCE_SECONDS}),
             (LOAD, {"job_ids": []}),
@@ -460,13 +481,16 @@ class RunStore:
         callables: Sequence[str],
         trust_seconds: float,
         limit: int,
+        full: Sequence[str] = (),
     ) -> list[Run]:
         """Take over runs that nobody alive has begun, at most `limit`, earliest first.
 
         Parameters: mine, runs that this process has in hand already; callables, callbacks that it can call;
-        trust_seconds, how long a former leader may have gone on starting runs.
+        trust_seconds, how long a former leader may have gone on starting runs; full, jobs whose backfilled runs
+        wait for those that are in hand.
         """
-        parameters = _adopt_parameters(leadership, mine, callables, trust_seconds, 3 * self._timeout_seconds, limit)
+        unanswered_seconds = 3 * self._timeout_seconds
+        parameters = _adopt_parameters(leadership, mine, callables, trust_seconds, unanswered_seconds, limit, full)
         rows = await self._fetch(ADOPT, parameters)
         return [_run(row) for row in rows]
 
@@ -563,7 +587,7 @@ def _claim_parameters(
         for run in runs.values()
     ]
     rows += [
-        (new_run_id(m.last), plan.job.job_id, m.last, m.last, "missed", m.reason, None, m.count, m.first)
+        (new_run_id(m.last), plan.job.job_id, m.last, m.last, m.status.value, m.reason, None, *count_of(m))
         for plan in plans
         for m in plan.missed
     ]
@@ -598,6 +622,7 @@ def _adopt_parameters(
     trust_seconds: float,
     unanswered_seconds: float,
     limit: int,
+    full: Sequence[str],
 ) -> dict[str, Any]:
     return {
         "term": leadership.term,
@@ -608,6 +633,7 @@ def _adopt_parameters(
         "trust": trust_seconds,
         "unanswered": unanswered_seconds,
         "limit": limit,
+        "full": list(full),
     }
 
 

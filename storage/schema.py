@@ -112,6 +112,9 @@ runs = Table(
     Column("error", Text),
     Column("missed_count", BigInteger),
     Column("missed_from", _INSTANT),
+    Column("rerun_of", Uuid),
+    Column("cancel_requested_at", _INSTANT),
+    Column("cancel_requested_by", Text),
     _required("created_at", _INSTANT),
     UniqueConstraint("job_id", "scheduled_for"),
     Index("runs_by_id", "run_id"),
@@ -120,6 +123,7 @@ runs = Table(
         "job_id",
         postgresql_where=text("status IN ('pending', 'queued', 'running', 'retrying')"),
     ),
+    Index("runs_cancelled", "cancel_requested_at", postgresql_where=text("cancel_requested_at IS NOT NULL")),
     postgresql_partition_by="RANGE (scheduled_for)",
 )
 
@@ -142,6 +146,20 @@ attempts = Table(
     UniqueConstraint("job_id", "scheduled_for", "attempt", "term", "outcome"),
     Index("attempts_by_run", "run_id"),
     postgresql_partition_by="RANGE (scheduled_for)",
+)
+
+calendars = Table(
+    "calendars",
+    metadata,
+    Column("name", Text, primary_key=True),
+    _required("excluded_dates", JSONB),
+    _required("excluded_weekdays", ARRAY(Text)),
+    _required("excluded_periods", JSONB),
+    Column("note", Text),
+    _required("version", BigInteger),
+    _required("created_at", _INSTANT),
+    _required("updated_at", _INSTANT),
+    Column("updated_by", Text),
 )
 
 leader = Table(

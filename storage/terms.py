@@ -26,8 +26,7 @@ from scheduler_core.domain.errors import SchedulerError, SchemaError
 from scheduler_core.domain.run import Outcome
 from scheduler_core.ports import Instance, LeaderRow, Leadership
 from storage.database import DRIVER_ERRORS, check_schema_name, explain, parse_url
-from storage.jobs import NUDGE_CHANNEL
-from storage.keys import advisory_key
+from storage.keys import NUDGE_CHANNEL, advisory_key
 
 LEADER = """
 SELECT term, nonce, instance_id, witnessed, heir FROM {schema}.leader

@@ -94,6 +94,10 @@ CREATE TABLE runs (
     error              text,
     missed_count       bigint,
     missed_from        timestamptz,
+    rerun_of           uuid,
+    -- what an operator asked for, kept so that whoever owns the run, or inherits it, honours it
+    cancel_requested_at timestamptz,
+    cancel_requested_by text,
     created_at         timestamptz NOT NULL DEFAULT clock_timestamp(),
     UNIQUE (job_id, scheduled_for)
 ) PARTITION BY RANGE (scheduled_for);
@@ -101,6 +105,7 @@ CREATE TABLE runs (
 CREATE INDEX runs_by_id ON runs (run_id);
 CREATE INDEX runs_unfinished ON runs (job_id)
     WHERE status IN ('pending', 'queued', 'running', 'retrying');
+CREATE INDEX runs_cancelled ON runs (cancel_requested_at) WHERE cancel_requested_at IS NOT NULL;
 
 CREATE TABLE attempts (
     run_id        uuid NOT NULL,
@@ -121,6 +126,20 @@ CREATE TABLE attempts (
 ) PARTITION BY RANGE (scheduled_for);
 
 CREATE INDEX attempts_by_run ON attempts (run_id);
+
+CREATE TABLE calendars (
+    name              text PRIMARY KEY,
+    -- {"2026-12-25": "Christmas Day"}, days of the time zone of the job that names the calendar
+    excluded_dates    jsonb NOT NULL,
+    excluded_weekdays text[] NOT NULL,
+    -- [["2026-12-24T17:00:00+00:00", "2026-12-27T00:00:00+00:00"]], the first instant excluded and the second not
+    excluded_periods  jsonb NOT NULL,
+    note              text,
+    version           bigint NOT NULL DEFAULT 1,
+    created_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_at        timestamptz NOT NULL DEFAULT clock_timestamp(),
+    updated_by        text
+);
 
 CREATE TABLE leader (
     only_row    boolean PRIMARY KEY DEFAULT true CHECK (only_row),
@@ -199,7 +218,8 @@ SELECT run_id, job_id, job_name, scheduled_for, origin, status, reason,
        deliveries, started_at, finished_at,
        finished_at - started_at AS duration,
        started_at - scheduled_for AS lateness,
-       term, instance_id, definition_version, error, missed_count, missed_from
+       term, instance_id, definition_version, error, missed_count, missed_from,
+       rerun_of, cancel_requested_at, cancel_requested_by
 FROM {schema}.runs;
 
 CREATE VIEW {audit}.attempts AS
@@ -224,14 +244,21 @@ FROM {schema}.leader_terms;
 
 CREATE VIEW {audit}.daily_summary AS
 SELECT (scheduled_for AT TIME ZONE 'UTC')::date AS day, job_id,
-       count(*) FILTER (WHERE status <> 'missed') AS runs,
+       -- a counted row stands for all of its kind; a run that inherited a count, for itself and missed ones
+       coalesce(sum(CASE WHEN reason IN ('calendar', 'no_calendar') THEN coalesce(missed_count, 1) ELSE 1 END)
+                FILTER (WHERE status <> 'missed'), 0)::bigint AS runs,
        count(*) FILTER (WHERE status = 'succeeded') AS succeeded,
        count(*) FILTER (WHERE status = 'failed') AS failed,
-       count(*) FILTER (WHERE status = 'skipped') AS skipped,
-       coalesce(sum(missed_count), 0)::bigint AS missed,
+       coalesce(sum(CASE WHEN reason IN ('calendar', 'no_calendar') THEN coalesce(missed_count, 1) ELSE 1 END)
+                FILTER (WHERE status = 'skipped'), 0)::bigint AS skipped,
+       coalesce(sum(CASE WHEN status = 'missed' THEN missed_count
+                         WHEN reason IN ('calendar', 'no_calendar') THEN 0
+                         ELSE missed_count - 1 END), 0)::bigint AS missed,
        percentile_cont(0.5) WITHIN GROUP (ORDER BY finished_at - started_at) AS p50_duration,
        percentile_cont(0.95) WITHIN GROUP (ORDER BY finished_at - started_at) AS p95_duration,
-       percentile_cont(0.95) WITHIN GROUP (ORDER BY started_at - scheduled_for) AS p95_lateness
+       -- a backfilled run is late on purpose
+       percentile_cont(0.95) WITHIN GROUP (ORDER BY started_at - scheduled_for)
+           FILTER (WHERE origin <> 'backfill') AS p95_lateness
 FROM {schema}.runs
 GROUP BY day, job_id;
 """
@@ -260,4 +287,4 @@ def downgrade() -> None:
     op.execute("DROP SCHEMA {audit} CASCADE".format(**names()))
     op.execute("DROP FUNCTION await_witness(bigint, integer)")
     op.execute("DROP FUNCTION witness_held(bigint)")
-    op.execute("DROP TABLE instances, leader_terms, leader, attempts, runs, jobs")
+    op.execute("DROP TABLE instances, leader_terms, leader, calendars, attempts, runs, jobs")

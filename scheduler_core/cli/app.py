@@ -7,7 +7,21 @@ from typing import Annotated
 
 import typer
 
-from scheduler_core.cli import dev, doctor, drill, jobs, leader, replica, runs
+from scheduler_core.cli import (
+    backfill,
+    calendars,
+    dev,
+    doctor,
+    drill,
+    explain,
+    jobs,
+    jobs_file,
+    leader,
+    replica,
+    runs,
+    simulate,
+    upcoming,
+)
 from scheduler_core.domain.errors import SchedulerError
 
 app = typer.Typer(
@@ -17,13 +31,20 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
+jobs.app.command("import")(jobs_file.import_jobs)
+jobs.app.command("export")(jobs_file.export_jobs)
+jobs.app.command("prune")(jobs_file.prune_jobs)
+jobs.app.command("backfill")(backfill.backfill)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(runs.app, name="runs")
 app.add_typer(leader.app, name="leader")
+app.add_typer(calendars.app, name="calendars")
 app.command("dev")(dev.dev)
 app.command("run")(replica.run)
 app.command("migrate")(replica.migrate_schema)
-app.command("next")(jobs.next_instants)
+app.command("next")(upcoming.next_instants)
+app.command("explain")(explain.explain)
+app.command("simulate")(simulate.simulate)
 app.command("doctor")(doctor.doctor)
 app.command("drill")(drill.drill)
 

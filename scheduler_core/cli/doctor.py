@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import json
 import zoneinfo
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from importlib import metadata
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
-from scheduler_core.cli.output import AsJson, console, print_json, print_table, with_container
+from scheduler_core.cli.jobs_file import declared_by
+from scheduler_core.cli.output import AsJson, console, plain, print_json, print_table, with_container
+from scheduler_core.cli.proposal import Stored, read_stored
 from scheduler_core.container import Container, version
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.ports import InvalidRow
+from scheduler_core.domain.job import ScheduleJob
+from scheduler_core.jobs_file.difference import compare
 
 OVERDUE_SECONDS = 10.0
 SKEW_WARNING_SECONDS = 1.0
 
 
-def doctor(as_json: AsJson = False) -> None:
+def doctor(
+    app: Annotated[
+        str | None, typer.Option(help="Compare the stored jobs with those that this module declares, with @job.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
     """Look at servers, schema, clocks, replicas and jobs. Exit code 1 if something needs a person."""
-    report = with_container(examine)
+    declared = None if app is None else declared_by(app)
+    report = with_container(lambda container: examine(container, declared))
     if as_json:
         print_json(report)
     else:
@@ -32,8 +43,8 @@ def doctor(as_json: AsJson = False) -> None:
         raise typer.Exit(1)
 
 
-async def examine(container: Container) -> dict[str, Any]:
-    """Gather facts and troubles."""
+async def examine(container: Container, declared: Sequence[ScheduleJob] | None = None) -> dict[str, Any]:
+    """Gather facts and troubles. `declared` are the jobs of the code that the stored ones are compared with."""
     await container.check_schema()
     audit = container.get_audit()
     before = datetime.now(UTC)
@@ -59,19 +70,40 @@ async def examine(container: Container) -> dict[str, Any]:
             troubles.append({"kind": "leader", "subject": "-", "detail": "replicas live, and nobody leads"})
     except SchedulerError as error:
         troubles.append({"kind": "redis", "subject": "-", "detail": str(error)})
-    troubles += await _unreadable(container)
+    stored = await read_stored(container)
+    troubles += [
+        {"kind": "unreadable", "subject": job_id, "detail": problem} for job_id, problem in stored.unreadable.items()
+    ]
+    if declared is None:
+        troubles += await audit.undeclared()
+    else:
+        troubles += await _differing(container, stored, declared)
     return {"facts": facts, "troubles": troubles}
 
 
-async def _unreadable(container: Container) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = []
-    last = ""
-    while ids := await container.get_audit().job_ids(after=last, limit=1_000):
-        for job in await container.get_storage().jobs.load(ids):
-            if isinstance(job, InvalidRow):
-                found.append({"kind": "unreadable", "subject": job.job_id, "detail": job.problem})
-        last = ids[-1]
+async def _differing(container: Container, stored: Stored, declared: Sequence[ScheduleJob]) -> list[dict[str, Any]]:
+    """Where the stored jobs are not those of the code. A job that a command or a file added is no trouble."""
+    definitions = [job.definition(container.settings.default_timezone) for job in declared]
+    names = {definition.job_id for definition in definitions}
+    difference = compare(stored.definitions, definitions)
+    found = [
+        {"kind": "not stored", "subject": new.job_id, "detail": "code declares it, and no replica has stored it yet"}
+        for new in difference.added
+        if new.job_id not in stored.unreadable
+    ]
+    for edit in difference.edited:
+        changes = "; ".join(f"{name}: {_say(old)}, in code {_say(new)}" for name, (old, new) in edit.fields.items())
+        found.append({"kind": "differs", "subject": edit.new.job_id, "detail": changes})
+    others = [job_id for job_id in stored.definitions if job_id not in names]
+    for job_id, who in (await container.get_audit().declarers(others)).items():
+        if who["by_code"]:
+            detail = f"code of {who['declared_by']} declared it, and this code does not: `jobs prune` removes it"
+            found.append({"kind": "undeclared", "subject": job_id, "detail": detail})
     return found
+
+
+def _say(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=plain, ensure_ascii=False)
 
 
 def _tz_data() -> str:

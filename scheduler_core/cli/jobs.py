@@ -1,4 +1,4 @@
-"""`scheduler jobs …` and `scheduler next`."""
+"""`scheduler jobs …`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import getpass
 import json
 from datetime import UTC, datetime
 from typing import Annotated, Any
-from zoneinfo import ZoneInfo
 
 import typer
 
@@ -14,11 +13,7 @@ from scheduler_core.cli.output import AsJson, Limit, console, print_json, print_
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidJobError, JobNotFoundError
 from scheduler_core.domain.job import ScheduleJob
-from scheduler_core.domain.next_fires import next_fires
-from scheduler_core.domain.planning import occurrences
 from scheduler_core.domain.schedule import ScheduleType
-from scheduler_core.ports import InvalidRow
-from scheduler_core.settings import load_settings
 
 app = typer.Typer(help="Look at jobs and change them.", no_args_is_help=True)
 
@@ -183,61 +178,3 @@ def trigger(job_id: JobId, as_json: AsJson = False) -> None:
         print_json(run)
     else:
         console.print(f"run {run['run_id']} of job {job_id} is due now", markup=False)
-
-
-def next_instants(
-    job_or_spec: Annotated[str, typer.Argument(help="A job's id, a cron expression, HH:MM or seconds.")],
-    count: Annotated[int, typer.Option("--count", "-c", min=1, max=10_000)] = 10,
-    timezone: Annotated[str | None, typer.Option(help="For a spec: its time zone.")] = None,
-    as_json: AsJson = False,
-) -> None:
-    """When a job, or a schedule, fires next."""
-    spec = _spec(job_or_spec)
-    if spec is None:
-        zone, instants = with_container(lambda container: _next_of_job(container, job_or_spec, count))
-    else:
-        zone = timezone or load_settings().default_timezone
-        job = ScheduleJob(
-            job_id="spec",
-            name="spec",
-            schedule_type=spec[0],
-            schedule_value=spec[1],
-            callback="spec:spec",
-            timezone=zone,
-        )
-        instants = next_fires(job, datetime.now(UTC), count)
-    rows = [{"utc": instant, "local": instant.astimezone(ZoneInfo(zone)).isoformat()} for instant in instants]
-    if as_json:
-        print_json(rows)
-    else:
-        print_table(rows, ("utc", "local"), empty="It does not fire any more.", title=f"in {zone}")
-
-
-async def _next_of_job(container: Container, job_id: str, count: int) -> tuple[str, list[datetime]]:
-    await container.check_schema()
-    found = await container.get_storage().jobs.load([job_id])
-    if not found:
-        raise JobNotFoundError(
-            f"{job_id!r} is neither a job nor a schedule: write an id, a cron expression, HH:MM or seconds"
-        )
-    job = found[0]
-    if isinstance(job, InvalidRow):
-        raise InvalidJobError(f"the row of job {job_id!r} can't be read ({job.problem}): correct it in SQL")
-    now = await container.get_storage().jobs.now()
-    instants: list[datetime] = [] if job.next_run is None else [job.next_run]
-    last = job.definition.end_at or datetime.max.replace(tzinfo=UTC)
-    for instant in occurrences(job.schedule, job.next_run or now, last) if instants else ():
-        if len(instants) >= count:
-            break
-        instants.append(instant)
-    return job.definition.timezone, instants[:count]
-
-
-def _spec(text: str) -> tuple[ScheduleType, Any] | None:
-    if text.startswith("@") or len(text.split()) in (5, 6):
-        return ScheduleType.CRON, text
-    if text.replace(":", "").isdigit() and ":" in text:
-        return ScheduleType.DAILY, text
-    if text.replace(".", "", 1).isdigit():
-        return ScheduleType.INTERVAL, text
-    return None

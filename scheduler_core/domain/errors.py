@@ -36,6 +36,10 @@ class RunNotFoundError(JobNotFoundError):
     """There is no run with this id."""
 
 
+class RunStateError(SchedulerError):
+    """A run's state does not allow what was asked of it; nothing was changed."""
+
+
 class CallbackNotFoundError(SchedulerError):
     """A callback's name can't be resolved in this process."""
 
@@ -84,3 +88,20 @@ class EmbeddedServerError(SchedulerError):
     """An embedded server can't be started, or its data folder is held by somebody else."""
 
     exit_code = 3
+
+
+class InvalidCalendarError(SchedulerError, ValueError):
+    """A calendar can't be accepted. The message names the field, what is wrong and what would be right."""
+
+    exit_code = 2
+
+
+class CalendarNotFoundError(SchedulerError, KeyError):
+    """There is no calendar with this name."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class CalendarInUseError(SchedulerError):
+    """A calendar that jobs name can't be removed: they would not know when to fire."""

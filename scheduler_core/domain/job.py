@@ -39,8 +39,9 @@ __all__ = [
     "is_importable_reference",
 ]
 
-# The name of a callback as it is stored: a lambda's can't be imported, so it is no `module:qualname`.
-_STORED_CHECKS = {**CHECKS, "callback": check_text}
+# The name of a callback as it is stored: a lambda's can't be imported, so it is no `module:qualname`. As long as
+# any that code may give.
+_STORED_CHECKS = {**CHECKS, "callback": lambda value: check_text(value, 1_000)}
 
 _WALL_CLOCK = (ScheduleType.DAILY, ScheduleType.CRON)
 

@@ -11,6 +11,7 @@ import json
 import math
 from collections.abc import Callable
 from datetime import datetime, timedelta
+from decimal import Decimal
 from enum import StrEnum
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -35,12 +36,12 @@ def optional(check: Check) -> Check:
     return lambda value: None if value is None else check(value)
 
 
-def check_text(value: Any) -> str:
-    """1 to 200 characters, none of them a control character (Postgres refuses NUL) or a lone surrogate."""
+def check_text(value: Any, most: int = 200) -> str:
+    """1 to `most` characters, none of them a control character (Postgres refuses NUL) or a lone surrogate."""
     if not isinstance(value, str):
         raise ValueError(f"can't be {shown(value)}, give a string")
-    if not 1 <= len(value) <= 200:
-        raise ValueError(f"has {len(value)} characters, give 1 to 200")
+    if not 1 <= len(value) <= most:
+        raise ValueError(f"has {len(value)} characters, give 1 to {most}")
     if any(char < " " or char == "\x7f" or "\ud800" <= char <= "\udfff" for char in value):
         raise ValueError(f"can't be {shown(value)}, leave out control characters and lone surrogates")
     return value
@@ -177,7 +178,8 @@ def _copy_json(value: Any) -> Any:
     if problem:
         raise ValueError(f"{problem}, give JSON values (str, int, finite float, bool, None, list, dict with str keys)")
     try:
-        text = json.dumps(value, allow_nan=False)
+        copy = json.loads(json.dumps(value, allow_nan=False), parse_float=_as_jsonb_keeps_it)
+        text = json.dumps(copy)
     except (ValueError, TypeError) as error:
         # Left after the search: integers of more than 4,300 digits.
         raise ValueError(f"can't be written as JSON ({error}), give smaller values") from None
@@ -186,7 +188,17 @@ def _copy_json(value: Any) -> Any:
             f"takes {len(text)} bytes as JSON, give at most {_MOST_JSON_BYTES}: store large data elsewhere "
             "and pass where it is"
         )
-    return json.loads(text)
+    return copy
+
+
+def _as_jsonb_keeps_it(text: str) -> float | int:
+    """jsonb keeps decimals: what comes back of 1e22 is an integer, and of -0.0 it is 0.0.
+
+    Said here already, so that a job read back from the database equals the one that was declared.
+    """
+    if "e+" in text or "E+" in text:
+        return int(Decimal(text))
+    return float(text) or 0.0
 
 
 def _find_json_problem(root: Any) -> str | None:

@@ -5,99 +5,60 @@ occurrence from the cursor up to the planning instant, each as a fire or as part
 names the next cursor. Planning reads the stored cursor and never starts from "now": that is why a handover, a
 deploy or an outage on a due instant loses nothing (FIELD: sidekiq #6758, good_job #1484, yugabyte-db #24365).
 
+An occurrence that one of the job's calendars excludes is accounted for like any other, as `skipped / calendar`:
+one row each, or one row for all that lie side by side. Misfire policies see only what the calendars allow.
+
 All functions here are pure. A year of missed one-second ticks is planned by counting, not by walking
-(FIELD: kubernetes #42649).
+(FIELD: kubernetes #42649), in constant memory.
 """
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import datetime, timedelta
 
-from scheduler_core.domain.job import JobDefinition, Misfire
+from scheduler_core.domain.job import Misfire
+from scheduler_core.domain.plan import (
+    CALENDAR,
+    NO_CALENDAR,
+    Fire,
+    Missed,
+    Plan,
+    StoredJob,
+    due_at,
+    jitter_offset,
+)
 from scheduler_core.domain.schedule import Schedule
+from scheduler_core.domain.segments import TICK, Segment, occurrence_at, segments
+
+__all__ = [
+    "MAX_COUNTS_PER_PLAN",
+    "MAX_FIRES_PER_PLAN",
+    "Fire",
+    "Missed",
+    "Plan",
+    "StoredJob",
+    "due_at",
+    "jitter_offset",
+    "occurrences",
+    "plan",
+    "settlement",
+    "with_cursor",
+]
 
 MAX_FIRES_PER_PLAN = 1_000
 """More wait for the next plan: the cursor stops in between, and nothing is lost."""
 
-_TICK = timedelta(microseconds=1)
+MAX_COUNTS_PER_PLAN = 100
+"""Rows that count. A year of weekends takes two plans."""
 
+COUNT_TOGETHER = timedelta(minutes=1)
+"""What the calendars exclude within this is looked at once and counted in one row: a weekend of one-second ticks is
+neither 172,800 rows nor 172,800 awakenings."""
 
-@dataclass(frozen=True, slots=True)
-class StoredJob:
-    """A job as the database holds it: code's definition beside the cursor and the operator's state."""
-
-    definition: JobDefinition
-    version: int
-    anchor: datetime
-    schedule: Schedule
-    next_run: datetime | None
-    due_at: datetime | None = None
-    paused_at: datetime | None = None
-    paused_until: datetime | None = None
-    auto_disabled_at: datetime | None = None
-    finished_at: datetime | None = None
-    digest: str = ""
-    """Of the definition as it was declared; differs from code's when somebody else declared another."""
-    declared_since: datetime | None = None
-    """When the process that declared it started: a newer process wins."""
-
-    @property
-    def job_id(self) -> str:
-        return self.definition.job_id
-
-    def is_paused(self, now: datetime) -> bool:
-        return self.paused_at is not None and (self.paused_until is None or now < self.paused_until)
-
-
-@dataclass(frozen=True, slots=True)
-class Fire:
-    """One occurrence that is to be executed, and the instant at which (later than its own by the jitter)."""
-
-    scheduled_for: datetime
-    due_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Missed:
-    """Occurrences that are counted and not executed: one run row stands for all of them."""
-
-    count: int
-    first: datetime
-    last: datetime
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Plan:
-    """What one planning of one job decided; `storage` makes it true in one statement or not at all."""
-
-    job: StoredJob
-    fires: tuple[Fire, ...]
-    missed: tuple[Missed, ...]
-    next_run: datetime | None
-    next_due_at: datetime | None
-
-
-def jitter_offset(job_id: str, scheduled_for: datetime, jitter_seconds: float) -> timedelta:
-    """How much later than `scheduled_for` an occurrence starts: 0 to `jitter_seconds`.
-
-    A hash of job and instant, not a random number: a successor computes the same.
-    """
-    if jitter_seconds <= 0:
-        return timedelta(0)
-    key = f"{job_id}@{scheduled_for.astimezone(UTC).isoformat()}".encode()
-    fraction = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "big") / 2**64
-    return timedelta(seconds=fraction * jitter_seconds)
-
-
-def due_at(definition: JobDefinition, scheduled_for: datetime | None) -> datetime | None:
-    """The instant at which an occurrence is to start; None for none."""
-    if scheduled_for is None:
-        return None
-    return scheduled_for + jitter_offset(definition.job_id, scheduled_for, definition.jitter)
+LOOK_FOR_CALENDAR = timedelta(seconds=10)
+"""How often a job whose calendar is missing is looked at again; adding the calendar has it looked at at once."""
 
 
 def plan(job: StoredJob, now: datetime, ahead: timedelta = timedelta(0)) -> Plan:
@@ -116,13 +77,24 @@ def plan(job: StoredJob, now: datetime, ahead: timedelta = timedelta(0)) -> Plan
         if job.is_paused(now):
             return Plan(job, (), tuple(missed), cursor, job.paused_until)
 
+    if cursor is not None and job.missing_calendars:
+        # Nobody knows whether it may fire. A fire can't be undone and a skip can't be made up for; a job that waits
+        # can still do either once somebody has put the calendar right, by its misfire policy.
+        waits_until = max(now + LOOK_FOR_CALENDAR, due_at(job.definition, cursor) or cursor)
+        return Plan(job, (), tuple(missed), cursor, waits_until)
+
     horizon = now + ahead
     fires: list[Fire] = []
     if cursor is not None:
         grace = timedelta(seconds=job.definition.misfire_grace + job.definition.jitter)
-        cursor, late = _drop_misfires(job, cursor, now - grace, horizon)
-        missed.extend(late)
-    while cursor is not None and len(fires) < MAX_FIRES_PER_PLAN:
+        cursor = _drop_misfires(job, cursor, now - grace, horizon, missed)
+    exclusions = job.exclusions
+    while cursor is not None and len(fires) < MAX_FIRES_PER_PLAN and len(missed) < MAX_COUNTS_PER_PLAN:
+        if cursor <= horizon and exclusions.excludes(cursor):
+            excluded = next(segments(job.schedule, exclusions, cursor, horizon + TICK))
+            _skip(job.schedule, excluded, missed)
+            cursor = job.schedule.next_after(excluded.last)
+            continue
         fire = Fire(cursor, cursor + jitter_offset(job.job_id, cursor, job.definition.jitter))
         if fire.due_at > horizon:
             break
@@ -137,19 +109,25 @@ def settlement(job: StoredJob, now: datetime, reason: str | None) -> Plan:
     Parameters: reason, why they do not execute (`paused`, `disabled`, `removed`), or None when they still
     are to fire by their misfire policy (an edit does not swallow a tick that was due a moment ago).
     """
-    if reason is None:
-        settled = plan(job, now)
-        # An edit can't wait for a second plan: what is beyond one plan's fires is counted.
-        cursor, rest = (
-            (settled.next_run, ())
-            if settled.next_run is None
-            else _count_out(job.schedule, settled.next_run, now + _TICK, "misfire")
-        )
-        return _finish_plan(job, settled.fires, [*settled.missed, *rest], cursor)
     if job.next_run is None:
         return _finish_plan(job, (), [], None)
-    cursor, missed = _count_out(job.schedule, job.next_run, now + _TICK, reason)
-    return _finish_plan(job, (), list(missed), cursor)
+    if reason is not None:
+        cursor, missed = _count_out(job.schedule, job.next_run, now + TICK, reason)
+        return _finish_plan(job, (), list(missed), cursor)
+    fires: list[Fire] = []
+    counted: list[Missed] = []
+    moving: datetime | None = job.next_run
+    while moving is not None and len(fires) < MAX_FIRES_PER_PLAN:
+        step = plan(replace(job, next_run=moving), now)
+        fires += step.fires
+        counted += step.missed
+        if step.next_run == moving:
+            break
+        moving = step.next_run
+    # An edit can't wait for more than that: what is left is counted.
+    while moving is not None and moving <= now:
+        moving = _count_left(job, moving, now, counted)
+    return _finish_plan(job, tuple(fires), counted, moving)
 
 
 def with_cursor(plan: Plan, job: StoredJob, cursor: datetime | None) -> Plan:
@@ -164,7 +142,27 @@ def with_cursor(plan: Plan, job: StoredJob, cursor: datetime | None) -> Plan:
 
 
 def _finish_plan(job: StoredJob, fires: tuple[Fire, ...], missed: list[Missed], cursor: datetime | None) -> Plan:
-    return Plan(job, fires, tuple(missed), cursor, due_at(job.definition, cursor))
+    return Plan(job, fires, tuple(missed), cursor, _look_at(job, cursor))
+
+
+def _look_at(job: StoredJob, cursor: datetime | None) -> datetime | None:
+    """When the cursor is looked at next: at its start, or with others of a minute if none of them may start."""
+    if cursor is None or not job.calendars or not job.exclusions.excludes(cursor):
+        return due_at(job.definition, cursor)
+    edge = job.exclusions.edge_after(cursor, cursor + COUNT_TOGETHER)
+    return max(job.schedule.last_until(edge - TICK) or cursor, cursor)
+
+
+def _counted(segment: Segment, reason: str) -> Missed:
+    return Missed(segment.count, segment.first, segment.last, reason)
+
+
+def _skip(schedule: Schedule, segment: Segment, missed: list[Missed]) -> None:
+    """Count what the calendars exclude, in one row with what they excluded just before."""
+    if missed and missed[-1].reason == CALENDAR and schedule.next_after(missed[-1].last) == segment.first:
+        before = missed.pop()
+        segment = Segment(before.count + segment.count, before.first, segment.last, True)
+    missed.append(_counted(segment, CALENDAR))
 
 
 def _count_out(
@@ -173,53 +171,70 @@ def _count_out(
     """Count the occurrences from the cursor up to, not including, `before`; return the cursor behind them."""
     if cursor >= before:
         return cursor, ()
-    until = before - _TICK
+    until = before - TICK
     # The cursor itself counts, also where somebody moved it by hand to an instant off the schedule.
     count = 1 + schedule.count(cursor, until)
     last = max(schedule.last_until(until) or cursor, cursor)
     return schedule.next_after(last), (Missed(count, cursor, last, reason),)
 
 
+def _count_left(job: StoredJob, cursor: datetime, now: datetime, counted: list[Missed]) -> datetime | None:
+    """Count what an edit leaves no time to fire; return the cursor behind it."""
+    if job.missing_calendars:
+        cursor_behind, missed = _count_out(job.schedule, cursor, now + TICK, NO_CALENDAR)
+        counted += missed
+        return cursor_behind
+    segment = next(segments(job.schedule, job.exclusions, cursor, now + TICK))
+    counted.append(_counted(segment, CALENDAR if segment.excluded else "misfire"))
+    return job.schedule.next_after(segment.last)
+
+
 def _drop_misfires(
-    job: StoredJob, cursor: datetime, grace_starts: datetime, horizon: datetime
-) -> tuple[datetime | None, tuple[Missed, ...]]:
-    """Let the misfire policy decide about what is planned more than the grace late."""
+    job: StoredJob, cursor: datetime, grace_starts: datetime, horizon: datetime, missed: list[Missed]
+) -> datetime | None:
+    """Let the misfire policy decide about what is planned more than the grace late.
+
+    Adds to `missed` what it drops and what the calendars exclude before that; returns the cursor behind it. Stops
+    at `MAX_COUNTS_PER_PLAN`.
+    """
     if cursor >= grace_starts:
-        return cursor, ()
-    late = 1 + job.schedule.count(cursor, grace_starts - _TICK)
-    keep = _kept_misfires(job, late, grace_starts, horizon)
-    if keep >= late:
-        return cursor, ()
-    if keep == 0:
-        return _count_out(job.schedule, cursor, grace_starts, "misfire")
-    first_kept = _occurrence(job.schedule, cursor, late - keep, grace_starts)
-    return _count_out(job.schedule, cursor, first_kept, "misfire")
+        return cursor
+    exclusions = job.exclusions
+    late = sum(s.count for s in segments(job.schedule, exclusions, cursor, grace_starts) if not s.excluded)
+    drop = late - min(late, _kept_misfires(job, grace_starts, horizon))
+    behind: datetime | None = cursor
+    for segment in segments(job.schedule, exclusions, cursor, grace_starts):
+        if len(missed) >= MAX_COUNTS_PER_PLAN:
+            return segment.first
+        if not segment.excluded and drop < segment.count:
+            if drop == 0:
+                return segment.first
+            first_kept = occurrence_at(job.schedule, segment.first, drop, segment.last)
+            behind, dropped = _count_out(job.schedule, segment.first, first_kept, "misfire")
+            missed += dropped
+            return behind
+        if segment.excluded:
+            _skip(job.schedule, segment, missed)
+        else:
+            missed.append(_counted(segment, "misfire"))
+            drop -= segment.count
+        behind = job.schedule.next_after(segment.last)
+    return behind
 
 
-def _kept_misfires(job: StoredJob, late: int, grace_starts: datetime, horizon: datetime) -> int:
+def _kept_misfires(job: StoredJob, grace_starts: datetime, horizon: datetime) -> int:
     match job.definition.misfire:
         case Misfire.SKIP:
             return 0
         case Misfire.ALL:
-            return min(late, job.definition.catch_up_limit)
+            return job.definition.catch_up_limit
         case _:
             # "latest" runs the latest due occurrence; one within the grace is later than any misfire.
-            newer = job.schedule.next_after(grace_starts - _TICK)
-            return 0 if newer is not None and newer <= horizon else 1
-
-
-def _occurrence(schedule: Schedule, cursor: datetime, index: int, before: datetime) -> datetime:
-    """The `index`-th occurrence after the cursor, found by bisection over counts in constant memory."""
-    if index == 0:
-        return cursor
-    low, high = cursor, before - _TICK
-    while high - low > _TICK:
-        middle = low + (high - low) // 2
-        if schedule.count(cursor, middle) >= index:
-            high = middle
-        else:
-            low = middle
-    return high
+            newer = job.schedule.next_after(grace_starts - TICK)
+            if newer is None:
+                return 1
+            within = segments(job.schedule, job.exclusions, newer, horizon + TICK)
+            return 0 if any(not segment.excluded for segment in within) else 1
 
 
 def occurrences(schedule: Schedule, after: datetime, until: datetime) -> Iterator[datetime]:

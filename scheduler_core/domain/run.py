@@ -13,6 +13,9 @@ from enum import StrEnum
 from typing import Any, Protocol
 from uuid import UUID
 
+from scheduler_core.domain.errors import RunNotFoundError
+from scheduler_core.domain.wording import shown
+
 
 class RunStatus(StrEnum):
     """Where a run stands. The first four are unfinished; a run never leaves one of the others."""
@@ -84,7 +87,8 @@ class RunContext:
 
     `deadline` is when `timeout` strikes (None without one); `term` grows with every leadership, so that a
     store on the callback's own side can refuse an older one; `still_owner()` is False once this replica can't
-    be sure any more that no other one took the run over.
+    be sure any more that no other one took the run over; `cancel_requested()` is True once an operator asked
+    for the run to be cancelled: a callback in a thread can't be stopped, and may look here and return.
     """
 
     run_id: UUID
@@ -96,9 +100,13 @@ class RunContext:
     deadline: datetime | None
     logger: Any
     _still_owner: Callable[[], bool] = field(repr=False)
+    _cancel_requested: Callable[[], bool] = field(repr=False, default=lambda: False)
 
     def still_owner(self) -> bool:
         return self._still_owner()
+
+    def cancel_requested(self) -> bool:
+        return self._cancel_requested()
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,3 +142,11 @@ class Outcome:
     next_attempt_at: datetime | None = None
     failure: Failure | None = None
     attempt_started_at: datetime | None = None
+
+
+def run_uuid(run_id: UUID | str) -> UUID:
+    """A run's id as it is typed; no run has one that can't be read (RunNotFoundError)."""
+    try:
+        return run_id if isinstance(run_id, UUID) else UUID(run_id)
+    except (ValueError, AttributeError, TypeError):
+        raise RunNotFoundError(f"there is no run {shown(run_id)}: a run's id is a UUID") from None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import contextvars
 import functools
 import traceback
 from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
+from contextlib import AbstractAsyncContextManager
 from typing import Any, cast
 
 from scheduler_core.domain.errors import NotLeaderError
@@ -16,6 +18,9 @@ from scheduler_core.domain.run import Failure, RunContext
 from scheduler_core.engine.registry import Callback
 
 MAX_TRACEBACK_CHARACTERS = 16_000
+
+TimeLimit = Callable[[float], AbstractAsyncContextManager[asyncio.Timeout]]
+"""Cuts off what runs inside it after so many seconds: `asyncio.timeout`, or one on another clock."""
 
 
 class MayNotBeginError(NotLeaderError):
@@ -32,11 +37,12 @@ async def attempt(
     context: RunContext,
     threads: Executor,
     may_begin: Callable[[], bool],
+    time_limit: TimeLimit = asyncio.timeout,
 ) -> Failure | None:
     """Call the callback once.
 
     Parameters: may_begin, asked last of all: a sync callback waits for a thread first, and a replica that was
-    stopped meanwhile may lead no more when it wakes (I7).
+    stopped meanwhile may lead no more when it wakes (I7); time_limit, what the job's `timeout` is measured by.
     Returns None for success, else how it failed. A sync callback that ran into its time limit can't be stopped:
     this returns only when its thread has, so that it keeps its slot and no second attempt runs beside it.
     Raises NotLeaderError when it may not begin; asyncio.CancelledError when the attempt is cancelled from outside.
@@ -49,10 +55,10 @@ async def attempt(
         kwargs["ctx"] = context
     try:
         if callback.is_async:
-            await _call_async(callback.function, args, kwargs, definition.timeout)
+            await _call_async(callback.function, args, kwargs, definition.timeout, time_limit)
         else:
             guarded = functools.partial(_call_guarded, may_begin, callback.function)
-            await _call_in_thread(guarded, args, kwargs, definition.timeout, threads)
+            await _call_in_thread(guarded, args, kwargs, definition.timeout, time_limit, threads)
     except (asyncio.CancelledError, MayNotBeginError):
         raise
     except AttemptTimeoutError as error:
@@ -66,13 +72,17 @@ async def attempt(
 
 
 async def _call_async(
-    function: Callable[..., Awaitable[Any]], args: Any, kwargs: dict[str, Any], timeout: float | None
+    function: Callable[..., Awaitable[Any]],
+    args: Any,
+    kwargs: dict[str, Any],
+    timeout: float | None,
+    time_limit: TimeLimit,
 ) -> None:
     if timeout is None:
         await function(*args, **kwargs)
         return
     try:
-        async with asyncio.timeout(timeout) as limit:
+        async with time_limit(timeout) as limit:
             await function(*args, **kwargs)
     except TimeoutError:
         if limit.expired():
@@ -85,13 +95,19 @@ async def _call_in_thread(
     args: Any,
     kwargs: dict[str, Any],
     timeout: float | None,
+    time_limit: TimeLimit,
     threads: Executor,
 ) -> None:
     loop = asyncio.get_running_loop()
     inherited = contextvars.copy_context()
     work = loop.run_in_executor(threads, lambda: inherited.run(_call_plainly, function, args, kwargs))
-    done, _ = await asyncio.wait({work}, timeout=timeout)
-    if done:
+    if timeout is None:
+        await asyncio.wait({work})
+    else:
+        with contextlib.suppress(TimeoutError):
+            async with time_limit(timeout):
+                await asyncio.wait({work})
+    if work.done():
         result = work.result()
         if asyncio.iscoroutine(result):
             # A sync wrapper around a coroutine function: what it returned is the work.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import Self
 
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.domain.run import LoggerLike, Run
+from scheduler_core.domain.run import Failure, LoggerLike, Run
 from scheduler_core.ports import Locks
 
 RENEWALS_PER_TTL = 3
@@ -49,3 +51,47 @@ async def held_lock(locks: Locks, key: str, ttl_seconds: float, run: Run, logger
             await locks.release(key, token)
         except (SchedulerError, OSError) as error:
             logger.warning("the lock %r of job %r runs out by itself: %s", key, run.job_id, error)
+
+
+class LockedElsewhereError(Exception):
+    """Somebody else holds the job's lock: the work is being done, and the run does not execute."""
+
+
+class RunLock:
+    """The lock of one run: taken by its first attempt that can, held until the run has ended.
+
+    Parameters: locks, gives the lock service; the others as `held_lock`.
+    """
+
+    def __init__(self, locks: Callable[[], Locks], key: str, ttl_seconds: float, run: Run, logger: LoggerLike) -> None:
+        self._locks = locks
+        self._key = key
+        self._ttl_seconds = ttl_seconds
+        self._run = run
+        self._logger = logger
+        self._stack = AsyncExitStack()
+        self._is_held = False
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self._stack.aclose()
+
+    async def take(self) -> Failure | None:
+        """Take the lock, unless this run has it already; a failure says that nobody knows whether it is free.
+
+        Raises LockedElsewhereError.
+        """
+        if self._is_held:
+            return None
+        try:
+            held = held_lock(self._locks(), self._key, self._ttl_seconds, self._run, self._logger)
+            self._is_held = await self._stack.enter_async_context(held)
+        except Exception as error:  # noqa: BLE001 - a lock service of the user's raises what it likes
+            return Failure("failed", "LockUnavailable", str(error) or type(error).__name__)
+        if not self._is_held:
+            raise LockedElsewhereError(self._key)
+        return None

@@ -15,6 +15,7 @@ from scheduler_core.domain.errors import InvalidJobError, JobConflictError, JobN
 from scheduler_core.domain.job import JobDefinition
 from scheduler_core.domain.planning import Plan, StoredJob, due_at, settlement, with_cursor
 from scheduler_core.domain.run import Origin, Run
+from scheduler_core.engine.calendar_operations import CalendarOperations
 from scheduler_core.ports import InvalidRow, Settlement, Storage
 
 MAX_TRIES = 20
@@ -52,7 +53,8 @@ class Operations:
     async def declare(self, definitions: Sequence[JobDefinition]) -> None:
         """Store the jobs that code declares: new ones are added, changed ones settled, the same left alone.
 
-        Raises InvalidJobError, before anything is stored, if two of them share an id.
+        Raises InvalidJobError, before anything is stored, if two of them share an id or one names a calendar that
+        does not exist.
         """
         seen: set[str] = set()
         for definition in definitions:
@@ -62,6 +64,8 @@ class Operations:
                 )
             seen.add(definition.job_id)
             self.check_declaration(definition)
+        if any(definition.calendars for definition in definitions):
+            await CalendarOperations(self.storage.calendars, self.instance_id).check_jobs(definitions)
         now = await self.storage.jobs.now()
         ordered = sorted(definitions, key=lambda d: d.job_id)
         stored = await self.storage.jobs.declare([(d, _first_cursor(d, now)) for d in ordered], self.instance_id)

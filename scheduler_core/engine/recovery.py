@@ -25,8 +25,8 @@ class Recovery:
 
     Parameters: runs, the storage; instance_id, this replica; ttl_seconds, how long an owner must have been gone,
     and how long a former leader may have gone on starting runs; mine, the runs that this process has in hand;
-    callables, the callbacks that it can call; take, given each adopted run; hand_over, told of a replica that can
-    call what a waiting run needs and this one lacks.
+    callables, the callbacks that it can call; full, the jobs of which it has backfilled runs enough in hand; take,
+    given each adopted run; hand_over, told of a replica that can call what a waiting run needs and this one lacks.
     """
 
     def __init__(
@@ -37,6 +37,7 @@ class Recovery:
         ttl_seconds: float,
         mine: Callable[[], Sequence[UUID]],
         callables: Callable[[], Sequence[str]],
+        full: Callable[[], Sequence[str]],
         take: Callable[[Run], None],
         hand_over: Callable[[str], None],
         logger: LoggerLike,
@@ -46,6 +47,7 @@ class Recovery:
         self._ttl_seconds = ttl_seconds
         self._mine = mine
         self._callables = callables
+        self._full = full
         self._take = take
         self._hand_over = hand_over
         self._logger = logger
@@ -109,6 +111,7 @@ class Recovery:
             callables=self._callables(),
             trust_seconds=self._ttl_seconds,
             limit=BATCH,
+            full=self._full(),
         )
         for run in sorted(runs, key=lambda run: (run.scheduled_for, run.job_id)):
             self._take(run)

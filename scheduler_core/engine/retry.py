@@ -34,24 +34,26 @@ async def retry(
     again: Callable[[int], Awaitable[Failure | None]],
     before_wait: Callable[[int, Failure, float], Awaitable[None]],
     sleep: Callable[[float], Awaitable[None]],
+    jitter_fraction: float = JITTER_FRACTION,
 ) -> Failure | None:
     """Attempt until one succeeds or `max_retries` are used up.
 
     Parameters: first, the failure that led here; failed_attempts, how many attempts have ended by now, that one
     included; again, makes the attempt of this number; before_wait, makes the failed attempt and the time of the
-    next durable (number, failure, delay in seconds); sleep, waits (seconds).
+    next durable (number, failure, delay in seconds); sleep, waits (seconds); jitter_fraction, of the first delay,
+    by which a wait is longer at random.
     Returns None for success, else the last failure.
     """
     remaining = definition.max_retries + 1 - failed_attempts
     if remaining <= 0:
         return first
-    spread = wait_random(0, definition.retry_delay * JITTER_FRACTION)
+    spread = wait_random(0, definition.retry_delay * jitter_fraction)
     grow = wait_exponential(multiplier=definition.retry_delay, max=definition.retry_max_delay, exp_base=2)
 
     def wait(state: RetryCallState) -> float:
         # The exponent follows the run's own count, also when this replica took it over half-way.
         delay = grow(_Numbered(state, failed_attempts)) + spread(state)
-        return min(delay, definition.retry_max_delay * (1 + JITTER_FRACTION))
+        return min(delay, definition.retry_max_delay * (1 + jitter_fraction))
 
     async def make_durable(state: RetryCallState) -> None:
         failure = state.outcome.result() if state.outcome is not None else None

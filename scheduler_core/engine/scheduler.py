@@ -25,7 +25,9 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.errors import (
+    CalendarNotFoundError,
     CallbackNotFoundError,
     InvalidJobError,
     JobNotFoundError,
@@ -33,20 +35,25 @@ from scheduler_core.domain.errors import (
     SchedulerError,
 )
 from scheduler_core.domain.job import Delivery, JobStatus, Overlap, ScheduleJob
+from scheduler_core.domain.overlap import Turn, take_turn
 from scheduler_core.domain.planning import Plan, StoredJob, plan
 from scheduler_core.domain.run import Failure, LoggerLike, Origin, Outcome, Run, RunContext, RunStatus
 from scheduler_core.domain.trust import RedisOutage, Timing
+from scheduler_core.engine import cancellation
+from scheduler_core.engine.calendar_operations import CalendarOperations
+from scheduler_core.engine.cancellation import CancelRequestedError
 from scheduler_core.engine.clock import DatabaseClock
 from scheduler_core.engine.execution import attempt
 from scheduler_core.engine.leadership import Keeper
-from scheduler_core.engine.locks import held_lock
+from scheduler_core.engine.locks import LockedElsewhereError, RunLock
 from scheduler_core.engine.operations import Operations
 from scheduler_core.engine.recorder import MAX_QUEUED, Recorder
 from scheduler_core.engine.recovery import Recovery
 from scheduler_core.engine.registry import Callback, Registry
 from scheduler_core.engine.retry import retry
+from scheduler_core.engine.run_operations import RunOperations
 from scheduler_core.engine.supervision import keep_going
-from scheduler_core.ports import RESIGN_REQUEST, Instance, InvalidRow, Leadership, Locks, Storage
+from scheduler_core.ports import CANCEL_REQUEST, RESIGN_REQUEST, Instance, InvalidRow, Leadership, Locks, Storage
 
 CLAIM_AHEAD_SECONDS = 0.05
 """What is due within this is claimed already and started by a timer: lateness then owes nothing to a claim."""
@@ -58,13 +65,16 @@ CLAIM_LIMIT = 2_000
 MAX_IN_HAND = 20_000
 """Claimed runs that have not ended; beyond that the rest waits in Postgres, where it is safe."""
 
-MAX_QUEUED_PER_JOB = 1_000
 IDLE_SECONDS = 1.0
 MARK_RUNNING_AFTER_SECONDS = 0.25
 MAINTENANCE_SECONDS = 3600.0
 MAINTENANCE_DELAY_SECONDS = 10.0
 KNOWN_JOBS = 100_000
 CLOCK_READINGS = 3
+
+BACKFILLS_IN_HAND = 50
+"""Backfilled runs of one job, beyond which the rest waits in Postgres."""
+
 STATUS_CHUNK = 1_000
 STATUS_EVERY_SECONDS = 1.0
 
@@ -80,14 +90,18 @@ class Begun:
     attempt_started_at: datetime
     number: int
     """Of the attempt that is being made, or was made last."""
+    ended_attempts: int
     next_attempt_at: datetime | None = None
     """Set between two attempts: then nothing of the user's is executing."""
+    calling: bool = False
+    """Whether something of the user's is executing."""
     durable: bool = False
     still_owner: bool = True
-
-    @property
-    def ended_attempts(self) -> int:
-        return self.number if self.next_attempt_at is not None else self.number - 1
+    task: asyncio.Task[Any] | None = None
+    """What executes the run; None once it has ended, and nothing can be cancelled any more."""
+    stoppable: bool = True
+    """Whether the callback is a coroutine: a thread can't be stopped."""
+    cancel_requested: bool = False
 
 
 @dataclass(slots=True)
@@ -96,6 +110,11 @@ class Lane:
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     waiting: int = 0
+    holder: Origin | None = None
+    """Why the run exists that has the turn."""
+    backfill: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """One backfilled run at a time asks for the turn, so that what the schedule fires waits for one at most."""
+    backfills: int = 0
 
 
 class BaseScheduler:
@@ -116,6 +135,7 @@ class BaseScheduler:
         default_timezone: str = "UTC",
         max_concurrent_runs: int = 100,
         drain_timeout_seconds: float = 30.0,
+        history_days: int = 30,
         redis_outage: RedisOutage = RedisOutage.HOLD,
         allowed_callbacks: Sequence[str] = (),
         logger: LoggerLike | None = None,
@@ -124,6 +144,8 @@ class BaseScheduler:
         self.default_timezone = default_timezone
         self.registry = Registry(allowed_callbacks)
         self.operations = Operations(storage, instance.instance_id)
+        self.calendar_operations = CalendarOperations(storage.calendars, instance.instance_id)
+        self.run_operations = RunOperations(storage, instance.instance_id, history_days=history_days)
         self._storage = storage
         self._timing = timing
         self._locks = locks
@@ -133,6 +155,8 @@ class BaseScheduler:
         self._logger: LoggerLike = logger or logging.getLogger("scheduler_core")
 
         self._declared: dict[str, ScheduleJob] = {}
+        self._declared_calendars: dict[str, Calendar] = {}
+        self._calendars_revision = ""
         self._statuses: dict[str, JobStatus] = {}
         self._started = False
         self._stopping = False
@@ -166,8 +190,11 @@ class BaseScheduler:
             try:
                 await self._keeper.start()
                 self.operations.started_at = self._keeper.started_at
+                for calendar in self._declared_calendars.values():
+                    await self.calendar_operations.put(calendar)
                 await self._declare(list(self._declared.values()))
                 await self._storage.runs.warm_up()
+                self._calendars_revision = await self._storage.calendars.revision()
                 # A takeover then need not read the definitions first; each plan compares their versions.
                 await self._load(list(self._declared)[:STATUS_CHUNK])
                 for _ in range(CLOCK_READINGS):
@@ -183,6 +210,7 @@ class BaseScheduler:
                     ("scheduler loop", self._scheduler_loop),
                     ("scheduler watch", self._watch_runs),
                     ("scheduler statuses", self._refresh_statuses),
+                    ("scheduler cancels", self._watch_cancels),
                 )
             ]
             self._started = True
@@ -196,17 +224,23 @@ class BaseScheduler:
         self._wake = asyncio.Event()
         self._trust_lost = asyncio.Event()
         self._stale: set[str] = set()
+        self._loading: dict[str, asyncio.Future[None]] = {}
         self._known: OrderedDict[str, StoredJob] = OrderedDict()
         self._uncallable: set[str] = set()
         self._unreadable: dict[str, int] = {}
+        self._without_calendar: set[str] = set()
         self._timers: dict[UUID, tuple[asyncio.TimerHandle, Run]] = {}
         self._waiting: dict[UUID, Run] = {}
         self._begun: dict[UUID, Begun] = {}
         # From the claim or the adoption until it is durable that the run has ended or gone back.
         self._in_hand: set[UUID] = set()
+        self._cancelling: set[UUID] = set()
+        self._backfills: dict[UUID, str] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._lanes: dict[str, Lane] = {}
         self._slots = asyncio.Semaphore(self._max_concurrent_runs)
+        # Where runs of one job may overlap, a backfill leaves half of the slots to what is due.
+        self._backfill_slots = asyncio.Semaphore(max(1, self._max_concurrent_runs // 2))
         self._threads = ThreadPoolExecutor(self._max_concurrent_runs, thread_name_prefix="scheduler-job")
         self._dirty: set[str] = set()
         self._lock_service: Locks | None = None
@@ -223,6 +257,7 @@ class BaseScheduler:
             ttl_seconds=self._timing.ttl_seconds,
             mine=lambda: list(self._in_hand),
             callables=self.registry.references,
+            full=self._full_of_backfills,
             take=lambda run: self._arrange(run, in_order=True),
             hand_over=self._hand_over,
             logger=self._logger,
@@ -236,7 +271,7 @@ class BaseScheduler:
             on_change=lambda leadership, reason: self._call_soon(self._leadership_changed, leadership, reason),
             on_nudge=lambda job_id: self._call_soon(self._nudged, job_id),
             callables=self.registry.references,
-            begun=lambda: [_lasts(begun) for begun in list(self._begun.values()) if begun.next_attempt_at is None],
+            begun=lambda: [_lasts(begun) for begun in list(self._begun.values()) if begun.calling],
             logger=self._logger,
         )
 
@@ -369,6 +404,25 @@ class BaseScheduler:
         self._statuses.pop(job_id, None)
         self.registry.unbind(job_id)
 
+    async def add_calendar(self, calendar: Calendar) -> None:
+        """Store a calendar, in place of one of the same name; before `start` it is kept and stored then.
+
+        It counts for every occurrence that is not claimed yet. Add it before the jobs that name it.
+        """
+        if not isinstance(calendar, Calendar):
+            raise TypeError(f"add_calendar takes a Calendar, not {type(calendar).__name__}")
+        if self._started:
+            await self.calendar_operations.put(calendar)
+        self._declared_calendars[calendar.name] = calendar
+
+    async def remove_calendar(self, name: str) -> None:
+        """Remove a calendar that no job names. Raises CalendarInUseError, CalendarNotFoundError."""
+        if self._started:
+            await self.calendar_operations.remove(name)
+        elif name not in self._declared_calendars:
+            raise CalendarNotFoundError(f"there is no calendar {name!r} among those added so far")
+        self._declared_calendars.pop(name, None)
+
     def get_job_status(self, job_id: str) -> JobStatus | None:
         """The last known state of a job that this process added; None for any other."""
         return self._statuses.get(job_id)
@@ -432,6 +486,8 @@ class BaseScheduler:
             excluding=[*self._uncallable, *self._unreadable],
         )
         self._clock.read(due.now, sent_at, time.monotonic())
+        if due.calendars_revision != self._calendars_revision:
+            self._forget_calendars(due.calendars_revision)
         coming = [due.next_due_at]
         if due.jobs:
             jobs = await self._look_up([(job.job_id, job.version, job.next_run) for job in due.jobs])
@@ -454,7 +510,21 @@ class BaseScheduler:
     def _calculate_next_run(self, job: StoredJob, now: datetime) -> Plan:
         """Decide which occurrences fire now and where the cursor goes: `domain.planning`, with this job's ahead."""
         ahead = 0.0 if job.definition.delivery == Delivery.AT_MOST_ONCE else CLAIM_AHEAD_SECONDS
+        if job.missing_calendars and job.job_id not in self._without_calendar:
+            self._without_calendar.add(job.job_id)
+            self._logger.error(
+                "job %r waits: its calendars %s are missing or can't be read; `scheduler calendars add` creates one",
+                job.job_id,
+                ", ".join(map(repr, job.missing_calendars)),
+            )
         return plan(job, now, timedelta(seconds=ahead))
+
+    def _forget_calendars(self, revision: str) -> None:
+        """A calendar has changed: jobs that name any are read again, before anything of theirs is planned."""
+        self._calendars_revision = revision
+        self._without_calendar.clear()
+        for job_id in [job_id for job_id, job in self._known.items() if job.definition.calendars]:
+            del self._known[job_id]
 
     async def _claim(self, leadership: Leadership, plans: Sequence[Plan]) -> None:
         callable_here: list[Plan] = []
@@ -513,7 +583,11 @@ class BaseScheduler:
         return jobs
 
     async def _load(self, job_ids: Sequence[str]) -> None:
-        loaded = await self._storage.jobs.load(job_ids)
+        revision = None
+        while revision != self._calendars_revision:
+            # A calendar that changes while its jobs are under way must not be remembered as it was.
+            revision = self._calendars_revision
+            loaded = await self._storage.jobs.load(job_ids)
         found = {job.job_id for job in loaded}
         for gone in set(job_ids) - found:
             self._known.pop(gone, None)
@@ -540,7 +614,12 @@ class BaseScheduler:
         """Take a run in hand and set a timer to its instant."""
         if run.run_id not in self._in_hand:
             self._in_hand.add(run.run_id)
+            if run.origin is Origin.BACKFILL:
+                self._backfills[run.run_id] = run.job_id
             self._set_timer(run, in_order)
+
+    def _full_of_backfills(self) -> list[str]:
+        return [job_id for job_id, count in Counter(self._backfills.values()).items() if count >= BACKFILLS_IN_HAND]
 
     def _set_timer(self, run: Run, in_order: bool) -> None:
         instant = max(run.due_at, run.next_attempt_at or run.due_at)
@@ -592,9 +671,14 @@ class BaseScheduler:
             async with AsyncExitStack() as stack:
                 if not await self._take_turn(run, job, in_order, stack):
                     return
+                if run.origin is Origin.BACKFILL:
+                    await stack.enter_async_context(self._backfill_slots)
                 await stack.enter_async_context(self._slots)
                 if not self._waits_no_more(run):
                     return  # handed back while it waited
+                if run.run_id in self._cancelling:
+                    await self._recorder.record(_ended(run, RunStatus.CANCELLED, "requested", self._clock.now()))
+                    return
                 if not self._keeper.trusts(run.term):
                     await self._recorder.record(_returned(run))
                     return
@@ -621,9 +705,15 @@ class BaseScheduler:
         return True
 
     async def _job_of(self, run: Run) -> StoredJob | None:
-        if run.job_id not in self._known or run.job_id in self._stale:
+        loading = self._loading.get(run.job_id)
+        if loading is None and (run.job_id not in self._known or run.job_id in self._stale):
             self._stale.discard(run.job_id)
-            await self._load([run.job_id])
+            loading = asyncio.ensure_future(self._load([run.job_id]))
+            self._loading[run.job_id] = loading
+            loading.add_done_callback(lambda _: self._loading.pop(run.job_id, None))
+        if loading is not None:
+            # One load for all who wait for it, and they go on in the order in which they came.
+            await asyncio.shield(loading)
         return self._known.get(run.job_id)
 
     async def _take_turn(self, run: Run, job: StoredJob, in_order: bool, stack: AsyncExitStack) -> bool:
@@ -632,72 +722,87 @@ class BaseScheduler:
         if overlap == Overlap.ALLOW:
             return True
         lane = self._lanes.setdefault(run.job_id, Lane())
+        if run.origin is Origin.BACKFILL:
+            lane.backfills += 1
+            stack.callback(self._leave_backfills, run.job_id, lane)
+            await stack.enter_async_context(lane.backfill)
         await self._recovery.surveyed.wait()
-        elsewhere = self._recovery.is_running_elsewhere(run.job_id)
-        if lane.turn.locked() or elsewhere:
-            if overlap == Overlap.SKIP and not in_order:
-                await self._recorder.record(_ended(run, RunStatus.SKIPPED, "overlap", self._clock.now()))
-                return False
-            if lane.waiting >= MAX_QUEUED_PER_JOB:
-                await self._recorder.record(_ended(run, RunStatus.SKIPPED, "queue_full", self._clock.now()))
-                return False
-            if run.attempt == 0:
-                await self._recorder.record(Outcome(run, RunStatus.QUEUED, run.attempt))
+        # Nobody wants a backfill to swallow what is due meanwhile.
+        in_order = in_order or (lane.holder is Origin.BACKFILL and lane.waiting == 0)
+        busy = lane.turn.locked() or self._recovery.is_running_elsewhere(run.job_id)
+        turn = take_turn(overlap, busy=busy, in_order=in_order, waiting=lane.waiting)
+        if turn.skips:
+            await self._recorder.record(_ended(run, RunStatus.SKIPPED, turn.value, self._clock.now()))
+            return False
+        if turn is Turn.WAIT and run.attempt == 0:
+            await self._recorder.record(Outcome(run, RunStatus.QUEUED, run.attempt))
         lane.waiting += 1
         try:
             await lane.turn.acquire()
         finally:
             lane.waiting -= 1
+        lane.holder = run.origin
         stack.callback(self._leave_lane, run.job_id, lane)
         while self._recovery.is_running_elsewhere(run.job_id) and self._keeper.trusts(run.term):
             await self._recovery.next_survey()
         return True
 
     def _leave_lane(self, job_id: str, lane: Lane) -> None:
+        lane.holder = None
         lane.turn.release()
-        if lane.waiting == 0 and not lane.turn.locked():
+        self._clear_lane(job_id, lane)
+
+    def _leave_backfills(self, job_id: str, lane: Lane) -> None:
+        lane.backfills -= 1
+        self._clear_lane(job_id, lane)
+
+    def _clear_lane(self, job_id: str, lane: Lane) -> None:
+        if lane.waiting == lane.backfills == 0 and not lane.turn.locked():
             self._lanes.pop(job_id, None)
 
     async def _execute_job_with_lock(self, run: Run, job: StoredJob, callback: Callback) -> None:
-        """Execute under the job's distributed lock; a lock held elsewhere means that the work is being done."""
-        key = job.definition.lock_key or f"job:{job.job_id}"
+        """Execute under the job's distributed lock; a lock held elsewhere means that the work is being done.
+
+        While nobody can tell whether the lock is free the run must not execute: that is a failed attempt, and is
+        tried again like any other.
+        """
         if self._locks is None:
             await self._fail_to_lock(run, "no lock service is configured: set redis_url, or init(lock_service)")
             return
+        key = job.definition.lock_key or f"job:{job.job_id}"
         self._lock_service = self._locks()
-        async with AsyncExitStack() as stack:
-            try:
-                held = await stack.enter_async_context(
-                    held_lock(self._lock_service, key, job.definition.lock_ttl, run, self._logger)
-                )
-            except (SchedulerError, OSError) as error:
-                await self._fail_to_lock(run, str(error))
-                return
-            if not held:
-                await self._recorder.record(_ended(run, RunStatus.SKIPPED, "locked", self._clock.now()))
-                return
-            if not self._keeper.trusts(run.term):
-                await self._recorder.record(_returned(run))
-                return
-            await self._execute_job_direct(run, job, callback)
+        async with RunLock(self._locks, key, job.definition.lock_ttl, run, self._logger) as lock:
+            await self._execute_job_direct(run, job, callback, lock)
 
     async def _fail_to_lock(self, run: Run, problem: str) -> None:
-        """Nobody knows whether the lock is free: the run must not execute, and says why."""
+        """Nothing that another attempt could mend: the run says why."""
         now = self._clock.now()
         failure = Failure("failed", "LockUnavailable", problem)
         await self._recorder.record(
             Outcome(run, RunStatus.FAILED, run.attempt + 1, "lock_unavailable", now, now, failure=failure)
         )
 
-    async def _execute_job_direct(self, run: Run, job: StoredJob, callback: Callback) -> None:
+    async def _execute_job_direct(
+        self, run: Run, job: StoredJob, callback: Callback, lock: RunLock | None = None
+    ) -> None:
         """Call the callback, again after a failure up to `max_retries` times, and record how the run ended."""
         now = self._clock.now()
-        begun = Begun(run, job, now, time.monotonic(), now, number=run.attempt + 1)
+        begun = Begun(run, job, now, time.monotonic(), now, run.attempt + 1, run.attempt, stoppable=callback.is_async)
+        begun.task = asyncio.current_task()
         self._begun[run.run_id] = begun
         try:
-            failure = await self._attempt_until_settled(begun, callback)
+            failure = await self._attempt_until_settled(begun, callback, lock)
+            # From here on it has ended: a cancel comes too late.
+            begun.task = None
             status = RunStatus.SUCCEEDED if failure is None else RunStatus.FAILED
             await self._recorder.record(self._outcome(begun, status, failure))
+        except CancelRequestedError as ended:
+            begun.task = None
+            await self._recorder.record(self._cancelled_on_request(begun, str(ended)))
+        except LockedElsewhereError:
+            begun.task = None
+            skipped = replace(run, attempt=begun.ended_attempts)
+            await self._recorder.record(_ended(skipped, RunStatus.SKIPPED, "locked", self._clock.now()))
         except asyncio.CancelledError:
             self._recorder.record_soon(self._cancelled(begun))
             raise
@@ -708,18 +813,24 @@ class BaseScheduler:
         finally:
             del self._begun[run.run_id]
 
-    async def _attempt_until_settled(self, begun: Begun, callback: Callback) -> Failure | None:
+    async def _attempt_until_settled(self, begun: Begun, callback: Callback, lock: RunLock | None) -> Failure | None:
         definition = begun.job.definition
 
         async def again(number: int) -> Failure | None:
             begun.number = number
-            return await self._attempt(begun, callback)
+            failure = await self._attempt(begun, callback, lock)
+            if begun.cancel_requested and begun.calling:
+                ending = "returned" if failure is None else f"ended with {failure.summary}"
+                raise CancelRequestedError(f"the callback was not stopped, and {ending}")
+            return failure
 
         failure = await again(begun.number)
         if failure is None or definition.max_retries + 1 <= begun.number:
             return failure
 
         async def before_wait(_number: int, failed: Failure, delay_seconds: float) -> None:
+            begun.calling = False
+            begun.ended_attempts = begun.number
             begun.next_attempt_at = self._clock.now() + timedelta(seconds=delay_seconds)
             await self._recorder.record_durably(
                 replace(self._outcome(begun, RunStatus.RETRYING, failed), next_attempt_at=begun.next_attempt_at)
@@ -746,16 +857,24 @@ class BaseScheduler:
                 return
         raise NotLeaderError("this replica leads no more; the successor makes the next attempt")
 
-    async def _attempt(self, begun: Begun, callback: Callback) -> Failure | None:
+    async def _attempt(self, begun: Begun, callback: Callback, lock: RunLock | None) -> Failure | None:
         definition, run = begun.job.definition, begun.run
         begun.attempt_started_at = self._clock.now()
         begun.started_monotonic = time.monotonic()
+        if lock is not None:
+            if (failure := await lock.take()) is not None:
+                return failure
+            if not self._keeper.trusts(run.term):
+                raise NotLeaderError("leadership ended while the job's lock was taken: the run goes back")
         if definition.delivery == Delivery.AT_MOST_ONCE:
             started = await self._storage.runs.start(run, self.instance.instance_id, begun.attempt_started_at)
             if not started or not self._keeper.trusts(run.term):
                 raise NotLeaderError("the run was marked as started and is not started: it goes back")
             begun.durable = True
+        if begun.cancel_requested:
+            raise CancelRequestedError
         begun.next_attempt_at = None
+        begun.calling = True
         timeout = definition.timeout
         context = RunContext(
             run_id=run.run_id,
@@ -767,6 +886,7 @@ class BaseScheduler:
             deadline=begun.attempt_started_at + timedelta(seconds=timeout) if timeout else None,
             logger=self._logger,
             _still_owner=lambda: begun.still_owner and self._keeper.holds_life,
+            _cancel_requested=lambda: begun.cancel_requested,
         )
         return await attempt(callback, definition, context, self._threads, lambda: self._keeper.trusts(run.term))
 
@@ -789,11 +909,24 @@ class BaseScheduler:
         Between two attempts it simply goes on elsewhere. Inside one, that attempt is over: the run goes on
         elsewhere with the next, unless it is at_most_once and nobody can tell how far it came.
         """
-        if begun.next_attempt_at is not None:
-            return replace(_returned(begun.run), attempt=begun.number, next_attempt_at=begun.next_attempt_at)
+        if begun.cancel_requested:
+            stopped = "the callback was stopped" if begun.stoppable else "the replica stopped while its thread executed"
+            return self._cancelled_on_request(begun, stopped)
+        if not begun.calling:
+            return replace(_returned(begun.run), attempt=begun.ended_attempts, next_attempt_at=begun.next_attempt_at)
         failure = Failure("cancelled", "CancelledError", "the replica stopped before the attempt ended")
         once = begun.job.definition.delivery == Delivery.AT_MOST_ONCE
-        return self._outcome(begun, RunStatus.CANCELLED if once else RunStatus.PENDING, failure)
+        if once:
+            return replace(self._outcome(begun, RunStatus.CANCELLED, failure), reason="stopped")
+        return self._outcome(begun, RunStatus.PENDING, failure)
+
+    def _cancelled_on_request(self, begun: Begun, ending: str) -> Outcome:
+        """An operator asked for it: the run has ended, whatever its attempt would still have come to."""
+        if not begun.calling:
+            ended = replace(begun.run, attempt=begun.ended_attempts)
+            return _ended(ended, RunStatus.CANCELLED, "requested", self._clock.now())
+        failure = Failure("cancelled", "CancelledError", f"cancelled on request: {ending}")
+        return replace(self._outcome(begun, RunStatus.CANCELLED, failure), reason="requested")
 
     def _hand_back(self) -> None:
         """Give back what has not started, so that the next leader may start it at once."""
@@ -812,8 +945,7 @@ class BaseScheduler:
             self._keeper.progress()
             before = time.monotonic() - MARK_RUNNING_AFTER_SECONDS
             for begun in self._begun.values():
-                lasts = begun.next_attempt_at is None and begun.started_monotonic <= before
-                if lasts and not begun.durable:
+                if begun.calling and not begun.durable and begun.started_monotonic <= before:
                     begun.durable = True
                     self._recorder.record_soon(_lasts(begun))
             await asyncio.sleep(MARK_RUNNING_AFTER_SECONDS / 2)
@@ -822,7 +954,42 @@ class BaseScheduler:
         begun = self._begun.get(run.run_id)
         if begun is not None:
             begun.still_owner = False
-        self._logger.warning("run %s was taken over; its outcome here is kept as late", run.idempotency_key)
+        self._logger.warning(
+            "run %s was taken over or cancelled meanwhile; its outcome here is kept as late", run.idempotency_key
+        )
+
+    def _cancel_run(self, run_id: UUID) -> None:
+        """Somebody asked for a run to be cancelled: drop it, or stop it, if it is in hand here.
+
+        What waits has ended in the database already. A coroutine is cancelled; a thread can't be stopped: its run
+        ends as cancelled once it has returned.
+        """
+        if run_id not in self._in_hand or run_id in self._cancelling:
+            return
+        self._cancelling.add(run_id)
+        timer = self._timers.pop(run_id, None)
+        if timer is not None:
+            handle, run = timer
+            handle.cancel()
+            self._recorder.record_soon(_ended(run, RunStatus.CANCELLED, "requested", self._clock.now()))
+            return
+        begun = self._begun.get(run_id)
+        if begun is None or begun.task is None:
+            return
+        begun.cancel_requested = True
+        if begun.stoppable or not begun.calling:
+            begun.task.cancel()
+        else:
+            self._logger.warning("run %s is to be cancelled: its thread is waited for", begun.run.idempotency_key)
+
+    async def _watch_cancels(self) -> None:
+        await cancellation.watch(
+            self._storage.requests,
+            self.instance.instance_id,
+            in_hand=lambda: bool(self._in_hand),
+            cancel=self._cancel_run,
+            logger=self._logger,
+        )
 
     # Changes from outside.
 
@@ -838,8 +1005,12 @@ class BaseScheduler:
         if job_id == RESIGN_REQUEST:
             self._spawn(self.resign("asked to"), "scheduler resigns")
             return
+        if job_id.startswith(CANCEL_REQUEST):
+            self._cancel_run(UUID(job_id.removeprefix(CANCEL_REQUEST)))
+            return
         if job_id:
             self._stale.add(job_id)
+            self._without_calendar.discard(job_id)
             self._known.pop(job_id, None)
             self._unreadable.pop(job_id, None)
             self._uncallable.discard(job_id)
@@ -867,6 +1038,11 @@ class BaseScheduler:
         for outcome in outcomes:
             if outcome.status.is_finished or outcome.status is RunStatus.PENDING:
                 self._in_hand.discard(outcome.run.run_id)
+                self._cancelling.discard(outcome.run.run_id)
+                job_id = self._backfills.pop(outcome.run.run_id, None)
+                if job_id is not None and job_id not in self._full_of_backfills():
+                    # There is room for more of them.
+                    self._recovery.nudge()
             if outcome.run.job_id in self._statuses:
                 self._dirty.add(outcome.run.job_id)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
@@ -15,6 +16,9 @@ from scheduler_core import (
     InvalidJobError,
     JobNotFoundError,
     NotInitializedError,
+    RunNotFoundError,
+    RunStateError,
+    RunStatus,
     ScheduleJob,
     SchedulerService,
     ServerUnreachableError,
@@ -160,3 +164,33 @@ async def test_a_wrong_definition_leaves_the_scheduler_as_it_was(
     with pytest.raises(InvalidJobError):
         await SchedulerService.add_jobs([hourly("a"), hourly("b"), hourly("a")])
     assert sql.execute("SELECT count(*) FROM scheduler.jobs").fetchone() == (0,)
+
+
+async def test_the_verbs_on_runs(settings: Settings, sql: psycopg.Connection[Any]) -> None:
+    SchedulerService.init(settings=settings)
+    with pytest.raises(NotInitializedError, match="start"):
+        await SchedulerService.cancel_run("0" * 32)
+    await SchedulerService.start()
+    await SchedulerService.add_job(ScheduleJob("j", "J", "cron", "0 * * * *", work, timezone="UTC"))
+    end = datetime.now(UTC).replace(minute=0, second=0, microsecond=0) - timedelta(hours=1)
+    done = await SchedulerService.backfill_job("j", end - timedelta(hours=2), end)
+    assert done.count == len(done.to_make) == 3
+
+    async def succeeded(count: int) -> bool:
+        found = sql.execute("SELECT count(*) FROM scheduler_audit.runs WHERE status = 'succeeded'").fetchone()
+        return found == (count,)
+
+    await eventually_async(lambda: succeeded(3))
+    (run_id,) = sql.execute("SELECT run_id FROM scheduler_audit.runs LIMIT 1").fetchone() or (None,)
+    new = await SchedulerService.rerun(str(run_id))
+    await eventually_async(lambda: succeeded(4))
+    with pytest.raises(RunStateError):
+        await SchedulerService.cancel_run(new.run_id)
+    for wrong in ("not a uuid", "0" * 32):
+        with pytest.raises(RunNotFoundError):
+            await SchedulerService.rerun(wrong)
+    await SchedulerService.get_scheduler().operations.declare(
+        [ScheduleJob("k", "K", "once", "2099-01-01T00:00:00+00:00", "nowhere:nothing").definition("UTC")]
+    )
+    waiting = await SchedulerService.trigger_job("k")
+    assert await SchedulerService.cancel_run(str(waiting.run_id), by="alice") is RunStatus.CANCELLED
