@@ -16,7 +16,7 @@ from scheduler_core.drill.evidence import DrillJob
 from scheduler_core.drill.replicas import busy_until
 from scheduler_core.drill.stage import Leader, Stage, poll
 
-ANSWER_SECONDS = 5.0
+ANSWER_SECONDS = 15.0
 JOIN_SECONDS = 30.0
 JOINED_SECONDS = 1.0
 LEAVE_SECONDS = 15.0

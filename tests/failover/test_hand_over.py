@@ -33,7 +33,6 @@ def made(environment: dict[str, str], tmp_path: Path) -> Iterator[list[Replicas]
         group.stop()
 
 
-@pytest.mark.timeout(180)
 def test_three_replicas_are_rolled_over_while_jobs_fire(
     made: list[Replicas], environment: dict[str, str], sql: psycopg.Connection[Any], tmp_path: Path
 ) -> None:
@@ -67,7 +66,6 @@ def test_three_replicas_are_rolled_over_while_jobs_fire(
     assert ("handed over for a callback",) in reasons
 
 
-@pytest.mark.timeout(120)
 def test_two_services_that_know_nothing_of_each_other_take_turns(
     made: list[Replicas], environment: dict[str, str], sql: psycopg.Connection[Any], tmp_path: Path
 ) -> None:

@@ -42,7 +42,6 @@ def running(sql: Sql) -> set[str]:
     return {job_id for (job_id,) in rows}
 
 
-@pytest.mark.timeout(120)
 def test_what_a_dead_leader_had_begun_follows_its_delivery_policy(
     replicas: Replicas, sql: Sql, environment: dict[str, str]
 ) -> None:
@@ -76,7 +75,6 @@ def test_what_a_dead_leader_had_begun_follows_its_delivery_policy(
     )
 
 
-@pytest.mark.timeout(120)
 def test_a_callback_that_kills_its_process_does_not_kill_every_replica_in_turn(
     replicas: Replicas, sql: Sql, environment: dict[str, str]
 ) -> None:

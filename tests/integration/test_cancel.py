@@ -287,7 +287,6 @@ async def test_a_draining_former_leader_still_cancels(
     assert state(sql, run.run_id) == ("cancelled", "requested", 1)
 
 
-@pytest.mark.timeout(120)
 @pytest.mark.parametrize("job_id", ["lingers", "lingers-once"])
 def test_a_cancel_of_a_run_whose_owner_dies_is_honoured(
     environment: dict[str, str], tmp_path: Path, sql: Sql, job_id: str

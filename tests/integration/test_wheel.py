@@ -8,7 +8,6 @@ import venv
 from pathlib import Path
 
 import psycopg
-import pytest
 from waiting import eventually
 
 ROOT = Path(__file__).parents[2]
@@ -22,7 +21,6 @@ def tick():
 """
 
 
-@pytest.mark.timeout(240)
 def test_the_wheel_works_where_it_is_installed(
     tmp_path: Path, environment: dict[str, str], sql: psycopg.Connection[object]
 ) -> None:
