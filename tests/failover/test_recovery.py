@@ -49,6 +49,8 @@ def test_what_a_dead_leader_had_begun_follows_its_delivery_policy(
     replicas.start(2, SCHEDULER_LEASE_TTL="1")
     replicas.wait_for(sql, 2)
     eventually(lambda: running(sql) == lingering, what="three runs under way")
+    # An at_most_once run is marked before its callback is called.
+    eventually(lambda: {line.split()[0] for line in witnessed(environment)} >= lingering, what="their calls")
     eventually(lambda: run_of(sql, "waits-to-retry")[0] == "retrying")
     leader, _ = replicas.leader(sql)
     leader.send_signal(signal.SIGKILL)

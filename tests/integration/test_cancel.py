@@ -298,6 +298,8 @@ def test_a_cancel_of_a_run_whose_owner_dies_is_honoured(
         replicas.wait_for(sql, 2)
         find = "SELECT run_id FROM scheduler_audit.runs WHERE job_id = %s AND status = 'running'"
         (run_id,) = eventually(lambda: sql.execute(find, [job_id]).fetchone(), what="a run under way")  # type: ignore[misc]
+        # An at_most_once run is marked before its callback is called.
+        eventually(lambda: any(line.startswith(f"{job_id} ") for line in witnessed(environment)), what="its call")
         leader, _ = replicas.leader(sql)
         sql.execute(
             "UPDATE scheduler.runs SET cancel_requested_at = %s WHERE run_id = %s",
