@@ -251,10 +251,14 @@ class PostgresControlSession:
     async def _is_session(self, connection: asyncpg.Connection[Any]) -> bool:
         """Whether this connection has a server process of its own, in one transaction and in the next.
 
-        A transaction pooler gives each transaction any process that is free. So a second connection takes one for
-        itself, for as long as a transaction lasts: if that is ours, or if we get another one now, there is a pooler.
+        Postgres greets a client with the process id of its backend; a pooler must greet before it has one, and so
+        greets with a number of its own. One that repeats a backend's number is found by a second connection: it
+        takes a process for itself, for as long as a transaction lasts. If that is ours, or if we get another one
+        now, there is a pooler. (The second test alone is blind while other clients of the pooler are busy.)
         """
         pid = await connection.fetchval("SELECT pg_backend_pid()")
+        if pid != connection.get_server_pid():
+            return False
         other = await self._connect("scheduler probe")
         try:
             async with other.transaction():
