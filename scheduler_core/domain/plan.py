@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
 from scheduler_core.domain.calendars import Calendar, Exclusions
@@ -57,6 +57,10 @@ class StoredJob:
         """What its calendars exclude, in its time zone."""
         return Exclusions(self.calendars, find_zone(self.definition.timezone)) if self.calendars else NO_EXCLUSIONS
 
+    def at(self, next_run: datetime) -> StoredJob:
+        """The same job with its cursor there."""
+        return self if self.next_run == next_run else replace(self, next_run=next_run)
+
     def is_paused(self, now: datetime) -> bool:
         return self.paused_at is not None and (self.paused_until is None or now < self.paused_until)
 
@@ -98,6 +102,11 @@ class Plan:
     missed: tuple[Missed, ...]
     next_run: datetime | None
     next_due_at: datetime | None
+
+    @property
+    def moves(self) -> bool:
+        """Whether it changes anything."""
+        return bool(self.fires or self.missed) or self.next_due_at != self.job.due_at
 
 
 def jitter_offset(job_id: str, scheduled_for: datetime, jitter_seconds: float) -> timedelta:

@@ -34,15 +34,16 @@ class AttemptTimeoutError(Exception):
 async def attempt(
     callback: Callback,
     definition: JobDefinition,
-    context: RunContext,
+    context: RunContext | None,
     threads: Executor,
     may_begin: Callable[[], bool],
     time_limit: TimeLimit = asyncio.timeout,
 ) -> Failure | None:
     """Call the callback once.
 
-    Parameters: may_begin, asked last of all: a sync callback waits for a thread first, and a replica that was
-    stopped meanwhile may lead no more when it wakes (I7); time_limit, what the job's `timeout` is measured by.
+    Parameters: context, handed over if the callback takes one; may_begin, asked last of all: a sync callback waits for
+    a thread first, and a replica that was stopped meanwhile may lead no more when it wakes (I7); time_limit, what the
+    job's `timeout` is measured by.
     Returns None for success, else how it failed. A sync callback that ran into its time limit can't be stopped:
     this returns only when its thread has, so that it keeps its slot and no second attempt runs beside it.
     Raises NotLeaderError when it may not begin; asyncio.CancelledError when the attempt is cancelled from outside.

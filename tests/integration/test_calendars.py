@@ -152,13 +152,13 @@ async def test_a_calendar_that_changes_while_its_jobs_are_read_is_not_remembered
         found = await load(job_ids)
         reads.append(found)
         if len(reads) == 1:
-            scheduler._forget_calendars("the loop has seen another revision meanwhile")
+            scheduler._known.see_calendars("the loop has seen another revision meanwhile")
         return found
 
     monkeypatch.setattr(jobs, "load", overtaken)
-    await scheduler._load(["j"])
+    await scheduler._known.load(["j"])
     assert len(reads) >= 2
-    assert scheduler._known["j"] is reads[-1][0]
+    assert scheduler._known.get("j") is reads[-1][0]
 
 
 async def test_an_unreadable_calendar_is_as_good_as_none(container: Container, sql: Sql) -> None:

@@ -142,7 +142,7 @@ async def test_a_thread_that_fails_after_a_cancel_is_not_tried_again(scheduler: 
     run = await scheduler.operations.trigger("j")
     await until(sql, run.run_id, "running")
     await scheduler.run_operations.cancel(run.run_id)
-    begun = scheduler._begun[run.run_id]
+    begun = scheduler._hand._begun[run.run_id]
     await eventually_async(lambda: _true(begun.cancel_requested))
     release.set()
     assert await until(sql, run.run_id, "cancelled") == ("cancelled", "requested", 1)
@@ -159,7 +159,7 @@ async def test_a_run_that_waits_for_its_next_attempt_ends_at_once(scheduler: Bas
     assert (await scheduler.run_operations.cancel(run.run_id)).status is RunStatus.CANCELLED
     assert state(sql, run.run_id) == ("cancelled", "requested", 1)
     assert attempts(sql, run.run_id) == [(1, "failed", False)]
-    await eventually_async(lambda: _true(not scheduler._in_hand and not scheduler._begun), what="dropped")
+    await eventually_async(lambda: _true(not scheduler._hand and not scheduler._hand._begun), what="dropped")
     assert state(sql, run.run_id) == ("cancelled", "requested", 1)
 
 
@@ -180,7 +180,7 @@ async def test_a_queued_run_is_dropped_and_the_others_go_on(scheduler: BaseSched
     await until(sql, third.run_id, "succeeded")
     assert order == [first.run_id, third.run_id]
     assert state(sql, second.run_id) == ("cancelled", "requested", 0)
-    await eventually_async(lambda: _true(not scheduler._in_hand), what="nothing in hand")
+    await eventually_async(lambda: _true(not scheduler._hand), what="nothing in hand")
 
 
 async def test_a_run_that_nobody_took_yet_is_ended_without_any_replica(container: Container, sql: Sql) -> None:
@@ -219,7 +219,7 @@ async def test_of_a_cancel_and_an_outcome_at_the_same_moment_one_counts(schedule
             return "ended"
 
     answers = await asyncio.gather(*(cancel(run.run_id) for run in runs))
-    await eventually_async(lambda: _true(not scheduler._in_hand))
+    await eventually_async(lambda: _true(not scheduler._hand))
     for run, answer in zip(runs, answers, strict=True):
         status = state(sql, run.run_id)[0]
         assert (status == "cancelled") == (answer == "cancelled"), (answer, status)

@@ -1,0 +1,138 @@
+"""Claiming: what is due → plan → one fenced statement that moves the cursors and inserts the runs.
+
+Claimed runs are arranged, each for its own instant. What nobody here can call is accounted for all the same, and
+waits, visibly, for a replica that can.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from scheduler_core.domain.planning import Plan, StoredJob
+from scheduler_core.domain.run import LoggerLike
+from scheduler_core.engine.clock import DatabaseClock
+from scheduler_core.engine.hand import Hand
+from scheduler_core.engine.known_jobs import KnownJobs
+from scheduler_core.engine.recorder import MAX_QUEUED, Recorder
+from scheduler_core.engine.registry import Registry
+from scheduler_core.ports import Leadership, Runs
+
+CLAIM_AHEAD_SECONDS = 0.05
+"""What is due within this is claimed already and started by a timer: lateness then owes nothing to a claim."""
+
+CLAIM_EVERY_SECONDS = 0.02
+"""Less than the above, so that evenly spread fires are claimed some at a time and none late."""
+
+CLAIM_LIMIT = 2_000
+MAX_IN_HAND = 20_000
+"""Claimed runs that have not ended; beyond that the rest waits in Postgres, where it is safe."""
+
+IDLE_SECONDS = 1.0
+
+
+class Claiming:
+    """One replica's claims, in one term after another.
+
+    Parameters: calculate_next_run, plans one job at an instant of the database's; uncallable, told when runs wait for
+    a callback that nobody here has.
+    """
+
+    def __init__(
+        self,
+        runs: Runs,
+        *,
+        clock: DatabaseClock,
+        known: KnownJobs,
+        registry: Registry,
+        hand: Hand,
+        recorder: Recorder,
+        calculate_next_run: Callable[[StoredJob, datetime], Plan],
+        uncallable: Callable[[], None],
+        logger: LoggerLike,
+    ) -> None:
+        self._runs = runs
+        self._clock = clock
+        self._known = known
+        self._registry = registry
+        self._hand = hand
+        self._recorder = recorder
+        self._calculate_next_run = calculate_next_run
+        self._tell_uncallable = uncallable
+        self._logger = logger
+        self._uncallable: set[str] = set()
+
+    def begin_term(self) -> None:
+        """What could not be called in a former term is tried again."""
+        self._uncallable.clear()
+
+    def retry(self, job_ids: Sequence[str]) -> None:
+        """These jobs have changed: perhaps they can be called now."""
+        self._uncallable.difference_update(job_ids)
+
+    async def claim_due(self, leadership: Leadership) -> float:
+        """Claim what is due; returns the seconds until there may be more. Raises NotLeaderError."""
+        room = min(CLAIM_LIMIT, MAX_IN_HAND - len(self._hand))
+        if room <= 0 or self._recorder.queued > MAX_QUEUED // 2:
+            return CLAIM_EVERY_SECONDS
+        sent_at = time.monotonic()
+        due = await self._runs.due(
+            ahead_seconds=CLAIM_AHEAD_SECONDS, limit=room, excluding=[*self._uncallable, *self._known.unreadable]
+        )
+        self._clock.read(due.now, sent_at, time.monotonic())
+        self._known.see_calendars(due.calendars_revision)
+        coming = [due.next_due_at]
+        if due.jobs:
+            jobs = await self._known.look_up(due.jobs)
+            plans = [p for p in (self._calculate_next_run(job, due.now) for job in jobs) if p.moves]
+            await self._claim(leadership, plans)
+            # The answer above was given before these cursors moved.
+            coming += [p.next_due_at for p in plans]
+        if len(due.jobs) >= room:
+            return 0.0
+        next_due_at = min((instant for instant in coming if instant is not None), default=None)
+        if next_due_at is None:
+            return IDLE_SECONDS
+        until = self._clock.monotonic_at(next_due_at) - time.monotonic()
+        since_last = time.monotonic() - sent_at
+        if due.next_due_at is not None and due.next_due_at == next_due_at and until <= CLAIM_AHEAD_SECONDS:
+            # Only an at_most_once job is left alone so close to its instant: be there exactly then.
+            return max(0.0, until)
+        return max(CLAIM_EVERY_SECONDS - since_last, min(until - CLAIM_AHEAD_SECONDS, IDLE_SECONDS))
+
+    async def _claim(self, leadership: Leadership, plans: Sequence[Plan]) -> None:
+        callable_here: list[Plan] = []
+        uncallable: list[Plan] = []
+        for made in plans:
+            (callable_here if self._registry.can_call(made.job.definition) else uncallable).append(made)
+        if callable_here:
+            await self._claim_and_arrange(leadership, callable_here)
+        if uncallable:
+            await self._claim_uncallable(leadership, uncallable)
+
+    async def _claim_and_arrange(self, leadership: Leadership, plans: Sequence[Plan]) -> None:
+        claimed = await self._runs.claim(leadership, plans, uncallable=False)
+        expected = 0
+        in_order: set[str] = set()
+        for made in plans:
+            if made.job.job_id not in claimed.moved_job_ids:
+                # An operator was faster: look at the job again.
+                self._known.forget(made.job.job_id)
+                continue
+            expected += len(made.fires)
+            if len(made.fires) > 1:
+                in_order.add(made.job.job_id)
+        for run in claimed.runs:
+            self._hand.take(run, in_order=run.job_id in in_order)
+        if expected > len(claimed.runs):
+            had_one = expected - len(claimed.runs)
+            self._logger.warning("%d occurrences had a run already; nothing fires twice", had_one)
+
+    async def _claim_uncallable(self, leadership: Leadership, plans: Sequence[Plan]) -> None:
+        await self._runs.claim(leadership, plans, uncallable=True)
+        for made in plans:
+            definition = made.job.definition
+            self._uncallable.add(definition.job_id)
+            self._logger.error("job %r waits: nobody here can call %s", definition.job_id, definition.callback)
+        self._tell_uncallable()

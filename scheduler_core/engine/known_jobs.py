@@ -1,0 +1,130 @@
+"""Jobs in memory: definitions that have been read and are good for as long as their version stands.
+
+What is due comes with its version, so memory is never trusted for more than sparing a read. A row that can't be read
+is left alone until it changes; it never keeps the others waiting.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+
+from scheduler_core.domain.planning import StoredJob
+from scheduler_core.domain.run import LoggerLike
+from scheduler_core.ports import DueJob, InvalidRow, Storage
+
+MOST_KNOWN = 50_000
+"""Some 2 kB each: what is due seldom is read again each time."""
+
+
+class KnownJobs:
+    """The definitions that this replica has read.
+
+    Parameters: storage, where they are read; logger.
+    """
+
+    def __init__(self, storage: Storage, logger: LoggerLike) -> None:
+        self._storage = storage
+        self._logger = logger
+        self._known: OrderedDict[str, StoredJob] = OrderedDict()
+        self._stale: set[str] = set()
+        self._loading: dict[str, asyncio.Future[None]] = {}
+        self._unreadable: dict[str, int] = {}
+        self._without_calendar: set[str] = set()
+        self._calendars_revision = ""
+
+    @property
+    def unreadable(self) -> Iterable[str]:
+        """Ids of the rows that can't be read."""
+        return self._unreadable
+
+    async def read_calendars_revision(self) -> None:
+        """Begin with the calendars as they are now."""
+        self._calendars_revision = await self._storage.calendars.revision()
+
+    async def look_up(self, due: Sequence[DueJob]) -> list[StoredJob]:
+        """The due jobs with their cursors; definitions come from memory unless their version has moved."""
+        known = self._known
+        missing = [job.job_id for job in due if (k := known.get(job.job_id)) is None or k.version != job.version]
+        if missing:
+            await self.load(missing)
+        return [
+            found.at(job.next_run)
+            for job in due
+            if (found := known.get(job.job_id)) is not None and found.version == job.version
+        ]
+
+    def get(self, job_id: str) -> StoredJob | None:
+        """A job that can be trusted to be as the database has it; None where `find` must be asked."""
+        return None if job_id in self._stale or job_id in self._loading else self._known.get(job_id)
+
+    async def find(self, job_id: str) -> StoredJob | None:
+        """A job, read if need be; None if it was removed or can't be read."""
+        loading = self._loading.get(job_id)
+        if loading is None and (job_id not in self._known or job_id in self._stale):
+            self._stale.discard(job_id)
+            loading = asyncio.ensure_future(self.load([job_id]))
+            self._loading[job_id] = loading
+            loading.add_done_callback(lambda _: self._loading.pop(job_id, None))
+        if loading is not None:
+            # One load for all who wait for it, and they go on in the order in which they came.
+            await asyncio.shield(loading)
+        return self._known.get(job_id)
+
+    async def load(self, job_ids: Sequence[str]) -> None:
+        """Read these jobs."""
+        revision = None
+        while revision != self._calendars_revision:
+            # A calendar that changes while its jobs are under way must not be remembered as it was.
+            revision = self._calendars_revision
+            loaded = await self._storage.jobs.load(job_ids)
+        for gone in set(job_ids).difference(job.job_id for job in loaded):
+            self._known.pop(gone, None)
+        for job in loaded:
+            if isinstance(job, InvalidRow):
+                self._leave_alone(job)
+            else:
+                self._unreadable.pop(job.job_id, None)
+                self._known[job.job_id] = job
+                self._known.move_to_end(job.job_id)
+        while len(self._known) > MOST_KNOWN:
+            self._known.popitem(last=False)
+
+    def _leave_alone(self, row: InvalidRow) -> None:
+        self._known.pop(row.job_id, None)
+        if self._unreadable.get(row.job_id) != row.version:
+            self._unreadable[row.job_id] = row.version
+            self._logger.error(
+                "the row of job %r can't be read and is left alone until it changes: %s", row.job_id, row.problem
+            )
+
+    def miss_calendars(self, job: StoredJob) -> None:
+        """Say, once, that a job waits for calendars."""
+        if job.job_id not in self._without_calendar:
+            self._without_calendar.add(job.job_id)
+            self._logger.error(
+                "job %r waits: its calendars %s are missing or can't be read; `scheduler calendars add` creates one",
+                job.job_id,
+                ", ".join(map(repr, job.missing_calendars)),
+            )
+
+    def see_calendars(self, revision: str) -> None:
+        """If a calendar has changed, jobs that name any are read again, before anything of theirs is planned."""
+        if revision == self._calendars_revision:
+            return
+        self._calendars_revision = revision
+        self._without_calendar.clear()
+        for job_id in [job_id for job_id, job in self._known.items() if job.definition.calendars]:
+            del self._known[job_id]
+
+    def forget(self, job_id: str) -> None:
+        """The job has moved under us: read it again before anything of it is planned."""
+        self._known.pop(job_id, None)
+
+    def change(self, job_id: str) -> None:
+        """Somebody has changed the job: read it again before anything of it is planned or begun."""
+        self._stale.add(job_id)
+        self._without_calendar.discard(job_id)
+        self._known.pop(job_id, None)
+        self._unreadable.pop(job_id, None)
