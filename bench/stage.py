@@ -66,7 +66,7 @@ async def figures(container: Container, statement: str, *, since: datetime, unti
     """One row of numbers."""
     row = await container.get_database().fetch_one(statement, {"since": since, "until": until})
     assert row is not None
-    return {key: round(float(value), 2) for key, value in row._mapping.items() if value is not None}
+    return {key: round(float(value), 2) for key, value in row.items() if value is not None}
 
 
 def cpu_seconds(process: subprocess.Popen[Any]) -> float:

@@ -9,7 +9,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from scheduler_core.domain.calendars import Calendar
-from scheduler_core.domain.job import JobDefinition, JobStatus
+from scheduler_core.domain.job import JobStatus
 from scheduler_core.domain.planning import Plan, StoredJob
 from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.domain.table_family import TableFamily
@@ -165,9 +165,7 @@ class Instance:
 class Jobs(Protocol):
     """Definitions and cursors."""
 
-    async def declare(
-        self, jobs: Sequence[tuple[JobDefinition, Mapping[str, Any]]], instance_id: str
-    ) -> Mapping[str, str]:
+    async def declare(self, jobs: Sequence[StoredJob], instance_id: str) -> Mapping[str, str]:
         """Insert the jobs that are not there yet; return job_id → digest of those that were."""
 
     async def load(self, job_ids: Iterable[str]) -> list[StoredJob | InvalidRow]: ...

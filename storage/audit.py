@@ -7,9 +7,7 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
-
-from storage.database import Database
+from storage.database import Database, Row
 
 JOBS = """
 SELECT v.*, j.paused_at IS NOT NULL AS paused, j.paused_until, j.paused_by, j.pause_note, j.auto_disabled_at,
@@ -237,5 +235,5 @@ class Audit:
         return [_as_dict(row) for row in await self._database.fetch(audit, parameters)]
 
 
-def _as_dict(row: Row[Any]) -> dict[str, Any]:
-    return {str(key): value for key, value in row._mapping.items()}
+def _as_dict(row: Row) -> dict[str, Any]:
+    return dict(row)

@@ -7,12 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Row
-
 from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.errors import InvalidCalendarError
 from scheduler_core.ports import RemovedCalendar, StoredCalendar
-from storage.database import Database
+from storage.database import Database, Row
 from storage.keys import NUDGE_CHANNEL
 
 LOAD_CALENDARS = """
@@ -154,10 +152,10 @@ class CalendarStore:
     async def listed(self, names: Sequence[str] | None = None, *, limit: int = 1_000) -> list[dict[str, Any]]:
         """The rows as people ask for them, with the first of the jobs that name each."""
         rows = await self.database.fetch(LIST, {"names": names, "shown": JOBS_SHOWN, "limit": limit})
-        return [{str(key): value for key, value in row._mapping.items()} for row in rows]
+        return [dict(row) for row in rows]
 
 
-def stored_calendar(row: Row[Any]) -> Calendar | None:
+def stored_calendar(row: Row) -> Calendar | None:
     """A row as a calendar; None if it can't be read: it may have been edited by hand."""
     try:
         return Calendar(row.name, row.excluded_dates, row.excluded_weekdays, row.excluded_periods, row.note)

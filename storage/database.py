@@ -1,8 +1,9 @@
 """The door to Postgres: one pooled engine in autocommit, statements bound to the scheduler's schema.
 
 Every write of the scheduler is one statement, so autocommit is its transaction: wrapped in BEGIN and COMMIT the
-session would sit idle in transaction for 39 % of the time (measured). Drivers' errors leave here as ours, so
-that the engine needs to know no driver, and no password ever reaches a message.
+session would sit idle in transaction for 39 % of the time (measured). SQLAlchemy pools the connections, binds the
+names and runs the DDL; the statements themselves go straight to asyncpg, whose rows need no second making. Drivers'
+errors leave here as ours, so that the engine needs to know no driver, and no password ever reaches a message.
 """
 
 from __future__ import annotations
@@ -17,9 +18,16 @@ from functools import cached_property, lru_cache
 from typing import Any
 
 import asyncpg
-from sqlalchemy import Row, TextClause, event, text
+from sqlalchemy import event, text
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import (
+    ArgumentError,
+    DBAPIError,
+    DisconnectionError,
+    InterfaceError,
+    OperationalError,
+    SQLAlchemyError,
+)
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from scheduler_core.domain.errors import (
@@ -56,6 +64,16 @@ CONNECT_TIMEOUT_SECONDS = 5.0
 GIVE_BACK_SECONDS = 3.0
 
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,39}\Z")
+
+
+class Row(asyncpg.Record):  # type: ignore[misc] # the driver's class comes without types
+    """A row, whose columns are attributes as well."""
+
+    def __getattr__(self, name: str) -> Any:
+        try:
+            return self[name]
+        except KeyError:
+            raise AttributeError(name) from None
 
 
 def check_schema_name(schema: str) -> str:
@@ -104,9 +122,8 @@ class Database:
         self._given_url = url
         self.schema = check_schema_name(schema)
         self._pool_size = pool_size
-        self._connections: weakref.WeakSet[asyncpg.Connection[Any]] = weakref.WeakSet()
-        self._checked_out: weakref.WeakSet[asyncpg.Connection[Any]] = weakref.WeakSet()
-        self._text = lru_cache(maxsize=256)(self._render)
+        self._idle: weakref.WeakSet[asyncpg.Connection[Any]] = weakref.WeakSet()
+        self._statement = lru_cache(maxsize=256)(self._bind_names)
 
     @cached_property
     def url(self) -> URL:
@@ -130,26 +147,27 @@ class Database:
             },
         )
 
-        @event.listens_for(engine.sync_engine, "connect")
-        def remember(connection: Any, _record: Any) -> None:
-            self._connections.add(connection.driver_connection)
-
         @event.listens_for(engine.sync_engine, "checkout")
         def check_out(connection: Any, _record: Any, _proxy: Any) -> None:
-            self._checked_out.add(connection.driver_connection)
+            if connection.driver_connection.is_closed():
+                raise DisconnectionError  # the pool then makes another
+            self._idle.discard(connection.driver_connection)
 
         @event.listens_for(engine.sync_engine, "checkin")
         def check_in(connection: Any, _record: Any) -> None:
             if connection is not None:
-                self._checked_out.discard(connection.driver_connection)
+                self._idle.add(connection.driver_connection)
 
         return engine
 
     def __repr__(self) -> str:
         return f"Database(schema={self.schema})"
 
-    def _render(self, template: str) -> TextClause:
-        return text(template.replace("{schema}", f'"{self.schema}"'))
+    def _bind_names(self, template: str) -> tuple[str, tuple[str, ...]]:
+        """A statement as the driver wants it, and the names of its parameters in their order."""
+        statement = text(template.replace("{schema}", f'"{self.schema}"'))
+        compiled = statement.compile(dialect=self._engine.dialect)
+        return str(compiled), tuple(getattr(compiled, "positiontup", None) or ())
 
     async def fetch(
         self,
@@ -157,21 +175,24 @@ class Database:
         parameters: Mapping[str, Any] | None = None,
         *,
         timeout_seconds: float = COMMAND_TIMEOUT_SECONDS,
-    ) -> Sequence[Row[Any]]:
+    ) -> Sequence[Row]:
         """Run one statement, as one transaction, and return its rows.
 
         Parameters: timeout_seconds, when the answer is given up; whether the statement was executed is then unknown.
         Raises ServerUnreachableError, SchemaError or another SchedulerError; a missing partition is
         MissingPartitionError.
         """
+        statement, names = self._statement(template)
+        arguments = [parameters[name] for name in names] if parameters else ()
         used: list[asyncpg.Connection[Any]] = []
         out_of_patience = asyncio.get_running_loop().call_later(timeout_seconds, self._abandon_connections, used)
         try:
             # The outer limit is for the way back into the pool, where a driver may wait for what will never come.
             async with asyncio.timeout(timeout_seconds + GIVE_BACK_SECONDS), self._engine.connect() as connection:
-                used.append((await connection.get_raw_connection()).driver_connection)
-                result = await connection.execute(self._text(template), dict(parameters or {}))
-                return result.fetchall() if result.returns_rows else ()
+                driver = _driver_of(connection)
+                used.append(driver)
+                rows: Sequence[Row] = await driver.fetch(statement, *arguments, record_class=Row)
+                return rows
         except (SQLAlchemyError, *DRIVER_ERRORS) as error:
             raise self.explain(error) from error
         finally:
@@ -183,7 +204,7 @@ class Database:
         parameters: Mapping[str, Any] | None = None,
         *,
         timeout_seconds: float = COMMAND_TIMEOUT_SECONDS,
-    ) -> Row[Any] | None:
+    ) -> Row | None:
         """The first row of `fetch`, or None."""
         rows = await self.fetch(template, parameters, timeout_seconds=timeout_seconds)
         return rows[0] if rows else None
@@ -195,9 +216,9 @@ class Database:
         each, long after the network is back. What other statements are using is left to their own limits.
         """
         self._engine.sync_engine.dispose(close=False)
-        for connection in [*used, *(set(self._connections) - self._checked_out)]:
+        for connection in [*used, *self._idle]:
             connection.terminate()
-            self._connections.discard(connection)
+        self._idle.clear()
 
     async def now(self) -> datetime:
         """The database's time: it says what is due."""
@@ -235,6 +256,12 @@ class Database:
         if "_engine" in self.__dict__:
             await self._engine.dispose()
             del self._engine
+
+
+def _driver_of(connection: AsyncConnection) -> asyncpg.Connection[Any]:
+    assert connection.sync_connection is not None
+    driver: asyncpg.Connection[Any] = connection.sync_connection.connection.driver_connection
+    return driver
 
 
 # Not to_regclass: behind a wait for a lock it may answer from a cache that is older than the wait.

@@ -8,11 +8,8 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
-from typing import Any
 
-from sqlalchemy import Row
-
-from storage.database import Database
+from storage.database import Database, Row
 
 LEADER = """
 SELECT l.term, l.instance_id, i.pid
@@ -102,21 +99,21 @@ class EvidenceReader:
         """The database's time."""
         return await self._database.now()
 
-    async def leader(self) -> Row[Any] | None:
+    async def leader(self) -> Row | None:
         """term, instance_id and pid of the leader, if one holds the seat and lives."""
         return await self._database.fetch_one(LEADER)
 
-    async def living(self) -> Sequence[Row[Any]]:
+    async def living(self) -> Sequence[Row]:
         """instance_id and pid of every replica that takes part."""
         return await self._database.fetch(LIVING)
 
-    async def instances(self) -> Sequence[Row[Any]]:
+    async def instances(self) -> Sequence[Row]:
         """instance_id, pid and started_at of every replica that ever took part."""
         return await self._database.fetch(INSTANCES)
 
     async def first_start(
         self, job_ids: Sequence[str], *, since: datetime, after: datetime, above_term: int
-    ) -> Row[Any] | None:
+    ) -> Row | None:
         """started_at and term of the first run that began after an instant, in a term above another.
 
         Parameters: since, bounds `scheduled_for` from below, so that the index is enough.
@@ -135,7 +132,7 @@ class EvidenceReader:
         row = await self._database.fetch_one(UNSETTLED, {"until": until})
         return (0, 0) if row is None else (int(row.behind), int(row.unfinished))
 
-    async def runs(self, job_id: str, first: datetime) -> AsyncIterator[Sequence[Row[Any]]]:
+    async def runs(self, job_id: str, first: datetime) -> AsyncIterator[Sequence[Row]]:
         """Every run of a job scheduled after `first`, in order, in chunks."""
         after = first
         while True:
@@ -146,7 +143,7 @@ class EvidenceReader:
                 return
             after = rows[-1].scheduled_for
 
-    async def terms(self) -> Sequence[Row[Any]]:
+    async def terms(self) -> Sequence[Row]:
         """Every term, in order."""
         return await self._database.fetch(self._named(TERMS))
 

@@ -74,15 +74,14 @@ class ExplanationStore:
     async def state(self, job_id: str) -> dict[str, Any]:
         """What stands beside the job's definition: the operator's words, the leader, the replicas."""
         row = await self._database.fetch_one(STATE, {"job_id": job_id})
-        return {} if row is None else {str(key): value for key, value in row._mapping.items()}
+        return {} if row is None else dict(row)
 
     async def runs(self, job_id: str) -> list[RunFacts]:
         """The job's last runs, the latest first, and those that have not ended."""
         rows = await self._database.fetch(RUNS, {"job_id": job_id, "recent": RECENT})
         return [
             RunFacts(
-                **{name: row._mapping[name] for name in _RUN}
-                | {"origin": Origin(row.origin), "status": RunStatus(row.status)}
+                **{name: row[name] for name in _RUN} | {"origin": Origin(row.origin), "status": RunStatus(row.status)}
             )
             for row in rows
         ]

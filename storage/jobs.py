@@ -8,15 +8,13 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Row
-
 from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.errors import InvalidJobError
-from scheduler_core.domain.job import JobDefinition, JobStatus
+from scheduler_core.domain.job import JobDefinition, JobStatus, digest_of
 from scheduler_core.domain.planning import Missed, Plan, StoredJob
 from scheduler_core.ports import InvalidRow, Settlement
 from storage.calendars import CalendarStore
-from storage.database import Database, MissingPartitionError
+from storage.database import Database, MissingPartitionError, Row
 from storage.keys import NUDGE_CHANNEL, new_run_id
 from storage.partitions import Partitions
 
@@ -136,25 +134,20 @@ class JobStore:
             {"channel": NUDGE_CHANNEL, "schema": self._database.schema, "message": message},
         )
 
-    async def declare(
-        self, jobs: Sequence[tuple[JobDefinition, Mapping[str, Any]]], instance_id: str
-    ) -> Mapping[str, str]:
+    async def declare(self, jobs: Sequence[StoredJob], instance_id: str) -> Mapping[str, str]:
         """Insert the jobs that are not there yet, in batches.
 
-        Parameters: jobs, definitions with their cursors (`anchor`, `next_run`, `due_at`).
+        Parameters: jobs, definitions with their first cursors.
         Returns job_id → digest of those that were there already.
         """
         known: dict[str, str] = {}
         for start in range(0, len(jobs), _BATCH):
-            batch = jobs[start : start + _BATCH]
-            rows = await self._database.fetch(
-                DECLARE,
-                {
-                    "jobs": _to_json([definition_columns(job) | dict(cursor) for job, cursor in batch]),
-                    "instance_id": instance_id,
-                    "schema": self._database.schema,
-                },
-            )
+            parameters = {
+                "jobs": f"[{','.join(map(_new_row, jobs[start : start + _BATCH]))}]",
+                "instance_id": instance_id,
+                "schema": self._database.schema,
+            }
+            rows = await self._database.fetch(DECLARE, parameters)
             known.update({row.job_id: row.digest or "" for row in rows})
         return known
 
@@ -196,7 +189,7 @@ class JobStore:
         """Counters and state of these jobs, or of all (None)."""
         ids = None if job_ids is None else list(job_ids)
         rows = await self._database.fetch(STATES, {"job_ids": ids})
-        return [JobStatus(**row._mapping) for row in rows]
+        return [JobStatus(**row) for row in rows]
 
     async def announce(self, instance_id: str, callbacks: Sequence[str]) -> None:
         """Say which callbacks a replica can call."""
@@ -231,18 +224,28 @@ def count_of(missed: Missed) -> tuple[int | None, datetime | None]:
     return (None, None) if missed.stands_for_one else (missed.count, missed.first)
 
 
-def definition_columns(definition: JobDefinition) -> dict[str, Any]:
-    """A definition as its columns, JSON-able."""
-    columns = {name: getattr(definition, name) for name in _DEFINITION}
-    return columns | {"digest": definition.digest, "schedule_digest": definition.schedule_digest}
+def _new_row(job: StoredJob) -> str:
+    """A row of `jobs`, as JSON. What the digest is taken of is what is stored: one text serves both."""
+    canonical = job.definition.canonical_json
+    rest = {
+        "digest": digest_of(canonical),
+        "schedule_digest": job.definition.schedule_digest,
+        "anchor": job.anchor.isoformat(),
+        "next_run": None if job.next_run is None else job.next_run.isoformat(),
+        "due_at": None if job.due_at is None else job.due_at.isoformat(),
+    }
+    return f"{canonical[:-1]},{_encode(rest)[1:]}"
 
 
-def stored_job(row: Row[Any], calendars: Mapping[str, Calendar]) -> StoredJob | InvalidRow:
+_encode = json.JSONEncoder().encode
+
+
+def stored_job(row: Row, calendars: Mapping[str, Calendar]) -> StoredJob | InvalidRow:
     """A row of `jobs` as the engine knows it. Nothing in a row is trusted: it may have been edited by hand.
 
     Parameters: calendars, at least those that the row names, by name, as far as they exist.
     """
-    values = row._mapping
+    values = row
     try:
         definition = JobDefinition.from_columns({name: values[name] for name in _DEFINITION})
         return StoredJob(

@@ -11,11 +11,9 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
-
 from scheduler_core.domain.run import Origin, Run, RunStatus
 from scheduler_core.ports import CANCEL_REQUEST, CancelAnswer, CancelledRuns, RerunAnswer
-from storage.database import Database, MissingPartitionError
+from storage.database import Database, MissingPartitionError, Row
 from storage.keys import NUDGE_CHANNEL, new_run_id
 from storage.partitions import Partitions
 
@@ -189,7 +187,7 @@ class RequestStore:
             row = await self._database.fetch_one(BACKFILL, parameters)
         return int(row.made) if row is not None and row.found else None
 
-    async def _with_today(self, statement: str, parameters: Mapping[str, Any]) -> Row[Any] | None:
+    async def _with_today(self, statement: str, parameters: Mapping[str, Any]) -> Row | None:
         try:
             return await self._database.fetch_one(statement, parameters)
         except MissingPartitionError:

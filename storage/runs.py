@@ -13,14 +13,12 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import Row
-
 from scheduler_core.domain.errors import NotLeaderError, ServerUnreachableError
 from scheduler_core.domain.planning import Plan
 from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.ports import Claimed, DueJob, DueJobs, Leadership, Owner, Recorded
 from storage.calendars import REVISION
-from storage.database import Database, MissingPartitionError
+from storage.database import Database, MissingPartitionError, Row
 from storage.jobs import LOAD, count_of
 from storage.keys import NUDGE_CHANNEL, new_run_id
 from storage.partitions import Partitions
@@ -539,7 +537,7 @@ class RunStore:
             row.definition_version,
         )
 
-    async def _with_partitions(self, statement: str, parameters: Mapping[str, Any]) -> Row[Any] | None:
+    async def _with_partitions(self, statement: str, parameters: Mapping[str, Any]) -> Row | None:
         """Run a statement; if a row finds no partition, create the days concerned and run it again."""
         try:
             rows = await self._fetch(statement, parameters)
@@ -550,7 +548,7 @@ class RunStore:
             rows = await self._fetch(statement, parameters)
         return rows[0] if rows else None
 
-    async def _fetch(self, statement: str, parameters: Mapping[str, Any]) -> Sequence[Row[Any]]:
+    async def _fetch(self, statement: str, parameters: Mapping[str, Any]) -> Sequence[Row]:
         return await self._database.fetch(statement, parameters, timeout_seconds=self._timeout_seconds)
 
 
@@ -662,7 +660,7 @@ def _storable(text: str, limit: int = 20_000) -> str:
     return text[:limit].replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")
 
 
-def _run(row: Row[Any]) -> Run:
+def _run(row: Row) -> Run:
     return Run(
         run_id=row.run_id,
         job_id=row.job_id,

@@ -9,13 +9,14 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
 from scheduler_core.domain.callback import callback_reference, is_importable_reference
 from scheduler_core.domain.errors import InvalidJobError
-from scheduler_core.domain.job_checks import CHECKS, check_job, name_positional
+from scheduler_core.domain.job_checks import CHECKS, check_job, check_relations, name_positional
 from scheduler_core.domain.job_fields import check_text
 from scheduler_core.domain.policies import Delivery, Misfire, Overlap
 from scheduler_core.domain.schedule import (
@@ -149,7 +150,8 @@ class ScheduleJob(BaseModel):
         Raises InvalidScheduleError if the schedule can never fire within bounds that are in that zone.
         """
         zone = self.timezone or default_timezone
-        values = {name: getattr(self, name) for name in _DEFINITION_FIELDS}
+        given = self.__dict__
+        values = {name: given[name] for name in _DEFINITION_FIELDS}
         values["timezone"] = zone
         values["schedule_value"] = normalize_value(self.schedule_type, self.schedule_value, zone)
         values["callback"] = self.callback if isinstance(self.callback, str) else callback_reference(self.callback)
@@ -210,7 +212,7 @@ class JobDefinition:
         missing = [name for name in _DEFINITION_FIELDS if name not in columns]
         if missing:
             raise InvalidJobError(f"The job's row lacks {', '.join(missing)}: migrate the schema, or correct the row.")
-        values = check_job({name: columns[name] for name in _DEFINITION_FIELDS}, _STORED_CHECKS)
+        values = _check_row({name: columns[name] for name in _DEFINITION_FIELDS})
         zone = values["timezone"]
         if zone is None:
             raise InvalidJobError(f"The job {shown(values['job_id'])} is stored without a timezone: set the column.")
@@ -232,25 +234,27 @@ class JobDefinition:
         )
 
     @property
+    def canonical_json(self) -> str:
+        """All fields as one JSON object, the same text in any process."""
+        return _canonical_json({name: getattr(self, name) for name in _DEFINITION_FIELDS})
+
+    @property
     def digest(self) -> str:
         """SHA-256, in hex, of all fields: equal definitions have equal digests, in any process."""
-        return _digest({name: getattr(self, name) for name in _DEFINITION_FIELDS})
+        return digest_of(self.canonical_json)
 
     @property
     def schedule_digest(self) -> str:
         """SHA-256, in hex, of what determines the instants, and nothing else: while it stays, `next_run`
         stays.
         """
-        what: dict[str, Any] = {
-            name: getattr(self, name) for name in ("schedule_type", "schedule_value", "start_at", "end_at", "calendars")
-        }
+        value = tuple(self.schedule_value) if isinstance(self.schedule_value, list) else self.schedule_value
         # INTERVAL and ONCE are stored in UTC, and their instants stay when the zone changes; days of a
         # calendar don't.
-        if self.schedule_type in _WALL_CLOCK or self.calendars:
-            what["timezone"] = self.timezone
-        if self.schedule_type in _WALL_CLOCK:
-            what["dst"] = self.dst
-        return _digest(what)
+        on_the_wall = self.schedule_type in _WALL_CLOCK
+        zone = self.timezone if on_the_wall or self.calendars else None
+        dst = self.dst if on_the_wall else None
+        return _schedule_digest(self.schedule_type, value, self.start_at, self.end_at, self.calendars, zone, dst)
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,9 +278,52 @@ class JobStatus:
 
 
 _DEFINITION_FIELDS = tuple(item.name for item in fields(JobDefinition))
+_OF_ITS_OWN = ("job_id", "name", "schedule_value", "start_at", "end_at", "args", "kwargs")
+_SHARED = tuple(name for name in _DEFINITION_FIELDS if name not in _OF_ITS_OWN)
 _ANY_ANCHOR = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-def _digest(values: Mapping[str, Any]) -> str:
-    text = json.dumps(values, sort_keys=True, separators=(",", ":"), default=datetime.isoformat)
-    return hashlib.sha256(text.encode()).hexdigest()
+def _check_row(row: Mapping[str, Any]) -> dict[str, Any]:
+    """A row's fields as they are to be kept. Many jobs share their policies: those are checked once."""
+    try:
+        shared = _check_shared(tuple(tuple(v) if isinstance(v, list) else v for v in map(row.__getitem__, _SHARED)))
+        kept = shared | {name: CHECKS[name](row[name]) for name in _OF_ITS_OWN}
+    except Exception:  # noqa: BLE001 - whatever a value's own methods raise
+        # The whole check says it well.
+        return check_job(row, _STORED_CHECKS)
+    return kept if not check_relations(kept) else check_job(row, _STORED_CHECKS)
+
+
+@lru_cache(maxsize=4_096)
+def _check_shared(values: tuple[Any, ...]) -> dict[str, Any]:
+    return check_job(dict(zip(_SHARED, values, strict=True)), _STORED_CHECKS)
+
+
+_canonical_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=datetime.isoformat).encode
+
+
+def digest_of(canonical_json: str) -> str:
+    """SHA-256, in hex."""
+    return hashlib.sha256(canonical_json.encode()).hexdigest()
+
+
+@lru_cache(maxsize=4_096)
+def _schedule_digest(
+    kind: ScheduleType,
+    value: Any,
+    start_at: datetime | None,
+    end_at: datetime | None,
+    calendars: tuple[str, ...],
+    timezone: str | None,
+    dst: Dst | None,
+) -> str:
+    """Many jobs share a schedule."""
+    what: dict[str, Any] = {
+        "schedule_type": kind,
+        "schedule_value": value,
+        "start_at": start_at,
+        "end_at": end_at,
+        "calendars": calendars,
+    }
+    what |= {name: given for name, given in (("timezone", timezone), ("dst", dst)) if given is not None}
+    return digest_of(_canonical_json(what))

@@ -96,7 +96,7 @@ def check_job(given: Mapping[str, Any], checks: Mapping[str, Callable[[Any], Any
             kept[name] = field_check(value)
         except ValueError as error:
             problems[name] = str(error)
-    for name, problem in _check_relations(kept):
+    for name, problem in check_relations(kept):
         problems.setdefault(name, problem)
     if problems:
         only_schedule = problems.keys() <= {
@@ -116,7 +116,7 @@ def _which(given: Mapping[str, Any]) -> str:
     return f" {shown(given['job_id'])}" if "job_id" in given else ""
 
 
-def _check_relations(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
+def check_relations(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
     """Problems between fields, as far as each of them is right by itself: (field, problem)."""
     problems: list[tuple[str, str]] = []
     start_at, end_at = kept.get("start_at"), kept.get("end_at")

@@ -66,7 +66,7 @@ class Servers:
         definitions = [job.definition("UTC") for job in jobs]
         await self._with_container(lambda container: container.get_operations().declare(definitions))
 
-    async def _with_container(self, work: Callable[[Container], Awaitable[None]]) -> None:
+    async def _with_container(self, work: Callable[[Container], Awaitable[object]]) -> None:
         container = Container(self.settings)
         try:
             await work(container)

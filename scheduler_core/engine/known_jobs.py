@@ -55,6 +55,14 @@ class KnownJobs:
             if (found := known.get(job.job_id)) is not None and found.version == job.version
         ]
 
+    def remember(self, jobs: Sequence[StoredJob]) -> None:
+        """These were just stored, so they need not be read."""
+        for job in jobs[:MOST_KNOWN]:
+            # What names calendars is read with them.
+            if not job.definition.calendars:
+                self._known[job.job_id] = job
+        self._drop_oldest()
+
     def get(self, job_id: str) -> StoredJob | None:
         """A job that can be trusted to be as the database has it; None where `find` must be asked."""
         return None if job_id in self._stale or job_id in self._loading else self._known.get(job_id)
@@ -88,6 +96,9 @@ class KnownJobs:
                 self._unreadable.pop(job.job_id, None)
                 self._known[job.job_id] = job
                 self._known.move_to_end(job.job_id)
+        self._drop_oldest()
+
+    def _drop_oldest(self) -> None:
         while len(self._known) > MOST_KNOWN:
             self._known.popitem(last=False)
 

@@ -50,11 +50,11 @@ class Operations:
                 "id, or remove the first one before"
             )
 
-    async def declare(self, definitions: Sequence[JobDefinition]) -> None:
+    async def declare(self, definitions: Sequence[JobDefinition]) -> list[StoredJob]:
         """Store the jobs that code declares: new ones are added, changed ones settled, the same left alone.
 
-        Raises InvalidJobError, before anything is stored, if two of them share an id or one names a calendar that
-        does not exist.
+        Returns those that were added. Raises InvalidJobError, before anything is stored, if two of them share an id or
+        one names a calendar that does not exist.
         """
         seen: set[str] = set()
         for definition in definitions:
@@ -68,12 +68,14 @@ class Operations:
             await CalendarOperations(self.storage.calendars, self.instance_id).check_jobs(definitions)
         now = await self.storage.jobs.now()
         ordered = sorted(definitions, key=lambda d: d.job_id)
-        stored = await self.storage.jobs.declare([(d, _first_cursor(d, now)) for d in ordered], self.instance_id)
+        new = [_new_job(definition, now) for definition in ordered]
+        stored = await self.storage.jobs.declare(new, self.instance_id)
         for definition in ordered:
             digest = stored.get(definition.job_id)
             if digest is not None and digest != definition.digest:
                 await self._redeclare(definition)
             self._declared[definition.job_id] = definition
+        return [job for job in new if job.job_id not in stored]
 
     async def _redeclare(self, definition: JobDefinition) -> None:
         """Settle a job that stands there with another definition, unless that one is newer than ours."""
@@ -91,8 +93,7 @@ class Operations:
             except JobNotFoundError:
                 # Removed in between: then it is a new one.
                 now = await self.storage.jobs.now()
-                cursor = _first_cursor(definition, now)
-                if definition.job_id not in await self.storage.jobs.declare([(definition, cursor)], self.instance_id):
+                if not await self.storage.jobs.declare([_new_job(definition, now)], self.instance_id):
                     return
         raise JobConflictError(f"job {definition.job_id!r} keeps being added and removed by others: try again")
 
@@ -222,9 +223,11 @@ def _reason(job: StoredJob) -> str:
     return "paused" if job.paused_at is not None else "disabled"
 
 
-def _first_cursor(definition: JobDefinition, now: datetime) -> dict[str, Any]:
-    first = definition.schedule(now).first(now) if definition.enabled else None
-    return {"anchor": now, "next_run": first, "due_at": due_at(definition, first)}
+def _new_job(definition: JobDefinition, now: datetime) -> StoredJob:
+    """The job as it begins when it is first stored now."""
+    schedule = definition.schedule(now)
+    first = schedule.first(now) if definition.enabled else None
+    return StoredJob(definition, 1, now, schedule, first, due_at(definition, first))
 
 
 def _not_found(job_id: str) -> JobNotFoundError:

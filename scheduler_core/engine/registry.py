@@ -48,16 +48,22 @@ class Registry:
         if isinstance(callback, str):
             self._named.add(callback)
             return callback
-        reference = callback_reference(callback)
-        self._registered[reference] = describe(reference, callback)
-        return reference
+        return self._describe(callback).reference
 
     def bind(self, job_id: str, callback: Callable[..., Any] | str) -> str:
         """Register a job's callback; a lambda or closure is found by the job's id, in this process only."""
-        reference = self.register(callback)
-        if not isinstance(callback, str):
-            self._bound[job_id] = describe(reference, callback)
-        return reference
+        if isinstance(callback, str):
+            return self.register(callback)
+        self._bound[job_id] = described = self._describe(callback)
+        return described.reference
+
+    def _describe(self, callback: Callable[..., Any]) -> Callback:
+        """Look at a callable, unless it is the one that already goes by its name; the last of a name goes by it."""
+        reference = callback_reference(callback)
+        known = self._registered.get(reference)
+        if known is None or known.function is not callback:
+            known = self._registered[reference] = describe(reference, callback)
+        return known
 
     def unbind(self, job_id: str) -> None:
         """Forget what a removed job was bound to."""

@@ -346,7 +346,7 @@ class BaseScheduler:
         for job in jobs:
             self.registry.bind(job.job_id, job.callback)
         if definitions:
-            await self.operations.declare(definitions)
+            self._known.remember(await self.operations.declare(definitions))
             await self._storage.jobs.announce(self.instance.instance_id, self.registry.references())
             self._claiming.retry([definition.job_id for definition in definitions])
             self._statuses.add(jobs)

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
-from typing import Any
 from uuid import UUID
 
 from scheduler_core.domain.calendars import Calendar
@@ -130,17 +129,10 @@ class Ledger:
     async def load(self, job_ids: Iterable[str]) -> list[StoredJob]:
         return [self._whole(job_id) for job_id in job_ids if job_id in self.jobs]
 
-    async def declare(
-        self, jobs: Sequence[tuple[JobDefinition, Mapping[str, Any]]], _instance_id: str
-    ) -> Mapping[str, str]:
-        known = {}
-        for definition, cursor in jobs:
-            if definition.job_id in self.jobs:
-                known[definition.job_id] = self.jobs[definition.job_id].digest
-                continue
-            self.jobs[definition.job_id] = StoredJob(
-                definition, 1, schedule=definition.schedule(cursor["anchor"]), digest=definition.digest, **cursor
-            )
+    async def declare(self, jobs: Sequence[StoredJob], _instance_id: str) -> Mapping[str, str]:
+        known = {job.job_id: self.jobs[job.job_id].digest for job in jobs if job.job_id in self.jobs}
+        for job in jobs:
+            self.jobs.setdefault(job.job_id, replace(job, digest=job.definition.digest))
         return known
 
     async def settle(self, settlement: Settlement) -> bool:
