@@ -34,7 +34,7 @@ from storage.leases import LeaseStore, connect, redis_server_name
 from storage.locks import LockService
 from storage.partitions import Partitions
 from storage.requests import RequestStore
-from storage.runs import RunStore
+from storage.runs import HOT_PATH_SETTINGS, RunStore
 from storage.tables import TableStore
 from storage.terms import PostgresControlSession, host_name
 
@@ -64,6 +64,7 @@ class Container:
         self._lock_client: Any = None
         self._servers: EmbeddedServers | None = None
         self._database: Database | None = None
+        self._engine_database: Database | None = None
         self._storage: Storage | None = None
         self._scheduler: BaseScheduler | None = None
         self._lease_name: str | None = None
@@ -100,10 +101,18 @@ class Container:
         return self._lock_service
 
     def get_database(self) -> Database:
-        """Statements on the configured Postgres."""
+        """Statements on the configured Postgres, for reports and operators."""
         if self._database is None:
             self._database = Database(lambda: self.database_url, self.settings.schema)
         return self._database
+
+    def _get_engine_database(self) -> Database:
+        """The same for the engine: a report that takes long must not keep a claim waiting for a connection."""
+        if self._engine_database is None:
+            self._engine_database = Database(
+                lambda: self.database_url, self.settings.schema, settings=HOT_PATH_SETTINGS
+            )
+        return self._engine_database
 
     def get_audit(self) -> Audit:
         """The views that auditors, listings and the doctor read."""
@@ -112,7 +121,7 @@ class Container:
     def get_storage(self) -> Storage:
         """Jobs, runs, the control session and the lease on the configured servers."""
         if self._storage is None:
-            database = self.get_database()
+            database = self._get_engine_database()
             partitions = Partitions(database)
             jobs = JobStore(database, partitions)
 
@@ -204,9 +213,10 @@ class Container:
         """Stop the scheduler, close the connections, end embedded servers that this process started."""
         await self.stop()
         self._scheduler = None
-        if self._database is not None:
-            await self._database.close()
-            self._database = self._storage = None
+        for database in (self._database, self._engine_database):
+            if database is not None:
+                await database.close()
+        self._database = self._engine_database = self._storage = None
         if self._lock_client is not None:
             await self._lock_client.aclose()
             self._lock_client = self._lock_service = None

@@ -50,7 +50,7 @@ WITH saved AS (
     WHERE :name = ANY(calendars) AND due_at > next_run + make_interval(secs => jitter)
       AND (paused_at IS NULL OR paused_until <= clock_timestamp())
       AND EXISTS (SELECT FROM saved)
-    ORDER BY job_id
+    ORDER BY job_id COLLATE "C"
     FOR NO KEY UPDATE
 ), woken AS (
     UPDATE {{schema}}.jobs SET due_at = next_run, version = version + 1

@@ -115,11 +115,20 @@ def server_name(url: URL) -> str:
 class Database:
     """Statements for one schema on one server.
 
-    Parameters: url, where Postgres is; schema, the scheduler's; pool_size, the most connections at once.
+    Parameters: url, where Postgres is; schema, the scheduler's; pool_size, the most connections at once; settings,
+    parameters of each session.
     """
 
-    def __init__(self, url: str | Callable[[], str], schema: str = "scheduler", *, pool_size: int = 8) -> None:
+    def __init__(
+        self,
+        url: str | Callable[[], str],
+        schema: str = "scheduler",
+        *,
+        pool_size: int = 8,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
         self._given_url = url
+        self._settings = dict(settings or {})
         self.schema = check_schema_name(schema)
         self._pool_size = pool_size
         self._idle: weakref.WeakSet[asyncpg.Connection[Any]] = weakref.WeakSet()
@@ -146,6 +155,12 @@ class Database:
                 "server_settings": {"application_name": "scheduler"},
             },
         )
+
+        @event.listens_for(engine.sync_engine, "connect")
+        def settle(connection: Any, _record: Any) -> None:
+            # Not at start-up: a pooler refuses parameters that it does not know.
+            for name, value in self._settings.items():
+                connection.run_async(lambda driver: driver.execute("SELECT set_config($1, $2, false)", name, value))  # noqa: B023 - called now
 
         @event.listens_for(engine.sync_engine, "checkout")
         def check_out(connection: Any, _record: Any, _proxy: Any) -> None:

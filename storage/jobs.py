@@ -48,7 +48,7 @@ WITH given AS (
     SELECT {", ".join(_DEFINITION)}, digest, schedule_digest, anchor, next_run, due_at, :instance_id,
            (SELECT started_at FROM {{schema}}.instances WHERE instance_id = :instance_id)
     FROM given
-    ORDER BY job_id
+    ORDER BY job_id COLLATE "C"
     ON CONFLICT (job_id) DO NOTHING
     RETURNING job_id
 ), nudged AS (

@@ -24,63 +24,71 @@ from storage.keys import NUDGE_CHANNEL, new_run_id
 from storage.partitions import Partitions
 
 # The clock is read once, in a sub-select, so that the index on due_at serves the comparison. Work and answer
-# grow with what is due, not with what is stored.
+# grow with what is due, not with what is stored. Claimed within `ahead` is all but at_most_once, which has an index
+# of its own for being looked for there.
 DUE = """
-WITH clock AS MATERIALIZED (SELECT clock_timestamp() AS now)
-SELECT (SELECT now FROM clock) AS now,
-       (SELECT j.due_at FROM {schema}.jobs j
-        WHERE j.due_at > (SELECT now FROM clock)
-          AND (j.due_at > (SELECT now FROM clock) + make_interval(secs => :ahead)
-               OR j.delivery = 'at_most_once')
-          AND NOT j.job_id = ANY(CAST(:excluding AS text[]))
-        ORDER BY j.due_at LIMIT 1) AS next_due_at,
-       {calendars} AS calendars_revision,
-       due.job_id, due.version, due.next_run
-FROM (VALUES (1)) AS always
-LEFT JOIN LATERAL (
+WITH clock AS MATERIALIZED (
+    SELECT now, now + make_interval(secs => :ahead) AS horizon FROM (SELECT clock_timestamp() AS now) AS read
+), due AS (
     SELECT job_id, version, next_run FROM {schema}.jobs
-    WHERE due_at <= (SELECT now FROM clock) + make_interval(secs => :ahead)
+    WHERE due_at <= (SELECT horizon FROM clock)
       AND (delivery = 'at_least_once' OR due_at <= (SELECT now FROM clock))
       AND NOT job_id = ANY(CAST(:excluding AS text[]))
     ORDER BY due_at LIMIT :limit
-) AS due ON true
+), listed AS (
+    SELECT array_agg(job_id) AS job_ids, array_agg(version) AS versions, array_agg(next_run) AS cursors FROM due
+)
+SELECT (SELECT now FROM clock) AS now,
+       least((SELECT due_at FROM {schema}.jobs
+              WHERE due_at > (SELECT horizon FROM clock) AND NOT job_id = ANY(CAST(:excluding AS text[]))
+              ORDER BY due_at LIMIT 1),
+             (SELECT due_at FROM {schema}.jobs
+              WHERE due_at > (SELECT now FROM clock) AND delivery = 'at_most_once'
+                AND NOT job_id = ANY(CAST(:excluding AS text[]))
+              ORDER BY due_at LIMIT 1)) AS next_due_at,
+       {calendars} AS calendars_revision,
+       job_ids, versions, cursors
+FROM listed
 """.replace("{calendars}", REVISION.strip())
 
 # Fenced: FOR SHARE holds the leader's row until commit, so no successor can raise the term in between, and a
 # claim that waited behind one re-reads the row and finds its own term gone. (FOR KEY SHARE would not conflict
 # with the successor's update: a zombie could commit after its term.) Cursor and runs move together or not at all.
+# Plans come in job_id order, and LATERAL has their rows locked in it, each found by its key however many there are;
+# IN ... IS TRUE keeps a set a hash table where a join might be planned for ten rows and get two thousand.
 CLAIM = """
 WITH fence AS (
     SELECT term FROM {schema}.leader WHERE term = :term AND nonce = :nonce FOR SHARE
-), planned AS (
-    SELECT * FROM unnest(CAST(:job_ids AS text[]), CAST(:cursors AS timestamptz[]),
-                         CAST(:versions AS bigint[]), CAST(:next_runs AS timestamptz[]),
-                         CAST(:next_due_ats AS timestamptz[]))
-             AS p (job_id, cursor, version, next_run, due_at)
 ), locked AS (
-    SELECT j.job_id FROM {schema}.jobs j JOIN planned p USING (job_id)
-    WHERE EXISTS (SELECT FROM fence) AND j.next_run = p.cursor AND j.version = p.version
-    ORDER BY j.job_id
-    FOR NO KEY UPDATE OF j
+    SELECT p.job_id, p.next_run, p.due_at
+    FROM unnest(CAST(:job_ids AS text[]), CAST(:cursors AS timestamptz[]), CAST(:versions AS bigint[]),
+                CAST(:next_runs AS timestamptz[]), CAST(:next_due_ats AS timestamptz[]))
+         AS p (job_id, cursor, version, next_run, due_at)
+    CROSS JOIN LATERAL (
+        SELECT FROM {schema}.jobs j
+        WHERE j.job_id = p.job_id AND j.next_run = p.cursor AND j.version = p.version AND EXISTS (SELECT FROM fence)
+        FOR NO KEY UPDATE OF j
+    ) AS held
 ), moved AS (
     UPDATE {schema}.jobs j
-    SET next_run = p.next_run, due_at = p.due_at,
-        finished_at = CASE WHEN p.next_run IS NULL THEN clock_timestamp() END
-    FROM planned p
-    WHERE j.job_id = p.job_id AND j.job_id IN (SELECT job_id FROM locked)
-    RETURNING j.job_id, j.name, j.version
+    SET next_run = l.next_run, due_at = l.due_at,
+        finished_at = CASE WHEN l.next_run IS NULL THEN clock_timestamp() END
+    FROM locked l
+    WHERE j.job_id = l.job_id
+    RETURNING j.job_id
 ), fired AS (
     INSERT INTO {schema}.runs (run_id, job_id, job_name, scheduled_for, due_at, origin, status, reason, term,
                                instance_id, definition_version, missed_count, missed_from, finished_at)
-    SELECT f.run_id, m.job_id, m.name, f.scheduled_for, f.due_at, 'schedule', f.status, f.reason, :term,
-           f.owner, m.version, f.missed_count, f.missed_from,
+    SELECT f.run_id, f.job_id, f.job_name, f.scheduled_for, f.due_at, 'schedule', f.status, f.reason, :term,
+           f.owner, f.version, f.missed_count, f.missed_from,
            CASE WHEN f.status IN ('missed', 'skipped') THEN clock_timestamp() END
-    FROM unnest(CAST(:run_ids AS uuid[]), CAST(:run_job_ids AS text[]), CAST(:scheduled_fors AS timestamptz[]),
+    FROM unnest(CAST(:run_ids AS uuid[]), CAST(:run_job_ids AS text[]), CAST(:run_job_names AS text[]),
+                CAST(:run_versions AS bigint[]), CAST(:scheduled_fors AS timestamptz[]),
                 CAST(:due_ats AS timestamptz[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]),
-                CAST(:owners AS text[]), CAST(:missed_counts AS bigint[]),
-                CAST(:missed_froms AS timestamptz[]))
-         AS f (run_id, job_id, scheduled_for, due_at, status, reason, owner, missed_count, missed_from)
-    JOIN moved m USING (job_id)
+                CAST(:owners AS text[]), CAST(:missed_counts AS bigint[]), CAST(:missed_froms AS timestamptz[]))
+         AS f (run_id, job_id, job_name, version, scheduled_for, due_at, status, reason, owner, missed_count,
+               missed_from)
+    WHERE (f.job_id IN (SELECT job_id FROM moved)) IS TRUE
     -- An occurrence that has its row already fires no second time. A count must not get lost with it.
     ON CONFLICT (job_id, scheduled_for) DO UPDATE
     SET missed_count = excluded.missed_count, missed_from = excluded.missed_from
@@ -132,10 +140,11 @@ WITH told AS (
              AS t (run_id, job_id, scheduled_for, term, status, reason, attempt, started_at, attempt_started_at,
                    finished_at, next_attempt_at, outcome, error_type, error_message, traceback)
 ), locked AS (
-    SELECT job_id FROM {schema}.jobs
-    WHERE job_id IN (SELECT job_id FROM told WHERE outcome IS NOT NULL OR status IN {finished})
-    ORDER BY job_id
-    FOR NO KEY UPDATE
+    SELECT count(*) AS jobs FROM told t CROSS JOIN LATERAL (
+        SELECT FROM {schema}.jobs j
+        WHERE j.job_id = t.job_id AND (t.outcome IS NOT NULL OR t.status IN {finished})
+        FOR NO KEY UPDATE OF j
+    ) AS held
 ), updated AS (
     UPDATE {schema}.runs r
     SET status = CASE WHEN {honours} THEN 'cancelled' ELSE t.status END,
@@ -152,16 +161,17 @@ WITH told AS (
                      ELSE r.error END
     FROM told t
     WHERE r.run_id = t.run_id AND r.job_id = t.job_id AND r.scheduled_for = t.scheduled_for
-      AND r.scheduled_for BETWEEN :earliest AND :latest
+      AND r.scheduled_for >= :earliest
       AND r.instance_id = :instance_id AND r.term = t.term AND {is_open}
       AND r.attempt <= t.attempt AND (r.attempt < t.attempt OR t.outcome IS NULL)
-      AND (SELECT count(*) FROM locked) >= 0
-    RETURNING r.run_id, r.job_id, r.scheduled_for, r.status, r.started_at, t.outcome, t.error_type,
-              t.error_message, t.finished_at, t.attempt
+      AND (SELECT jobs FROM locked) >= 0
+    RETURNING r.run_id, r.job_id, r.status, r.started_at, t.outcome, t.error_type, t.error_message, t.finished_at
+), remaining AS (
+    SELECT * FROM told WHERE (run_id IN (SELECT run_id FROM updated)) IS NOT TRUE
 ), repeated AS (
-    SELECT t.run_id, t.attempt, t.status FROM told t JOIN {schema}.runs r
+    SELECT t.run_id FROM remaining t JOIN {schema}.runs r
       ON r.run_id = t.run_id AND r.job_id = t.job_id AND r.scheduled_for = t.scheduled_for
-     AND r.scheduled_for BETWEEN :earliest AND :latest
+     AND r.scheduled_for >= :earliest
      AND r.term = t.term AND r.status = t.status AND r.attempt = t.attempt
      AND (r.finished_at IS NOT DISTINCT FROM CASE WHEN t.status IN {finished} THEN t.finished_at END
           OR r.status = 'cancelled' AND r.cancel_requested_at IS NOT NULL)
@@ -169,21 +179,20 @@ WITH told AS (
     SELECT t.run_id, r.run_id IS NOT NULL AND NOT (
                r.instance_id = :instance_id AND r.term = t.term AND {is_open}
                AND r.attempt <= t.attempt AND (r.attempt < t.attempt OR t.outcome IS NULL)) IS TRUE AS is_late
-    FROM told t LEFT JOIN {schema}.runs r
+    FROM remaining t LEFT JOIN {schema}.runs r
       ON r.run_id = t.run_id AND r.job_id = t.job_id AND r.scheduled_for = t.scheduled_for
-     AND r.scheduled_for BETWEEN :earliest AND :latest
-    WHERE NOT EXISTS (SELECT FROM updated u WHERE u.run_id = t.run_id)
-      AND NOT EXISTS (SELECT FROM repeated p WHERE p.run_id = t.run_id)
-), late AS (
-    SELECT t.* FROM told t JOIN refused f USING (run_id) WHERE f.is_late
+     AND r.scheduled_for >= :earliest
+    WHERE (t.run_id IN (SELECT run_id FROM repeated)) IS NOT TRUE
+), ended AS (
+    SELECT *, (run_id IN (SELECT run_id FROM refused WHERE is_late)) IS TRUE AS is_late
+    FROM told WHERE outcome IS NOT NULL OR status = 'succeeded'
 ), kept AS (
     INSERT INTO {schema}.attempts (run_id, job_id, scheduled_for, attempt, started_at, finished_at, outcome,
                                      error_type, error_message, traceback, term, instance_id, late)
-    SELECT t.run_id, t.job_id, t.scheduled_for, t.attempt, coalesce(t.attempt_started_at, t.started_at),
-           t.finished_at, coalesce(t.outcome, t.status), t.error_type, t.error_message, t.traceback, t.term,
-           :instance_id, l.run_id IS NOT NULL
-    FROM told t LEFT JOIN late l USING (run_id)
-    WHERE t.outcome IS NOT NULL OR (l.run_id IS NOT NULL AND t.status = 'succeeded')
+    SELECT run_id, job_id, scheduled_for, attempt, coalesce(attempt_started_at, started_at), finished_at,
+           coalesce(outcome, status), error_type, error_message, traceback, term, :instance_id, is_late
+    FROM ended
+    WHERE outcome IS NOT NULL OR is_late
     ON CONFLICT (job_id, scheduled_for, attempt, term, outcome) DO NOTHING
 ), counted AS (
     SELECT job_id, max(started_at) AS last_run,
@@ -248,7 +257,7 @@ WITH fence AS (
       AND r.status IN ('pending', 'queued', 'retrying')
       AND (r.instance_id IS DISTINCT FROM :instance_id OR r.term IS DISTINCT FROM :term
            OR r.created_at < clock_timestamp() - make_interval(secs => :unanswered))
-      AND NOT r.run_id = ANY(CAST(:mine AS uuid[]))
+      AND (r.run_id IN (SELECT unnest(CAST(:mine AS uuid[])))) IS NOT TRUE
       AND NOT (r.origin = 'backfill' AND r.job_id = ANY(CAST(:full AS text[])))
       AND (r.reason IS DISTINCT FROM 'no_callback' OR EXISTS (
               SELECT FROM {schema}.jobs j
@@ -313,7 +322,9 @@ WITH fence AS (
     ORDER BY r.job_id
     LIMIT :limit
 ), locked AS (
-    SELECT job_id FROM {schema}.jobs WHERE job_id IN (SELECT job_id FROM dead) ORDER BY job_id FOR NO KEY UPDATE
+    SELECT job_id FROM {schema}.jobs WHERE job_id IN (SELECT job_id FROM dead)
+    ORDER BY job_id COLLATE "C"
+    FOR NO KEY UPDATE
 ), updated AS (
     UPDATE {schema}.runs r
     SET deliveries = r.deliveries + 1,
@@ -371,6 +382,17 @@ WITH added AS (
 SELECT added.*, pg_notify('{NUDGE_CHANNEL}', :schema || ':') FROM added
 """
 
+HOT_PATH_SETTINGS = {
+    # Planning one of these statements costs more than running it for a few rows; they are written so that the plan
+    # for any number of rows is good for all: found by key, row by row, and sets as hash tables.
+    "plan_cache_mode": "force_generic_plan",
+    # What is due lies in memory. A plan that sorts it, or walks the dead entries of the index anew, is never cheaper.
+    "random_page_cost": "1.1",
+    "enable_bitmapscan": "off",
+    "jit": "off",
+}
+"""Of the sessions that the engine uses; reports have their own."""
+
 MAX_INSTANCE_SILENCE_SECONDS = 30.0
 
 WARM_CONNECTIONS = 3
@@ -394,8 +416,9 @@ class RunStore:
         `at_most_once` jobs are due at their instant and not ahead of it.
         """
         rows = await self._fetch(DUE, {"ahead": ahead_seconds, "limit": limit, "excluding": list(excluding)})
-        jobs = [DueJob(row.job_id, row.version, row.next_run) for row in rows if row.job_id is not None]
-        return DueJobs(rows[0].now, jobs, rows[0].next_due_at, rows[0].calendars_revision)
+        (row,) = rows
+        jobs = list(map(DueJob, row.job_ids or (), row.versions or (), row.cursors or ()))
+        return DueJobs(row.now, jobs, row.next_due_at, row.calendars_revision)
 
     async def claim(self, leadership: Leadership, plans: Sequence[Plan], *, uncallable: bool) -> Claimed:
         """Move the plans' cursors and insert their runs, in one fenced statement.
@@ -403,6 +426,7 @@ class RunStore:
         Parameters: uncallable, insert the fires as `pending / no_callback` without an owner, because this
         replica can't call them. Raises NotLeaderError if the term has ended; then nothing was changed.
         """
+        plans = sorted(plans, key=_job_id_of)
         runs = {run.run_id: run for plan in plans for run in _runs_of(plan, leadership)}
         parameters = _claim_parameters(leadership, plans, runs, uncallable)
         try:
@@ -430,7 +454,7 @@ class RunStore:
             (OWNERS, {"silence": MAX_INSTANCE_SILENCE_SECONDS}),
             (HEIR, {"instance_id": "", "silence": MAX_INSTANCE_SILENCE_SECONDS}),
             (LOAD, {"job_ids": []}),
-            (RECORD, {**_record_parameters(()), "instance_id": "", "earliest": moment, "latest": moment}),
+            (RECORD, {**_record_parameters(()), "instance_id": "", "earliest": moment}),
         )
 
         async def once() -> None:
@@ -454,12 +478,12 @@ class RunStore:
         """Record a batch, at most one outcome per run; returns what was not taken as it is."""
         if not outcomes:
             return Recorded()
+        outcomes = sorted(outcomes, key=lambda outcome: outcome.run.job_id)
         scheduled = [outcome.run.scheduled_for for outcome in outcomes]
         parameters = {
             **_record_parameters(outcomes),
             "instance_id": instance_id,
             "earliest": min(scheduled),
-            "latest": max(scheduled),
         }
         try:
             rows = await self._fetch(RECORD, parameters)
@@ -552,6 +576,10 @@ class RunStore:
         return await self._database.fetch(statement, parameters, timeout_seconds=self._timeout_seconds)
 
 
+def _job_id_of(plan: Plan) -> str:
+    return plan.job.job_id
+
+
 def _runs_of(plan: Plan, leadership: Leadership) -> list[Run]:
     return [
         Run(
@@ -570,28 +598,45 @@ def _runs_of(plan: Plan, leadership: Leadership) -> list[Run]:
 def _claim_parameters(
     leadership: Leadership, plans: Sequence[Plan], runs: Mapping[UUID, Run], uncallable: bool
 ) -> dict[str, Any]:
+    reason, owner = ("no_callback", None) if uncallable else (None, leadership.instance_id)
+    names_of = {plan.job.job_id: plan.job.definition.name for plan in plans}
     rows: list[tuple[Any, ...]] = [
         (
             run.run_id,
             run.job_id,
+            names_of[run.job_id],
+            run.definition_version,
             run.scheduled_for,
             run.due_at,
             "pending",
-            "no_callback" if uncallable else None,
-            None if uncallable else leadership.instance_id,
+            reason,
+            owner,
             None,
             None,
         )
         for run in runs.values()
     ]
     rows += [
-        (new_run_id(m.last), plan.job.job_id, m.last, m.last, m.status.value, m.reason, None, *count_of(m))
+        (
+            new_run_id(m.last),
+            plan.job.job_id,
+            plan.job.definition.name,
+            plan.job.version,
+            m.last,
+            m.last,
+            m.status.value,
+            m.reason,
+            None,
+            *count_of(m),
+        )
         for plan in plans
         for m in plan.missed
     ]
     names = (
         "run_ids",
         "run_job_ids",
+        "run_job_names",
+        "run_versions",
         "scheduled_fors",
         "due_ats",
         "statuses",

@@ -87,6 +87,7 @@ jobs = Table(
     Column("last_error", Text),
     _required("created_at", _INSTANT),
     Index("jobs_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
+    Index("jobs_due_once", "due_at", postgresql_where=text("due_at IS NOT NULL AND delivery = 'at_most_once'")),
 )
 
 runs = Table(

@@ -72,6 +72,7 @@ COMMENT ON COLUMN jobs.next_run IS 'the first occurrence that nobody has account
 COMMENT ON COLUMN jobs.due_at IS 'when the leader looks at the cursor next; NULL: never by itself';
 
 CREATE INDEX jobs_due ON jobs (due_at) WHERE due_at IS NOT NULL;
+CREATE INDEX jobs_due_once ON jobs (due_at) WHERE due_at IS NOT NULL AND delivery = 'at_most_once';
 
 CREATE TABLE runs (
     run_id             uuid NOT NULL,
