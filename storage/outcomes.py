@@ -1,0 +1,157 @@
+"""Outcomes: the start that is durable before a callback, and the statement that records a batch of outcomes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from scheduler_core.domain.run import Outcome
+
+START = """
+UPDATE {schema}.runs
+SET status = 'running', started_at = coalesce(started_at, :started_at), attempt_started_at = :started_at
+WHERE run_id = :run_id AND scheduled_for = :scheduled_for AND instance_id = :instance_id AND term = :term
+  AND status IN ('pending', 'queued', 'retrying')
+RETURNING run_id
+"""
+
+# Guarded by run, owner and the owner's term of adoption, and not by the current term: a live former leader may
+# still tell what truly happened, unless somebody else has taken the run. What comes too late is kept as an
+# attempt that says so, and overwrites nothing. A batch that is sent again after a lost reply finds its own
+# traces (same status, attempt and end) and changes nothing. Where this statement's snapshot shows a row that could
+# have been updated and was not (its twin, whose reply got lost, was at it at the same moment), nothing is concluded:
+# the caller asks again. Where somebody asked for a cancel, a run that would wait ends instead; and an owner that had
+# begun what looked as if it waited still tells how its attempt ended. Each run is found by its
+# key alone: with a bound on scheduled_for the planner, which makes this plan once, perhaps while today's partition is
+# empty, may walk the whole day for each batch.
+RECORD = (
+    """
+WITH told AS (
+    SELECT * FROM unnest(CAST(:run_ids AS uuid[]), CAST(:job_ids AS text[]),
+                         CAST(:scheduled_fors AS timestamptz[]), CAST(:terms AS bigint[]),
+                         CAST(:statuses AS text[]), CAST(:reasons AS text[]), CAST(:attempts AS integer[]),
+                         CAST(:started_ats AS timestamptz[]), CAST(:attempt_started_ats AS timestamptz[]),
+                         CAST(:finished_ats AS timestamptz[]), CAST(:next_attempt_ats AS timestamptz[]),
+                         CAST(:outcomes AS text[]), CAST(:error_types AS text[]),
+                         CAST(:error_messages AS text[]), CAST(:tracebacks AS text[]))
+             AS t (run_id, job_id, scheduled_for, term, status, reason, attempt, started_at, attempt_started_at,
+                   finished_at, next_attempt_at, outcome, error_type, error_message, traceback)
+), locked AS (
+    SELECT count(*) AS jobs FROM told t CROSS JOIN LATERAL (
+        SELECT FROM {schema}.jobs j
+        WHERE j.job_id = t.job_id AND (t.outcome IS NOT NULL OR t.status IN {finished})
+        FOR NO KEY UPDATE OF j
+    ) AS held
+), updated AS (
+    UPDATE {schema}.runs r
+    SET status = CASE WHEN {honours} THEN 'cancelled' ELSE t.status END,
+        reason = CASE WHEN {honours} THEN 'requested' ELSE t.reason END,
+        attempt = t.attempt,
+        started_at = coalesce(r.started_at, t.started_at),
+        attempt_started_at = coalesce(t.attempt_started_at, r.attempt_started_at),
+        finished_at = CASE WHEN t.status IN {finished} THEN t.finished_at
+                           WHEN {honours} THEN clock_timestamp() END,
+        next_attempt_at = CASE WHEN NOT {honours} THEN t.next_attempt_at END,
+        instance_id = CASE WHEN t.status = 'pending' THEN NULL ELSE r.instance_id END,
+        error = CASE WHEN t.outcome IS NOT NULL THEN left(concat_ws(': ', t.error_type, t.error_message), 2000)
+                     WHEN t.status = 'succeeded' THEN NULL
+                     ELSE r.error END
+    FROM told t
+    WHERE r.run_id = t.run_id AND r.job_id = t.job_id AND r.scheduled_for = t.scheduled_for
+      AND r.instance_id = :instance_id AND r.term = t.term AND {is_open}
+      AND r.attempt <= t.attempt AND (r.attempt < t.attempt OR t.outcome IS NULL)
+      AND (SELECT jobs FROM locked) >= 0
+    RETURNING r.run_id, r.job_id, r.status, r.started_at, t.outcome, t.error_type, t.error_message, t.finished_at
+), remaining AS (
+    SELECT * FROM told WHERE (run_id IN (SELECT run_id FROM updated)) IS NOT TRUE
+), repeated AS (
+    SELECT t.run_id FROM remaining t JOIN {schema}.runs r
+      ON r.run_id = t.run_id AND r.job_id = t.job_id AND r.scheduled_for = t.scheduled_for
+     AND r.term = t.term AND r.status = t.status AND r.attempt = t.attempt
+     AND (r.finished_at IS NOT DISTINCT FROM CASE WHEN t.status IN {finished} THEN t.finished_at END
+          OR r.status = 'cancelled' AND r.cancel_requested_at IS NOT NULL)
+), refused AS (
+    SELECT t.run_id, r.run_id IS NOT NULL AND NOT (
+               r.instance_id = :instance_id AND r.term = t.term AND {is_open}
+               AND r.attempt <= t.attempt AND (r.attempt < t.attempt OR t.outcome IS NULL)) IS TRUE AS is_late
+    FROM remaining t LEFT JOIN {schema}.runs r
+      ON r.run_id = t.run_id AND r.job_id = t.job_id AND r.scheduled_for = t.scheduled_for
+    WHERE (t.run_id IN (SELECT run_id FROM repeated)) IS NOT TRUE
+), ended AS (
+    SELECT *, (run_id IN (SELECT run_id FROM refused WHERE is_late)) IS TRUE AS is_late
+    FROM told WHERE outcome IS NOT NULL OR status = 'succeeded'
+), kept AS (
+    INSERT INTO {schema}.attempts (run_id, job_id, scheduled_for, attempt, started_at, finished_at, outcome,
+                                     error_type, error_message, traceback, term, instance_id, late)
+    SELECT run_id, job_id, scheduled_for, attempt, coalesce(attempt_started_at, started_at), finished_at,
+           coalesce(outcome, status), error_type, error_message, traceback, term, :instance_id, is_late
+    FROM ended
+    WHERE outcome IS NOT NULL OR is_late
+    ON CONFLICT (job_id, scheduled_for, attempt, term, outcome) DO NOTHING
+), counted AS (
+    SELECT job_id, max(started_at) AS last_run,
+           count(*) FILTER (WHERE status IN ('succeeded', 'failed', 'lost')) AS ended,
+           count(*) FILTER (WHERE outcome <> 'cancelled') AS failed_attempts,
+           count(*) FILTER (WHERE status IN ('failed', 'lost')) AS failed_runs,
+           bool_or(status = 'succeeded') AS any_success,
+           (array_agg(status ORDER BY finished_at DESC) FILTER (WHERE status IN {finished}))[1] AS last_status,
+           (array_agg(left(concat_ws(': ', error_type, error_message), 2000) ORDER BY finished_at DESC)
+                FILTER (WHERE outcome <> 'cancelled'))[1] AS last_error
+    FROM updated
+    GROUP BY job_id
+), tallied AS (
+    UPDATE {schema}.jobs j
+    SET run_count = j.run_count + c.ended,
+        error_count = j.error_count + c.failed_attempts,
+        last_run = greatest(j.last_run, c.last_run),
+        last_status = coalesce(c.last_status, j.last_status),
+        last_error = coalesce(c.last_error, j.last_error),
+        consecutive_failures = CASE WHEN c.any_success THEN 0 ELSE j.consecutive_failures + c.failed_runs END,
+        auto_disabled_at = CASE WHEN {disables} THEN clock_timestamp() ELSE j.auto_disabled_at END,
+        due_at = CASE WHEN {disables} THEN NULL ELSE j.due_at END,
+        version = CASE WHEN {disables} THEN j.version + 1 ELSE j.version END
+    FROM counted c
+    WHERE j.job_id = c.job_id
+    RETURNING j.job_id
+)
+SELECT run_id, is_late FROM refused
+""".replace("{honours}", "(t.status IN ('pending', 'queued', 'retrying') AND r.cancel_requested_at IS NOT NULL)")
+    .replace(
+        "{is_open}",
+        "(r.status IN ('pending', 'queued', 'running', 'retrying') "
+        "OR r.status = 'cancelled' AND t.status = 'cancelled' AND r.cancel_requested_at IS NOT NULL "
+        "AND r.attempt < t.attempt)",
+    )
+    .replace("{finished}", "('succeeded', 'failed', 'skipped', 'missed', 'lost', 'cancelled')")
+    .replace(
+        "{disables}",
+        "NOT c.any_success AND c.failed_runs > 0 AND j.auto_disabled_at IS NULL "
+        "AND j.consecutive_failures + c.failed_runs >= j.disable_after",
+    )
+)
+
+
+def record_parameters(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
+    """A batch as the parallel arrays that RECORD unnests."""
+    return {
+        "run_ids": [o.run.run_id for o in outcomes],
+        "job_ids": [o.run.job_id for o in outcomes],
+        "scheduled_fors": [o.run.scheduled_for for o in outcomes],
+        "terms": [o.run.term for o in outcomes],
+        "statuses": [o.status.value for o in outcomes],
+        "reasons": [o.reason for o in outcomes],
+        "attempts": [o.attempt for o in outcomes],
+        "started_ats": [o.started_at for o in outcomes],
+        "attempt_started_ats": [o.attempt_started_at for o in outcomes],
+        "finished_ats": [o.finished_at for o in outcomes],
+        "next_attempt_ats": [o.next_attempt_at for o in outcomes],
+        "outcomes": [o.failure.outcome if o.failure else None for o in outcomes],
+        "error_types": [_storable(o.failure.error_type) if o.failure else None for o in outcomes],
+        "error_messages": [_storable(o.failure.error_message) if o.failure else None for o in outcomes],
+        "tracebacks": [_storable(o.failure.traceback) if o.failure else None for o in outcomes],
+    }
+
+
+def _storable(text: str, limit: int = 20_000) -> str:
+    """What a callback raised, in a form that Postgres takes: no NUL, no lone surrogate, of bounded length."""
+    return text[:limit].replace("\x00", "\\x00").encode("utf-8", "backslashreplace").decode("utf-8")

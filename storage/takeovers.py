@@ -1,0 +1,185 @@
+"""Takeovers: runs whose owners are gone, and who shall have them. All fenced by the term, like the claim."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+from scheduler_core.domain.run import Origin, Run, RunStatus
+from scheduler_core.ports import Leadership
+from storage.database import Row
+
+# Runs that nobody alive has begun: handed back or triggered (no owner), or waiting under an owner that is not
+# this process. A live former leader hands its waiting runs back as soon as it learns that it was deposed; one
+# that is alive and silent loses them a TTL after the term began, when its trust window must have closed: each
+# start asks the trust window. A run of our own that we don't know of is one whose claim or adoption was never
+# answered: it counts once no answer can come any more. Backfilled runs, old as they are, come after all others. Fenced
+# like the claim.
+ADOPT = """
+WITH fence AS (
+    SELECT term, acquired_at FROM {schema}.leader WHERE term = :term AND nonce = :nonce FOR SHARE
+), silenced AS (
+    SELECT instance_id FROM {schema}.instances
+    WHERE ended_at IS NOT NULL OR life_key IS NOT NULL AND NOT {schema}.witness_held(life_key)
+), waiting AS (
+    SELECT r.run_id, r.job_id, r.scheduled_for FROM {schema}.runs r
+    WHERE EXISTS (SELECT FROM fence)
+      AND (r.instance_id IS NULL OR r.instance_id = :instance_id
+           OR r.instance_id IN (SELECT instance_id FROM silenced)
+           OR (SELECT acquired_at FROM fence) < clock_timestamp() - make_interval(secs => :trust))
+      AND r.status IN ('pending', 'queued', 'retrying')
+      AND (r.instance_id IS DISTINCT FROM :instance_id OR r.term IS DISTINCT FROM :term
+           OR r.created_at < clock_timestamp() - make_interval(secs => :unanswered))
+      AND (r.run_id IN (SELECT unnest(CAST(:mine AS uuid[])))) IS NOT TRUE
+      AND NOT (r.origin = 'backfill' AND r.job_id = ANY(CAST(:full AS text[])))
+      AND (r.reason IS DISTINCT FROM 'no_callback' OR EXISTS (
+              SELECT FROM {schema}.jobs j
+              WHERE j.job_id = r.job_id AND j.callback = ANY(CAST(:callables AS text[]))))
+    ORDER BY r.origin = 'backfill', r.scheduled_for, r.job_id
+    LIMIT :limit
+    FOR UPDATE OF r SKIP LOCKED
+)
+UPDATE {schema}.runs r
+SET instance_id = :instance_id, term = :term, reason = NULL
+FROM waiting w
+WHERE r.run_id = w.run_id AND r.job_id = w.job_id AND r.scheduled_for = w.scheduled_for
+RETURNING r.run_id, r.job_id, r.scheduled_for, r.due_at, r.origin, r.term, r.definition_version, r.attempt,
+          r.deliveries, r.next_attempt_at, r.status
+"""
+
+# FIELD: river #342, jobs declared on one service vanish when another leads. The longest waiting run decides.
+HEIR = """
+SELECT i.instance_id
+FROM {schema}.runs r
+JOIN {schema}.jobs j USING (job_id)
+JOIN {schema}.instances i ON j.callback = ANY(i.callbacks)
+WHERE r.status = 'pending' AND r.reason = 'no_callback'
+  AND i.instance_id <> :instance_id AND i.eligible AND i.ended_at IS NULL
+  AND i.last_seen > clock_timestamp() - make_interval(secs => :silence)
+  AND (i.life_key IS NULL OR {schema}.witness_held(i.life_key))
+  AND NOT j.callback = ANY(SELECT unnest(callbacks) FROM {schema}.instances WHERE instance_id = :instance_id)
+ORDER BY r.scheduled_for, i.started_at DESC
+LIMIT 1
+"""
+
+OWNERS = """
+WITH begun AS (
+    SELECT instance_id, array_agg(DISTINCT job_id) AS job_ids FROM {schema}.runs
+    WHERE status = 'running' AND instance_id IS NOT NULL
+    GROUP BY instance_id
+)
+SELECT b.instance_id, b.job_ids,
+       CASE WHEN i.life_key IS NOT NULL THEN {schema}.witness_held(i.life_key)
+            ELSE i.ended_at IS NULL AND i.last_seen > clock_timestamp() - make_interval(secs => :silence)
+       END IS TRUE AS alive
+FROM begun b LEFT JOIN {schema}.instances i USING (instance_id)
+"""
+
+# An owner's death ends the attempt as `lost` and counts a delivery; one that has come back since is not dead. Then
+# the delivery policy: at_most_once ends the run; at_least_once gives it back to be adopted, with a pause that
+# doubles from the second time on, until the limit: a callback that kills its process must not kill every replica in
+# turn. Whoever asked for a cancel gets it. Jobs are locked before runs, as everywhere: what was chosen is looked at
+# again once it is locked.
+BURY = """
+WITH fence AS (
+    SELECT term FROM {schema}.leader WHERE term = :term AND nonce = :nonce FOR SHARE
+), dead AS (
+    SELECT r.run_id, r.job_id, r.scheduled_for, r.attempt, r.deliveries, r.term, r.instance_id,
+           r.attempt_started_at, coalesce(j.delivery, 'at_least_once') AS delivery
+    FROM {schema}.runs r LEFT JOIN {schema}.jobs j USING (job_id)
+    WHERE EXISTS (SELECT FROM fence) AND r.status = 'running'
+      AND r.instance_id = ANY(CAST(:dead AS text[]))
+      AND NOT EXISTS (SELECT FROM {schema}.instances i
+                      WHERE i.instance_id = r.instance_id AND i.life_key IS NOT NULL
+                        AND {schema}.witness_held(i.life_key))
+    ORDER BY r.job_id
+    LIMIT :limit
+), locked AS (
+    SELECT job_id FROM {schema}.jobs WHERE job_id IN (SELECT job_id FROM dead)
+    ORDER BY job_id COLLATE "C"
+    FOR NO KEY UPDATE
+), updated AS (
+    UPDATE {schema}.runs r
+    SET deliveries = r.deliveries + 1,
+        status = CASE WHEN r.cancel_requested_at IS NOT NULL THEN 'cancelled'
+                      WHEN d.delivery = 'at_most_once' THEN 'lost'
+                      WHEN r.deliveries + 1 >= :max_deliveries THEN 'failed'
+                      WHEN r.attempt > 0 THEN 'retrying'
+                      ELSE 'pending' END,
+        reason = CASE WHEN r.cancel_requested_at IS NOT NULL THEN 'requested'
+                      WHEN d.delivery = 'at_most_once' OR r.deliveries + 1 >= :max_deliveries
+                      THEN 'owner_died' END,
+        finished_at = CASE WHEN d.delivery = 'at_most_once' OR r.deliveries + 1 >= :max_deliveries
+                                OR r.cancel_requested_at IS NOT NULL
+                           THEN clock_timestamp() END,
+        next_attempt_at = CASE WHEN r.deliveries >= 1 AND r.cancel_requested_at IS NULL
+                               THEN clock_timestamp() + make_interval(secs => power(2, r.deliveries)) END,
+        error = 'OwnerDied: the replica that ran this attempt died',
+        instance_id = NULL
+    FROM dead d
+    WHERE r.run_id = d.run_id AND r.job_id = d.job_id AND r.scheduled_for = d.scheduled_for
+      AND r.status = 'running' AND r.instance_id = d.instance_id
+      AND (SELECT count(*) FROM locked) >= 0
+    RETURNING r.run_id, r.job_id, r.scheduled_for, r.attempt, r.attempt_started_at, r.term, d.instance_id, r.status,
+              r.started_at
+), kept AS (
+    INSERT INTO {schema}.attempts (run_id, job_id, scheduled_for, attempt, started_at, finished_at, outcome,
+                                   error_type, error_message, term, instance_id)
+    SELECT run_id, job_id, scheduled_for, attempt + 1, attempt_started_at, clock_timestamp(), 'lost',
+           'OwnerDied', 'the replica that ran this attempt died', coalesce(term, 0), instance_id
+    FROM updated
+    ON CONFLICT (job_id, scheduled_for, attempt, term, outcome) DO NOTHING
+), tallied AS (
+    UPDATE {schema}.jobs j
+    SET run_count = j.run_count + c.ended,
+        consecutive_failures = j.consecutive_failures + c.ended,
+        last_run = greatest(j.last_run, c.last_run),
+        last_status = CASE WHEN c.ended > 0 THEN c.last_status ELSE j.last_status END
+    FROM (SELECT job_id, count(*) FILTER (WHERE status IN ('lost', 'failed')) AS ended,
+                 max(started_at) AS last_run, max(status) AS last_status
+          FROM updated GROUP BY job_id) AS c
+    WHERE j.job_id = c.job_id
+)
+SELECT count(*) AS buried FROM updated
+"""
+
+
+def adopt_parameters(
+    leadership: Leadership,
+    mine: Sequence[UUID],
+    callables: Sequence[str],
+    trust_seconds: float,
+    unanswered_seconds: float,
+    limit: int,
+    full: Sequence[str],
+) -> dict[str, Any]:
+    """Parameters of ADOPT."""
+    return {
+        "term": leadership.term,
+        "nonce": leadership.nonce,
+        "instance_id": leadership.instance_id,
+        "mine": list(mine),
+        "callables": list(callables),
+        "trust": trust_seconds,
+        "unanswered": unanswered_seconds,
+        "limit": limit,
+        "full": list(full),
+    }
+
+
+def adopted_run(row: Row) -> Run:
+    """A run that ADOPT returned."""
+    return Run(
+        run_id=row.run_id,
+        job_id=row.job_id,
+        scheduled_for=row.scheduled_for,
+        due_at=row.due_at,
+        origin=Origin(row.origin),
+        term=row.term,
+        definition_version=row.definition_version,
+        attempt=row.attempt,
+        deliveries=row.deliveries,
+        next_attempt_at=row.next_attempt_at,
+        status=RunStatus(row.status),
+    )

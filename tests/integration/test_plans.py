@@ -1,0 +1,108 @@
+"""The plans of the hot path's statements, as Postgres has them: keys looked up, nothing walked.
+
+An index that is read from end to end looks like an index scan in a plan and costs like the whole table, so what each
+scan is given to look up is asserted as well.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import psycopg
+import pytest
+
+from scheduler_core import Container
+from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
+from scheduler_core.ports import Leadership
+from storage.claims import CLAIM, DUE, claim_parameters
+from storage.database import Database
+from storage.keys import new_run_id
+from storage.outcomes import RECORD, record_parameters
+from storage.runs import HOT_PATH_SETTINGS
+
+NOW = datetime.now(UTC).replace(microsecond=0)
+
+MANY = """
+INSERT INTO scheduler.jobs
+SELECT (jsonb_populate_record(j, jsonb_build_object(
+           'job_id', 'job-' || n, 'next_run', clock_timestamp() + n * interval '1 s',
+           'due_at', clock_timestamp() + n * interval '1 s'))).*
+FROM scheduler.jobs j, generate_series(1, 20000) AS n WHERE j.job_id = 'j';
+INSERT INTO scheduler.runs (run_id, job_id, job_name, scheduled_for, due_at, origin, status, definition_version, term,
+                            instance_id)
+SELECT gen_random_uuid(), 'job-' || n, 'J', instant, instant, 'schedule', 'succeeded', 1, 1, 'me'
+FROM generate_series(1, 20000) AS n, unnest(ARRAY[date_trunc('day', now()), date_trunc('day', now()) - interval '1 h'])
+     AS instant;
+ANALYZE scheduler.jobs;
+ANALYZE scheduler.runs;
+"""
+
+
+@pytest.fixture
+async def database(container: Container, sql: psycopg.Connection[Any], database_url: str) -> Any:
+    from test_claim import stored
+
+    await container.prepare()
+    await stored(container)
+    sql.execute(MANY)
+    database = Database(database_url, settings=HOT_PATH_SETTINGS)
+    yield database
+    await database.close()
+
+
+async def explained(database: Database, statement: str, parameters: dict[str, Any]) -> str:
+    rows = await database.fetch(f"EXPLAIN {statement}", parameters)
+    return "\n".join(row[0] for row in rows)
+
+
+def walks(plan: str) -> list[str]:
+    """What a plan reads without a key: sequential scans of jobs and runs, and scans of runs by time alone."""
+    found = re.findall(r"Seq Scan on (?:jobs|runs|attempts)\S*", plan)
+    for scan, condition in re.findall(r"(Index (?:Only )?Scan using \S+ on runs\S*).*\n\s+Index Cond: (.*)", plan):
+        if "job_id = " not in condition and "run_id = " not in condition:
+            found.append(f"{scan}: {condition}")
+    return found
+
+
+async def test_what_is_due_is_read_from_its_index(database: Database) -> None:
+    plan = await explained(database, DUE, {"ahead": 0.05, "limit": 2000, "excluding": []})
+    assert walks(plan) == []
+    assert len(re.findall(r"Index (?:Only )?Scan using jobs_due(?:_once)? on jobs", plan)) == 3
+    assert "Sort Key: jobs.due_at" not in plan
+
+
+async def test_a_claim_finds_its_jobs_by_key(database: Database) -> None:
+    plan = await explained(database, CLAIM, claim_parameters(Leadership(1, "n", "me"), (), {}, uncallable=False))
+    assert walks(plan) == []
+    assert plan.count("Index Scan using jobs_pkey on jobs") == 2
+    assert "hashed SubPlan" in plan
+
+
+@pytest.mark.parametrize("statistics", ["of a full day", "of an empty day"])
+async def test_outcomes_find_their_runs_by_key(
+    database: Database, sql: psycopg.Connection[Any], statistics: str
+) -> None:
+    """Whatever the planner believes of today's partition: the plan is made once, and the day fills up."""
+    if statistics == "of an empty day":
+        sql.execute("DELETE FROM scheduler.runs")
+        sql.execute("VACUUM ANALYZE scheduler.runs")
+    plan = await explained(database, RECORD, told())
+    assert walks(plan) == []
+
+
+async def test_with_a_bound_the_update_would_walk_the_day(database: Database, sql: psycopg.Connection[Any]) -> None:
+    """The mutant: what the statement was. Its cost grew with the history of the day."""
+    sql.execute("DELETE FROM scheduler.runs")
+    sql.execute("VACUUM ANALYZE scheduler.runs")
+    of_its_own = "r.scheduled_for = t.scheduled_for\n      AND r.instance_id"
+    assert of_its_own in RECORD
+    bound = RECORD.replace(of_its_own, of_its_own.replace("\n", "\n AND r.scheduled_for >= :earliest\n"))
+    assert walks(await explained(database, bound, told())) != []
+
+
+def told() -> dict[str, Any]:
+    runs = [Run(new_run_id(NOW), f"job-{n}", NOW, NOW, Origin.SCHEDULE, 1, 1) for n in range(3)]
+    outcomes = [Outcome(run, RunStatus.SUCCEEDED, 1, None, NOW, NOW) for run in runs]
+    return {**record_parameters(outcomes), "instance_id": "me", "earliest": NOW}
