@@ -13,6 +13,7 @@ from typing import Any
 
 from scheduler_core.domain.errors import InvalidCalendarError
 from scheduler_core.domain.job_fields import check_name, check_text
+from scheduler_core.domain.schedule import read_moment
 from scheduler_core.domain.wording import did_you_mean, shown
 
 WEEKDAYS = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
@@ -144,13 +145,8 @@ def _date(value: Any) -> date:
 
 
 def _instant(value: Any) -> datetime:
-    moment = value
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value.strip())
-        except ValueError:
-            moment = None
-    if not isinstance(moment, datetime) or moment.utcoffset() is None or not 1900 < moment.year < 8999:
+    moment = read_moment(value)
+    if moment is None or moment.utcoffset() is None or not 1900 < moment.year < 8999:
         raise ValueError(
             f"{shown(value)} is no instant, give one with a time zone, as '2026-12-24T18:00:00+01:00', in the years "
             "1901 to 8998"

@@ -17,7 +17,7 @@ from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from scheduler_core.domain.callback import check_reference
-from scheduler_core.domain.schedule import check_timezone
+from scheduler_core.domain.schedule import check_timezone, read_moment
 from scheduler_core.domain.wording import did_you_mean, shown
 
 E = TypeVar("E", bound=StrEnum)
@@ -142,13 +142,8 @@ def check_zone(value: Any) -> str:
 
 def check_bound(value: Any) -> datetime:
     """A datetime or ISO string. A naive one stays naive: its zone may be known only when it is stored."""
-    moment = value
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value.strip())
-        except ValueError:
-            moment = None
-    if not isinstance(moment, datetime) or not 1900 <= moment.year < 9000:
+    moment = read_moment(value)
+    if moment is None or not 1900 <= moment.year < 9000:
         raise ValueError(
             f"can't be {shown(value)}, give a datetime or an ISO string such as '2027-01-31T14:30:00' in the "
             "years 1900 to 8999"

@@ -7,12 +7,12 @@ the record, a mere hint of the leader's death is enough to take over, and that i
 
 The hint is a *witness*: an advisory lock on the leader's own session with Postgres, which falls within
 milliseconds when the process dies. A stopped or cut-off process keeps it; then the lease's renewal counter tells,
-unchanged for a TTL on the follower's own clock. Absence of the lease proves nothing by itself (FLUSHALL), and an
+unchanged for 0.95 TTL on the follower's own clock. Absence of the lease proves nothing by itself (FLUSHALL), and an
 error is not a death certificate.
 
 A replica is in one state at a time:
 
-FOLLOWING  Wait until the witness of the current nonce falls, or the lease has been silent for a TTL. A witness
+FOLLOWING  Wait until the witness of the current nonce falls, or the lease has been silent for 0.95 TTL. A witness
            that fell because Postgres itself restarted counts only together with a silent lease.
 STANDING   Take the lease: free, or still carrying the dead leader's token (compare-and-swap). Then take the
            leadership witness under a fresh nonce, and move the leader's row from exactly the (term, nonce) read
@@ -161,6 +161,10 @@ class Keeper:
             # Without the session the witness has fallen: a successor may have adopted the run already.
             and self.holds_life
         )
+
+    @property
+    def _stalled_seconds(self) -> float:
+        return boottime() - self._progress_at
 
     def progress(self) -> None:
         """The scheduler's loop moves: called by it, now and then."""
@@ -353,7 +357,7 @@ class Keeper:
         return others and waited_seconds < self._timing.renew_every_seconds
 
     def _vacancy(self, row: LeaderRow, reason: str, alive_at: float) -> Vacancy | None:
-        stalled = boottime() - self._progress_at > self._timing.stall_timeout_seconds
+        stalled = self._stalled_seconds > self._timing.stall_timeout_seconds
         if not self._instance.eligible or self._retired or stalled or boottime() < self._abstain_until:
             return None
         return Vacancy(row, reason, alive_at)
@@ -455,9 +459,8 @@ class Keeper:
                 return
             if self._stopping:
                 break
-            stalled = boottime() - self._progress_at
-            if stalled > self._timing.stall_timeout_seconds:
-                self._drop(f"the scheduler's loop has not moved for {stalled:.1f} s")
+            if (stalled_seconds := self._stalled_seconds) > self._timing.stall_timeout_seconds:
+                self._drop(f"the scheduler's loop has not moved for {stalled_seconds:.1f} s")
                 # What was begun is not marked yet: that is done by the loop that has not moved.
                 await control.mark_begun(self._begun())
                 await control.resign(leadership, "stalled")

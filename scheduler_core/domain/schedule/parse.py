@@ -119,19 +119,24 @@ def normalize_value(schedule_type: ScheduleType, value: object, timezone: str) -
             assert_never(schedule_type)
 
 
+def read_moment(value: object) -> datetime | None:
+    """A datetime, or an ISO string read as one, naive or not; None for anything else."""
+    if isinstance(value, str):
+        try:
+            return datetime.fromisoformat(value.strip())
+        except ValueError:
+            return None
+    return value if isinstance(value, datetime) else None
+
+
 def parse_instant(value: object, timezone: str) -> datetime:
     """A datetime or ISO string as an aware datetime in UTC; a naive one is a wall time in `timezone`.
 
     A naive one that doesn't exist there is the first valid instant after the gap; one that exists twice is
     the first. Raises InvalidScheduleError for anything else, and outside the years 1900 to 8999.
     """
-    moment = value
-    if isinstance(value, str):
-        try:
-            moment = datetime.fromisoformat(value.strip())
-        except ValueError:
-            moment = None
-    if not isinstance(moment, datetime):
+    moment = read_moment(value)
+    if moment is None:
         raise InvalidScheduleError(
             f"An instant can't be {shown(value)}: give a datetime or an ISO string such as '2027-01-31T14:30:00'."
         )
