@@ -13,6 +13,7 @@ from sqlalchemy import (
     Boolean,
     Column,
     Double,
+    Identity,
     Index,
     Integer,
     Interval,
@@ -69,6 +70,11 @@ jobs = Table(
     _required("schedule_digest", Text),
     Column("declared_by", Text),
     Column("declared_since", _INSTANT),
+    Column(
+        "set_aside",
+        Text,
+        comment="digest of the definition of code that an operator's revert replaced",
+    ),
     _required("anchor", _INSTANT),
     Column("next_run", _INSTANT, comment="the first occurrence that nobody has accounted for"),
     Column("due_at", _INSTANT, comment="when the leader looks at the cursor next; NULL: never by itself"),
@@ -162,6 +168,37 @@ calendars = Table(
     _required("updated_at", _INSTANT),
     Column("updated_by", Text),
 )
+
+
+def _log(name: str, subject: str, *more: Any) -> Table:
+    """An append-only table that triggers fill."""
+    return Table(
+        name,
+        metadata,
+        Column("change_id", BigInteger, Identity(always=True), primary_key=True),
+        _required("changed_at", _INSTANT),
+        _required(subject, Text),
+        _required("version", BigInteger),
+        _required("action", Text),
+        _required("actor", Text),
+        _required("source", Text),
+        _required("database_user", Text),
+        Column("old", JSONB),
+        Column("new", JSONB),
+        *more,
+    )
+
+
+job_changes = _log(
+    "job_changes",
+    "job_id",
+    _required("effective_at", _INSTANT, comment="occurrences up to it were accounted for by the definition before"),
+    Column("reverted_to", BigInteger),
+    UniqueConstraint("job_id", "version"),
+    Index("job_changes_at", "changed_at"),
+)
+
+calendar_changes = _log("calendar_changes", "name", Index("calendar_changes_by_name", "name", "change_id"))
 
 leader = Table(
     "leader",

@@ -47,6 +47,7 @@ CREATE TABLE jobs (
     schedule_digest      text NOT NULL,
     declared_by          text,
     declared_since       timestamptz,
+    set_aside            text,
     -- the cursor: the first occurrence that nobody has accounted for
     anchor               timestamptz NOT NULL,
     next_run             timestamptz,
@@ -68,6 +69,7 @@ CREATE TABLE jobs (
     last_error           text,
     created_at           timestamptz NOT NULL DEFAULT clock_timestamp()
 ) WITH (fillfactor = 70);
+COMMENT ON COLUMN jobs.set_aside IS 'digest of the definition of code that an operator''s revert replaced';
 COMMENT ON COLUMN jobs.next_run IS 'the first occurrence that nobody has accounted for';
 COMMENT ON COLUMN jobs.due_at IS 'when the leader looks at the cursor next; NULL: never by itself';
 
@@ -142,6 +144,45 @@ CREATE TABLE calendars (
     updated_by        text
 );
 
+-- Filled by triggers and by nobody else. The defaults say who: what the statement says of itself with set_config, else
+-- the session, which is then somebody with psql.
+CREATE TABLE job_changes (
+    change_id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    changed_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    effective_at  timestamptz NOT NULL DEFAULT
+        coalesce(CAST(nullif(current_setting('scheduler.effective_at', true), '') AS timestamptz), clock_timestamp()),
+    job_id        text NOT NULL,
+    version       bigint NOT NULL,
+    action        text NOT NULL CHECK (action IN ('added', 'changed', 'paused', 'resumed', 'disabled', 'enabled',
+                                                  'woken', 'reverted', 'removed')),
+    reverted_to   bigint,
+    actor         text NOT NULL DEFAULT coalesce(nullif(current_setting('scheduler.actor', true), ''), session_user),
+    source        text NOT NULL DEFAULT coalesce(nullif(current_setting('scheduler.source', true), ''), 'sql')
+        CHECK (source IN ('code', 'cli', 'api', 'scheduler', 'sql')),
+    database_user text NOT NULL DEFAULT session_user,
+    old           jsonb,
+    new           jsonb,
+    -- each change has a number of its own, also over removal and return: runs.definition_version joins with it
+    UNIQUE (job_id, version)
+);
+COMMENT ON COLUMN job_changes.effective_at IS 'occurrences up to it were accounted for by the definition before';
+CREATE INDEX job_changes_at ON job_changes (changed_at);
+
+CREATE TABLE calendar_changes (
+    change_id     bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
+    changed_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    name          text NOT NULL,
+    version       bigint NOT NULL,
+    action        text NOT NULL CHECK (action IN ('added', 'changed', 'removed')),
+    actor         text NOT NULL DEFAULT coalesce(nullif(current_setting('scheduler.actor', true), ''), session_user),
+    source        text NOT NULL DEFAULT coalesce(nullif(current_setting('scheduler.source', true), ''), 'sql')
+        CHECK (source IN ('code', 'cli', 'api', 'scheduler', 'sql')),
+    database_user text NOT NULL DEFAULT session_user,
+    old           jsonb,
+    new           jsonb
+);
+CREATE INDEX calendar_changes_by_name ON calendar_changes (name, change_id);
+
 CREATE TABLE leader (
     only_row    boolean PRIMARY KEY DEFAULT true CHECK (only_row),
     term        bigint NOT NULL,
@@ -208,8 +249,239 @@ LANGUAGE sql STABLE AS $$
 $$
 """
 
+# What of a job's row is definition or operator's state: all but cursor, counters and bookkeeping. A column that is
+# added to `jobs` later is logged unless it is named here.
+JOB_DOCUMENT = """
+CREATE FUNCTION job_document(job jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT job - ARRAY['next_run', 'due_at', 'version', 'digest', 'schedule_digest', 'declared_by', 'declared_since',
+                       'set_aside', 'finished_at', 'last_run', 'run_count', 'error_count', 'consecutive_failures',
+                       'last_status', 'last_error', 'created_at']
+$$
+"""
+
+JOB_DEFINITION = """
+CREATE FUNCTION job_definition(document jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT document - ARRAY['paused_at', 'paused_until', 'paused_by', 'pause_note', 'auto_disabled_at']
+$$
+"""
+
+JOB_ACTION = """
+CREATE FUNCTION {schema}.job_action(was jsonb, becomes jsonb) RETURNS text
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT CASE
+        WHEN {schema}.job_definition(was) - 'enabled' <> {schema}.job_definition(becomes) - 'enabled' THEN 'changed'
+        WHEN was -> 'enabled' <> becomes -> 'enabled'
+        THEN CASE WHEN becomes -> 'enabled' = to_jsonb(true) THEN 'enabled' ELSE 'disabled' END
+        WHEN was ->> 'paused_at' IS NOT NULL AND becomes ->> 'paused_at' IS NULL THEN 'resumed'
+        WHEN becomes ->> 'paused_at' IS NOT NULL
+             AND (was - 'auto_disabled_at') <> (becomes - 'auto_disabled_at') THEN 'paused'
+        WHEN was ->> 'auto_disabled_at' IS NOT NULL AND becomes ->> 'auto_disabled_at' IS NULL THEN 'enabled'
+        WHEN becomes ->> 'auto_disabled_at' IS NOT NULL
+             AND was -> 'auto_disabled_at' <> becomes -> 'auto_disabled_at' THEN 'disabled'
+        WHEN was <> becomes THEN 'changed'
+        ELSE 'woken'
+    END
+$$
+"""
+
+# The functions that log run with the rights of the schema's owner, so that an application's role needs none on the
+# log, and with settings of their own, so that a document is the same whoever writes it.
+AS_OWNER = """LANGUAGE plpgsql SECURITY DEFINER
+SET search_path TO {schema}, pg_temp SET timezone TO 'UTC' SET extra_float_digits TO 1"""
+
+# A change that did not raise the version (by hand) gets a number here, so that a claim that was planned before finds
+# nothing, as after any other change. Raising it calls this again: that is no change.
+LOG_CHANGED_JOB = (
+    """
+CREATE FUNCTION {schema}.log_changed_job() RETURNS trigger
+"""
+    + AS_OWNER
+    + """ AS $$
+DECLARE
+    was jsonb := job_document(to_jsonb(OLD));
+    becomes jsonb := job_document(to_jsonb(NEW));
+    latest bigint;
+    number bigint;
+    wanted bigint;
+BEGIN
+    IF OLD.job_id <> NEW.job_id THEN
+        INSERT INTO job_changes (job_id, version, action, old)
+        SELECT OLD.job_id, 1 + greatest(OLD.version, max(c.version)), 'removed', was
+        FROM job_changes c WHERE c.job_id = OLD.job_id;
+    END IF;
+    SELECT max(c.version) INTO latest FROM job_changes c WHERE c.job_id = NEW.job_id;
+    IF was = becomes AND NEW.version = latest THEN
+        RETURN NULL;
+    END IF;
+    number := greatest(NEW.version, coalesce(latest, 0) + 1);
+    -- What calls itself a revert is one only if it brings back what it says.
+    SELECT c.version INTO wanted FROM job_changes c
+    WHERE c.job_id = NEW.job_id
+      AND c.version = CAST(nullif(current_setting('scheduler.reverts_to', true), '') AS bigint)
+      AND job_definition(c.new) - 'anchor' = job_definition(becomes) - 'anchor';
+    INSERT INTO job_changes (job_id, version, action, reverted_to, old, new)
+    VALUES (NEW.job_id, number,
+            CASE WHEN OLD.job_id <> NEW.job_id THEN 'added'
+                 WHEN wanted IS NOT NULL THEN 'reverted'
+                 ELSE job_action(was, becomes) END,
+            wanted, CASE WHEN OLD.job_id = NEW.job_id THEN was END, becomes);
+    IF number <> NEW.version THEN
+        UPDATE jobs SET version = number WHERE job_id = NEW.job_id;
+    END IF;
+    RETURN NULL;
+END
+$$
+"""
+)
+
+# A job that comes back goes on counting where it was removed.
+LOG_ADDED_JOBS = (
+    """
+CREATE FUNCTION {schema}.log_added_jobs() RETURNS trigger
+"""
+    + AS_OWNER
+    + """ AS $$
+BEGIN
+    INSERT INTO job_changes (job_id, version, action, reverted_to, new)
+    SELECT a.job_id, greatest(a.version, 1 + before.latest), 'added', back.version, job_document(to_jsonb(a))
+    FROM added a
+    CROSS JOIN LATERAL (
+        SELECT coalesce(max(c.version), 0) AS latest FROM job_changes c WHERE c.job_id = a.job_id
+    ) AS before
+    LEFT JOIN job_changes back
+      ON back.job_id = a.job_id
+     AND back.version = CAST(nullif(current_setting('scheduler.reverts_to', true), '') AS bigint)
+     AND job_definition(back.new) - 'anchor' = job_definition(job_document(to_jsonb(a))) - 'anchor'
+    ORDER BY a.job_id;
+    UPDATE jobs j SET version = now_at.latest
+    FROM added a
+    CROSS JOIN LATERAL (
+        SELECT max(c.version) AS latest FROM job_changes c WHERE c.job_id = a.job_id
+    ) AS now_at
+    WHERE j.job_id = a.job_id AND a.version < now_at.latest;
+    RETURN NULL;
+END
+$$
+"""
+)
+
+LOG_REMOVED_JOBS = (
+    """
+CREATE FUNCTION {schema}.log_removed_jobs() RETURNS trigger
+"""
+    + AS_OWNER
+    + """ AS $$
+BEGIN
+    INSERT INTO job_changes (job_id, version, action, old)
+    SELECT r.job_id, 1 + greatest(r.version, before.latest), 'removed', job_document(to_jsonb(r))
+    FROM removed r
+    CROSS JOIN LATERAL (SELECT max(c.version) AS latest FROM job_changes c WHERE c.job_id = r.job_id) AS before
+    ORDER BY r.job_id;
+    RETURN NULL;
+END
+$$
+"""
+)
+
+LOG_TRUNCATED_JOBS = (
+    """
+CREATE FUNCTION {schema}.log_truncated_jobs() RETURNS trigger
+"""
+    + AS_OWNER
+    + """ AS $$
+BEGIN
+    INSERT INTO job_changes (job_id, version, action, old)
+    SELECT r.job_id, 1 + greatest(r.version, before.latest), 'removed', job_document(to_jsonb(r))
+    FROM jobs r
+    CROSS JOIN LATERAL (SELECT max(c.version) AS latest FROM job_changes c WHERE c.job_id = r.job_id) AS before
+    ORDER BY r.job_id;
+    RETURN NULL;
+END
+$$
+"""
+)
+
+LOG_CALENDAR = (
+    """
+CREATE FUNCTION {schema}.log_calendar() RETURNS trigger
+"""
+    + AS_OWNER
+    + """ AS $$
+DECLARE
+    unlogged text[] := ARRAY['version', 'created_at', 'updated_at', 'updated_by'];
+    was jsonb := CASE WHEN TG_OP <> 'INSERT' THEN to_jsonb(OLD) - unlogged END;
+    becomes jsonb := CASE WHEN TG_OP <> 'DELETE' THEN to_jsonb(NEW) - unlogged END;
+BEGIN
+    IF was IS DISTINCT FROM becomes THEN
+        INSERT INTO calendar_changes (name, version, action, old, new)
+        VALUES (CASE WHEN TG_OP = 'DELETE' THEN OLD.name ELSE NEW.name END,
+                CASE WHEN TG_OP = 'DELETE' THEN OLD.version + 1 ELSE NEW.version END,
+                CASE TG_OP WHEN 'INSERT' THEN 'added' WHEN 'DELETE' THEN 'removed' ELSE 'changed' END,
+                was, becomes);
+    END IF;
+    RETURN NULL;
+END
+$$
+"""
+)
+
+REFUSE_CHANGE = """
+CREATE FUNCTION refuse_change() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    RAISE EXCEPTION '%.% is append-only: % is refused', TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_OP
+        USING ERRCODE = 'insufficient_privilege', HINT = 'docs/audit-log.md says how its owner removes old entries';
+END
+$$
+"""
+
+# Claims and outcomes write to `jobs` thousands of times a second. No claim sets a column that stands here; an outcome
+# sets `version` and `auto_disabled_at`, so that its WHEN compares those two and nothing else. All that we change by
+# intent raises the version; what is edited by hand need not.
+DEFINED_COLUMNS = """job_id, name, schedule_type, schedule_value, timezone, start_at, end_at, dst, jitter, calendars,
+    callback, args, kwargs, enabled, misfire, misfire_grace, catch_up_limit, overlap, delivery, timeout, max_retries,
+    retry_delay, retry_max_delay, disable_after, executor, tags, use_distributed_lock, lock_key, lock_ttl, anchor,
+    paused_at, paused_until, paused_by, pause_note"""
+
+TRIGGERS = """
+CREATE TRIGGER job_changed AFTER UPDATE OF version, auto_disabled_at ON jobs FOR EACH ROW
+    WHEN (OLD.version <> NEW.version OR OLD.auto_disabled_at IS DISTINCT FROM NEW.auto_disabled_at)
+    EXECUTE FUNCTION log_changed_job();
+CREATE TRIGGER job_edited AFTER UPDATE OF {columns} ON jobs FOR EACH ROW
+    WHEN (OLD.version = NEW.version AND OLD.auto_disabled_at IS NOT DISTINCT FROM NEW.auto_disabled_at
+          AND ({old_columns}) IS DISTINCT FROM ({new_columns}))
+    EXECUTE FUNCTION log_changed_job();
+CREATE TRIGGER jobs_added AFTER INSERT ON jobs REFERENCING NEW TABLE AS added
+    FOR EACH STATEMENT EXECUTE FUNCTION log_added_jobs();
+CREATE TRIGGER jobs_removed AFTER DELETE ON jobs REFERENCING OLD TABLE AS removed
+    FOR EACH STATEMENT EXECUTE FUNCTION log_removed_jobs();
+CREATE TRIGGER jobs_truncated BEFORE TRUNCATE ON jobs
+    FOR EACH STATEMENT EXECUTE FUNCTION log_truncated_jobs();
+CREATE TRIGGER calendar_changed AFTER INSERT OR UPDATE OR DELETE ON calendars
+    FOR EACH ROW EXECUTE FUNCTION log_calendar();
+"""
+
+# Refused twice: by privilege, also to the owner, and by a trigger that fires under every session_replication_role,
+# also for a superuser. Who may ALTER the table may still disable the trigger.
+APPEND_ONLY = """
+CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON {table}
+    FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
+ALTER TABLE {table} ENABLE ALWAYS TRIGGER append_only;
+REVOKE UPDATE, DELETE, TRUNCATE ON {table} FROM PUBLIC, CURRENT_USER;
+"""
+
 VIEWS = """
 CREATE SCHEMA {audit};
+
+CREATE VIEW {audit}.job_changes AS
+SELECT changed_at, job_id, version, action, actor, source, old, new, effective_at, reverted_to, database_user, change_id
+FROM {schema}.job_changes;
+
+CREATE VIEW {audit}.calendar_changes AS
+SELECT changed_at, name, version, action, actor, source, old, new, database_user, change_id
+FROM {schema}.calendar_changes;
 
 CREATE VIEW {audit}.runs AS
 SELECT run_id, job_id, job_name, scheduled_for, origin, status, reason,
@@ -265,9 +537,46 @@ GROUP BY day, job_id;
 """
 
 
+# Roles belong to the cluster, schemas to a database: several schedulers of one name share the role, each grants it its
+# own views, and whoever comes first creates it. Where the migrating role may not, an administrator can, before that.
+READER = """
+DO $$
+BEGIN
+    IF NOT EXISTS (SELECT FROM pg_roles WHERE rolname = '{reader}') THEN
+        CREATE ROLE "{reader}" NOLOGIN;
+    END IF;
+EXCEPTION
+    WHEN duplicate_object OR unique_violation THEN NULL;
+    WHEN insufficient_privilege THEN
+        RAISE WARNING 'the role {reader} was not created: % may not create roles; docs/audit-log.md', current_user;
+END
+$$
+"""
+
+GRANTS = """
+DO $$
+BEGIN
+    IF EXISTS (SELECT FROM pg_roles WHERE rolname = '{reader}') THEN
+        GRANT USAGE ON SCHEMA {audit} TO "{reader}";
+        GRANT SELECT ON ALL TABLES IN SCHEMA {audit} TO "{reader}";
+    END IF;
+END
+$$
+"""
+
+
 def names() -> dict[str, str]:
     schema = op.get_context().opts["scheduler_schema"]
-    return {"schema": f'"{schema}"', "audit": f'"{schema}_audit"'}
+    return {"schema": f'"{schema}"', "audit": f'"{schema}_audit"', "reader": f"{schema}_audit_reader"}
+
+
+def triggers() -> str:
+    columns = [name.strip() for name in DEFINED_COLUMNS.split(",")]
+    return TRIGGERS.format(
+        columns=", ".join(columns),
+        old_columns=", ".join(f"OLD.{name}" for name in columns),
+        new_columns=", ".join(f"NEW.{name}" for name in columns),
+    )
 
 
 def run(script: str) -> None:
@@ -281,11 +590,34 @@ def upgrade() -> None:
     run(TABLES)
     op.execute(AWAIT_WITNESS)
     op.execute(WITNESS_HELD)
+    op.execute(JOB_DOCUMENT)
+    op.execute(JOB_DEFINITION)
+    for function in (
+        JOB_ACTION,
+        LOG_CHANGED_JOB,
+        LOG_ADDED_JOBS,
+        LOG_REMOVED_JOBS,
+        LOG_TRUNCATED_JOBS,
+        LOG_CALENDAR,
+    ):
+        op.execute(function.format(**names()))
+    op.execute(REFUSE_CHANGE)
+    run(triggers())
+    for table in ("job_changes", "calendar_changes"):
+        run(APPEND_ONLY.format(table=table))
     run(VIEWS.format(**names()))
+    op.execute(READER.format(**names()))
+    op.execute(GRANTS.format(**names()))
 
 
 def downgrade() -> None:
+    # The role stays: other databases of the cluster may use it, and an administrator may have put members into it.
     op.execute("DROP SCHEMA {audit} CASCADE".format(**names()))
-    op.execute("DROP FUNCTION await_witness(bigint, integer)")
-    op.execute("DROP FUNCTION witness_held(bigint)")
-    op.execute("DROP TABLE instances, leader_terms, leader, calendars, attempts, runs, jobs")
+    op.execute(
+        "DROP TABLE instances, leader_terms, leader, calendars, attempts, runs, jobs, job_changes, calendar_changes"
+    )
+    op.execute(
+        "DROP FUNCTION await_witness(bigint, integer), witness_held(bigint), job_action(jsonb, jsonb), "
+        "job_document(jsonb), job_definition(jsonb), log_changed_job(), log_added_jobs(), log_removed_jobs(), "
+        "log_truncated_jobs(), log_calendar(), refuse_change()"
+    )

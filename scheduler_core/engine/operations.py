@@ -13,7 +13,7 @@ from typing import Any
 
 from scheduler_core.domain.errors import InvalidJobError, JobConflictError, JobNotFoundError
 from scheduler_core.domain.job import JobDefinition
-from scheduler_core.domain.planning import Plan, StoredJob, due_at, settlement, with_cursor
+from scheduler_core.domain.planning import StoredJob, due_at, settlement, with_cursor
 from scheduler_core.domain.run import Origin, Run
 from scheduler_core.engine.calendar_operations import CalendarOperations
 from scheduler_core.ports import InvalidRow, Settlement, Storage
@@ -141,11 +141,11 @@ class Operations:
         What fell due meanwhile is counted as missed, not made up for. Raises JobNotFoundError.
         """
 
-        def change(job: StoredJob, now: datetime) -> Settlement:
+        def change(job: StoredJob, now: datetime) -> Settlement | None:
+            if job.paused_at is None and job.auto_disabled_at is None:
+                return None
             resumed = replace(job, paused_at=None, paused_until=None, auto_disabled_at=None)
             plan = settlement(job, now, "paused" if job.paused_at is not None else "disabled")
-            if job.paused_at is None and job.auto_disabled_at is None:
-                return Settlement(Plan(job, (), (), job.next_run, job.due_at), {})
             changes = {
                 "paused_at": None,
                 "paused_until": None,
