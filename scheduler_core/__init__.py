@@ -33,6 +33,7 @@ _PUBLIC = {
     "JobConflictError": "domain.errors",
     "JobNotFoundError": "domain.errors",
     "JobStatus": "domain.job",
+    "JobVersionNotFoundError": "domain.errors",
     "LockLostError": "domain.errors",
     "LockService": "storage.locks",
     "Misfire": "domain.job",

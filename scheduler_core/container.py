@@ -6,6 +6,7 @@ Alembic is imported only where the schema is looked at: it is heavier than all t
 from __future__ import annotations
 
 import asyncio
+import getpass
 import os
 import secrets
 from collections.abc import AsyncIterator, Sequence
@@ -13,6 +14,7 @@ from importlib import metadata
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
+from scheduler_core.domain.actor import Actor, Source
 from scheduler_core.domain.errors import RunNotFoundError, SchedulerError, ServerUnreachableError
 from scheduler_core.domain.explanation import Explanation, Facts, LockFacts, explain
 from scheduler_core.domain.job import JobDefinition, JobStatus, ScheduleJob
@@ -26,6 +28,7 @@ from scheduler_core.engine.table_scheduler import TableScheduler
 from scheduler_core.ports import RESIGN_REQUEST, Instance, InvalidRow, Locks, Storage
 from scheduler_core.settings import Settings, load_settings
 from storage.audit import Audit
+from storage.audit_questions import Auditor
 from storage.calendars import CalendarStore
 from storage.database import Database, parse_url, server_name
 from storage.explanations import ExplanationStore
@@ -118,6 +121,10 @@ class Container:
         """The views that auditors, listings and the doctor read."""
         return Audit(self.get_database())
 
+    def get_auditor(self) -> Auditor:
+        """The questions that auditors ask; a role that reads only the views may."""
+        return Auditor(self.get_database(), self.settings.history_days)
+
     def get_storage(self) -> Storage:
         """Jobs, runs, the control session and the lease on the configured servers."""
         if self._storage is None:
@@ -145,13 +152,13 @@ class Container:
         database = self.get_database()
         return TableStore(database, Partitions(database), history_days=self.settings.history_days)
 
-    def get_calendars(self, by: str | None = None) -> CalendarOperations:
-        """The verbs on calendars; `by` is who uses them, this process by default."""
-        return CalendarOperations(self.get_storage().calendars, by or f"{host_name()}/{os.getpid()}")
+    def get_calendars(self, actor: Actor | None = None) -> CalendarOperations:
+        """The verbs on calendars; `actor` is who uses them, the user of this process by default."""
+        return CalendarOperations(self.get_storage().calendars, actor or _user())
 
-    def get_operations(self) -> Operations:
-        """The verbs on jobs, for a process that is no replica."""
-        return Operations(self.get_storage(), f"{host_name()}/{os.getpid()}")
+    def get_operations(self, actor: Actor | None = None) -> Operations:
+        """The verbs on jobs, for a process that is no replica; `actor` as for `get_calendars`."""
+        return Operations(self.get_storage(), f"{host_name()}/{os.getpid()}", actor or _user())
 
     def get_run_operations(self) -> RunOperations:
         """The verbs on runs, for a process that is no replica."""
@@ -371,6 +378,14 @@ class Container:
                 raise
         finally:
             await lease.close()
+
+
+def _user() -> Actor:
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container's user need not have a name
+        name = f"uid {os.getuid()}"
+    return Actor(Source.CLI, f"{name}@{host_name()}")
 
 
 def version() -> str:

@@ -8,8 +8,9 @@ from datetime import date, datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from scheduler_core.domain.actor import Actor
 from scheduler_core.domain.calendars import Calendar
-from scheduler_core.domain.job import JobStatus
+from scheduler_core.domain.job import JobDefinition, JobStatus
 from scheduler_core.domain.planning import Plan, StoredJob
 from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.domain.table_family import TableFamily
@@ -116,6 +117,8 @@ class Settlement:
     plan: Plan
     changes: Mapping[str, Any]
     remove: bool = False
+    reverts_to: int | None = None
+    """The version whose definition it brings back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,13 +168,16 @@ class Instance:
 class Jobs(Protocol):
     """Definitions and cursors."""
 
-    async def declare(self, jobs: Sequence[StoredJob], instance_id: str) -> Mapping[str, str]:
-        """Insert the jobs that are not there yet; return job_id → digest of those that were."""
+    async def declare(self, jobs: Sequence[StoredJob], instance_id: str, actor: Actor) -> Mapping[str, str]:
+        """Insert the jobs that are not there yet; return job_id → digest of those that were ("" after a revert)."""
 
     async def load(self, job_ids: Iterable[str]) -> list[StoredJob | InvalidRow]: ...
 
-    async def settle(self, settlement: Settlement) -> bool:
-        """Account and change in one statement; False if the job has moved or changed since it was read."""
+    async def settle(self, settlement: Settlement, actor: Actor, at: datetime) -> bool:
+        """Account (up to `at`) and change in one statement; False if the job has moved or changed since it was read."""
+
+    async def definition_at(self, job_id: str, version: int) -> JobDefinition | None:
+        """What the job's definition was from this version on; None if there is no such version."""
 
     async def states(self, job_ids: Iterable[str] | None) -> list[JobStatus]: ...
 
@@ -273,10 +279,10 @@ class Calendars(Protocol):
     async def load(self, names: Iterable[str] | None = None) -> Mapping[str, StoredCalendar]:
         """The calendars of these names (None: all), by name, as far as they exist and can be read."""
 
-    async def save(self, calendar: Calendar, *, version: int | None, by: str | None) -> bool:
+    async def save(self, calendar: Calendar, *, version: int | None, actor: Actor) -> bool:
         """Store it in place of that version (0: a new one, None: whatever is there); False if nothing changed."""
 
-    async def remove(self, name: str) -> RemovedCalendar: ...
+    async def remove(self, name: str, actor: Actor) -> RemovedCalendar: ...
 
     async def listed(self, names: Sequence[str] | None = None, *, limit: int = 1_000) -> list[dict[str, Any]]: ...
 

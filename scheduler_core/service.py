@@ -269,6 +269,16 @@ class SchedulerService:
         await cls.get_scheduler().operations.resume(job_id)
 
     @classmethod
+    async def revert_job(cls, job_id: str, version: int) -> bool:
+        """Bring back the definition that a job had from `version` of `scheduler_audit.job_changes` on.
+
+        Returns False if it has that one now. The same code does not undo it. Raises JobNotFoundError,
+        JobVersionNotFoundError, InvalidJobError.
+        """
+        await cls._require_started()
+        return await cls.get_scheduler().revert_job(job_id, version)
+
+    @classmethod
     async def resign(cls) -> None:
         """Let another replica lead; harmless for one that does not."""
         await cls._require_started()

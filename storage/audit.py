@@ -126,6 +126,9 @@ UNION ALL
 SELECT 'paused', job_id, concat_ws(', ', 'by ' || paused_by, pause_note) FROM {schema}.jobs
 WHERE paused_at IS NOT NULL
 UNION ALL
+SELECT 'reverted', job_id, 'by an operator, and stays so until code declares something new; or revert it back'
+FROM {schema}.jobs WHERE set_aside IS NOT NULL
+UNION ALL
 SELECT 'no calendar', j.job_id, 'waits for the calendar ' || named.name || ', which does not exist'
 FROM {schema}.jobs j, unnest(j.calendars) AS named (name)
 WHERE NOT EXISTS (SELECT FROM {schema}.calendars c WHERE c.name = named.name)

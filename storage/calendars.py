@@ -7,10 +7,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from scheduler_core.domain.actor import Actor
 from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.errors import InvalidCalendarError
 from scheduler_core.ports import RemovedCalendar, StoredCalendar
 from storage.database import Database, Row
+from storage.job_changes import TELL, telling
 from storage.keys import NUDGE_CHANNEL
 
 LOAD_CALENDARS = """
@@ -60,7 +62,8 @@ WITH saved AS (
     SELECT pg_notify('{NUDGE_CHANNEL}', :schema || ':') FROM saved
 )
 SELECT (SELECT count(*) FROM saved) AS saved, (SELECT count(*) FROM woken) AS woken,
-       (SELECT count(*) FROM nudged) AS nudged
+       (SELECT count(*) FROM nudged) AS nudged,
+       {TELL}
 """
 
 # A job that is declared at this very moment may still come to name a calendar that goes here: it then waits, and the
@@ -77,7 +80,8 @@ WITH naming AS (
 SELECT EXISTS (SELECT FROM {{schema}}.calendars WHERE name = :name) AS existed,
        (SELECT count(*) FROM naming) AS job_count,
        ARRAY(SELECT job_id FROM naming ORDER BY job_id LIMIT :shown) AS job_ids,
-       (SELECT count(*) FROM nudged) AS nudged
+       (SELECT count(*) FROM nudged) AS nudged,
+       {TELL}
 """
 
 LIST = """
@@ -117,7 +121,7 @@ class CalendarStore:
                 readable[row.name] = StoredCalendar(calendar, row.version)
         return readable
 
-    async def save(self, calendar: Calendar, *, version: int | None, by: str | None) -> bool:
+    async def save(self, calendar: Calendar, *, version: int | None, actor: Actor) -> bool:
         """Store a calendar in place of the one that has this version.
 
         Parameters: version, 0 for a new one, None for whatever is there. Returns False if nothing was changed: the
@@ -136,15 +140,16 @@ class CalendarStore:
                 ),
                 "note": calendar.note,
                 "version": version,
-                "updated_by": by,
+                "updated_by": actor.name,
                 "schema": self.database.schema,
+                **telling(actor),
             },
         )
         return row is not None and row.saved == 1
 
-    async def remove(self, name: str) -> RemovedCalendar:
+    async def remove(self, name: str, actor: Actor) -> RemovedCalendar:
         """Remove a calendar unless jobs name it."""
-        parameters = {"name": name, "shown": JOBS_SHOWN, "schema": self.database.schema}
+        parameters = {"name": name, "shown": JOBS_SHOWN, "schema": self.database.schema, **telling(actor)}
         row = await self.database.fetch_one(REMOVE, parameters)
         assert row is not None
         return RemovedCalendar(row.existed, row.job_count, tuple(row.job_ids))

@@ -8,6 +8,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
+from scheduler_core.domain.actor import Actor
 from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.errors import InvalidJobError
 from scheduler_core.domain.job import JobDefinition, JobStatus, digest_of
@@ -15,6 +16,7 @@ from scheduler_core.domain.planning import Missed, Plan, StoredJob
 from scheduler_core.ports import InvalidRow, Settlement
 from storage.calendars import CalendarStore
 from storage.database import Database, MissingPartitionError, Row
+from storage.job_changes import TELL, definition_at, telling
 from storage.keys import NUDGE_CHANNEL, new_run_id
 from storage.partitions import Partitions
 
@@ -25,6 +27,7 @@ _CHANGEABLE = (
     "schedule_digest",
     "declared_by",
     "declared_since",
+    "set_aside",
     "anchor",
     "paused_at",
     "paused_until",
@@ -54,9 +57,9 @@ WITH given AS (
 ), nudged AS (
     SELECT pg_notify('{NUDGE_CHANNEL}', :schema || ':') WHERE EXISTS (SELECT FROM added)
 )
-SELECT g.job_id, j.digest
-FROM given g LEFT JOIN {{schema}}.jobs j USING (job_id), (SELECT count(*) FROM nudged) AS sent
-WHERE g.job_id NOT IN (SELECT job_id FROM added)
+SELECT g.job_id, CASE WHEN j.set_aside IS NULL THEN j.digest ELSE '' END AS digest
+FROM (SELECT (SELECT count(*) FROM nudged) AS sent, {TELL}) AS always
+LEFT JOIN (given g LEFT JOIN {{schema}}.jobs j USING (job_id)) ON g.job_id NOT IN (SELECT job_id FROM added)
 """
 
 LOAD = """
@@ -96,7 +99,8 @@ WITH held AS (
     SELECT pg_notify('{NUDGE_CHANNEL}', :schema || ':' || job_id) FROM held
 )
 SELECT (SELECT count(*) FROM changed) + (SELECT count(*) FROM removed) AS settled,
-       (SELECT count(*) FROM nudged) AS nudged
+       (SELECT count(*) FROM nudged) AS nudged,
+       {TELL}
 """
 
 ANNOUNCE = """
@@ -134,11 +138,11 @@ class JobStore:
             {"channel": NUDGE_CHANNEL, "schema": self._database.schema, "message": message},
         )
 
-    async def declare(self, jobs: Sequence[StoredJob], instance_id: str) -> Mapping[str, str]:
+    async def declare(self, jobs: Sequence[StoredJob], instance_id: str, actor: Actor) -> Mapping[str, str]:
         """Insert the jobs that are not there yet, in batches.
 
         Parameters: jobs, definitions with their first cursors.
-        Returns job_id → digest of those that were there already.
+        Returns job_id → digest of those that were there already, "" for one that an operator has reverted.
         """
         known: dict[str, str] = {}
         for start in range(0, len(jobs), _BATCH):
@@ -146,9 +150,10 @@ class JobStore:
                 "jobs": f"[{','.join(map(_new_row, jobs[start : start + _BATCH]))}]",
                 "instance_id": instance_id,
                 "schema": self._database.schema,
+                **telling(actor, at=jobs[start].anchor),
             }
             rows = await self._database.fetch(DECLARE, parameters)
-            known.update({row.job_id: row.digest or "" for row in rows})
+            known.update({row.job_id: row.digest or "" for row in rows if row.job_id is not None})
         return known
 
     async def load(self, job_ids: Iterable[str]) -> list[StoredJob | InvalidRow]:
@@ -161,8 +166,12 @@ class JobStore:
         calendars = {name: found.calendar for name, found in stored.items()}
         return [stored_job(row, calendars) for row in rows]
 
-    async def settle(self, settlement: Settlement) -> bool:
-        """Account for the old definition's occurrences and change the job, in one statement.
+    async def definition_at(self, job_id: str, version: int) -> JobDefinition | None:
+        """What the job's definition was from this version on; None if the log has no such version."""
+        return await definition_at(self._database, job_id, version)
+
+    async def settle(self, settlement: Settlement, actor: Actor, at: datetime) -> bool:
+        """Account for the old definition's occurrences up to `at` and change the job, in one statement.
 
         Returns False, and nothing happened, if the job has moved or changed since it was read.
         """
@@ -177,6 +186,7 @@ class JobStore:
             "remove": settlement.remove,
             "schema": self._database.schema,
             **accounting(plan, "pending"),
+            **telling(actor, at=at, reverts_to=settlement.reverts_to),
         }
         try:
             row = await self._database.fetch_one(SETTLE, parameters)
@@ -261,6 +271,7 @@ def stored_job(row: Row, calendars: Mapping[str, Calendar]) -> StoredJob | Inval
             finished_at=values["finished_at"],
             digest=values["digest"],
             declared_since=values["declared_since"],
+            set_aside=values["set_aside"],
             calendars=tuple(calendars[name] for name in definition.calendars if name in calendars),
         )
     except (InvalidJobError, TypeError, ValueError, KeyError, OverflowError) as error:

@@ -107,7 +107,7 @@ WITH told AS (
         last_status = coalesce(c.last_status, j.last_status),
         last_error = coalesce(c.last_error, j.last_error),
         consecutive_failures = CASE WHEN c.any_success THEN 0 ELSE j.consecutive_failures + c.failed_runs END,
-        auto_disabled_at = CASE WHEN {disables} THEN clock_timestamp() ELSE j.auto_disabled_at END,
+        auto_disabled_at = CASE WHEN {disables} THEN {told} ELSE j.auto_disabled_at END,
         due_at = CASE WHEN {disables} THEN NULL ELSE j.due_at END,
         version = CASE WHEN {disables} THEN j.version + 1 ELSE j.version END
     FROM counted c
@@ -121,6 +121,12 @@ SELECT run_id, is_late FROM refused
         "(r.status IN ('pending', 'queued', 'running', 'retrying') "
         "OR r.status = 'cancelled' AND t.status = 'cancelled' AND r.cancel_requested_at IS NOT NULL "
         "AND r.attempt < t.attempt)",
+    )
+    # The trigger that logs the disabling learns from these who did it.
+    .replace(
+        "{told}",
+        "CASE WHEN set_config('scheduler.source', 'scheduler', true) = 'scheduler' "
+        "AND set_config('scheduler.actor', :instance_id, true) = :instance_id THEN clock_timestamp() END",
     )
     .replace("{finished}", "('succeeded', 'failed', 'skipped', 'missed', 'lost', 'cancelled')")
     .replace(

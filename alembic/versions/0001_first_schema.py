@@ -154,7 +154,7 @@ CREATE TABLE job_changes (
     job_id        text NOT NULL,
     version       bigint NOT NULL,
     action        text NOT NULL CHECK (action IN ('added', 'changed', 'paused', 'resumed', 'disabled', 'enabled',
-                                                  'woken', 'reverted', 'removed')),
+                                                  'reverted', 'renumbered', 'removed')),
     reverted_to   bigint,
     actor         text NOT NULL DEFAULT coalesce(nullif(current_setting('scheduler.actor', true), ''), session_user),
     source        text NOT NULL DEFAULT coalesce(nullif(current_setting('scheduler.source', true), ''), 'sql')
@@ -281,7 +281,7 @@ LANGUAGE sql IMMUTABLE AS $$
         WHEN becomes ->> 'auto_disabled_at' IS NOT NULL
              AND was -> 'auto_disabled_at' <> becomes -> 'auto_disabled_at' THEN 'disabled'
         WHEN was <> becomes THEN 'changed'
-        ELSE 'woken'
+        ELSE 'renumbered'
     END
 $$
 """
@@ -344,16 +344,12 @@ CREATE FUNCTION {schema}.log_added_jobs() RETURNS trigger
     + AS_OWNER
     + """ AS $$
 BEGIN
-    INSERT INTO job_changes (job_id, version, action, reverted_to, new)
-    SELECT a.job_id, greatest(a.version, 1 + before.latest), 'added', back.version, job_document(to_jsonb(a))
+    INSERT INTO job_changes (job_id, version, action, new)
+    SELECT a.job_id, greatest(a.version, 1 + before.latest), 'added', job_document(to_jsonb(a))
     FROM added a
     CROSS JOIN LATERAL (
         SELECT coalesce(max(c.version), 0) AS latest FROM job_changes c WHERE c.job_id = a.job_id
     ) AS before
-    LEFT JOIN job_changes back
-      ON back.job_id = a.job_id
-     AND back.version = CAST(nullif(current_setting('scheduler.reverts_to', true), '') AS bigint)
-     AND job_definition(back.new) - 'anchor' = job_definition(job_document(to_jsonb(a))) - 'anchor'
     ORDER BY a.job_id;
     UPDATE jobs j SET version = now_at.latest
     FROM added a
@@ -431,8 +427,9 @@ REFUSE_CHANGE = """
 CREATE FUNCTION refuse_change() RETURNS trigger
 LANGUAGE plpgsql AS $$
 BEGIN
-    RAISE EXCEPTION '%.% is append-only: % is refused', TG_TABLE_SCHEMA, TG_TABLE_NAME, TG_OP
-        USING ERRCODE = 'insufficient_privilege', HINT = 'docs/audit-log.md says how its owner removes old entries';
+    RAISE EXCEPTION USING
+        MESSAGE = concat(TG_TABLE_SCHEMA, '.', TG_TABLE_NAME, ' is append-only: ', TG_OP, ' is refused'),
+        ERRCODE = 'insufficient_privilege', HINT = 'docs/audit-log.md says how its owner removes old entries';
 END
 $$
 """
@@ -548,7 +545,9 @@ BEGIN
 EXCEPTION
     WHEN duplicate_object OR unique_violation THEN NULL;
     WHEN insufficient_privilege THEN
-        RAISE WARNING 'the role {reader} was not created: % may not create roles; docs/audit-log.md', current_user;
+        RAISE WARNING USING
+            MESSAGE = concat('the role {reader} was not created: ', current_user, ' may not create roles'),
+            HINT = 'docs/audit-log.md says how an administrator does it';
 END
 $$
 """

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from scheduler_core.cli import (
+    audit,
     backfill,
     calendars,
     dev,
@@ -39,6 +40,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(runs.app, name="runs")
 app.add_typer(leader.app, name="leader")
 app.add_typer(calendars.app, name="calendars")
+app.add_typer(audit.app, name="audit")
 app.command("dev")(dev.dev)
 app.command("run")(replica.run)
 app.command("migrate")(replica.migrate_schema)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import sys
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -161,7 +160,7 @@ def _store(calendar: Calendar, replace: bool) -> None:
 def _with_calendars(work: Callable[[CalendarOperations], Awaitable[Any]]) -> Any:
     async def whole(container: Container) -> Any:
         await container.check_schema()
-        return await work(container.get_calendars(by=getpass.getuser()))
+        return await work(container.get_calendars())
 
     return with_container(whole)
 

@@ -38,8 +38,8 @@ def doctor(
         print_table([{"field": k, "value": v} for k, v in report["facts"].items()], ("field", "value"), empty="")
         print_table(report["troubles"], ("kind", "subject", "detail"), empty="Nothing needs attention.")
         if report["troubles"]:
-            console.print("\nA pause is somebody's wish and no error; everything else wants a look.")
-    if any(trouble["kind"] != "paused" for trouble in report["troubles"]):
+            console.print("\nA pause or a revert is somebody's wish and no error; everything else wants a look.")
+    if any(trouble["kind"] not in ("paused", "reverted") for trouble in report["troubles"]):
         raise typer.Exit(1)
 
 

@@ -165,6 +165,21 @@ def resume(job_id: JobId) -> None:
 
 
 @app.command()
+def revert(
+    job_id: JobId,
+    to: Annotated[int, typer.Option("--to", min=1, help="The version, as `scheduler audit changes` shows it.")],
+) -> None:
+    """Bring back an earlier definition; a pause stays. The same code does not undo it, other code does."""
+
+    async def work(container: Container) -> bool:
+        await container.check_schema()
+        return await container.get_operations().revert(job_id, to)
+
+    done = f"has the definition of version {to} again" if with_container(work) else f"is as in version {to} already"
+    console.print(f"job {job_id} {done}", markup=False)
+
+
+@app.command()
 def trigger(job_id: JobId, as_json: AsJson = False) -> None:
     """Run a job now, beside its schedule."""
 

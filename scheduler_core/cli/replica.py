@@ -102,13 +102,15 @@ def migrate_schema(
         print(migrate.sql(settings.schema))
         return
 
-    async def work(container: Container) -> str:
+    async def work(container: Container) -> tuple[str, str | None]:
         url = await asyncio.to_thread(lambda: container.database_url)
         if not check:
             await migrate.upgrade_async(url, settings.schema)
             await container.get_storage().maintain()
         await migrate.check(url, settings.schema)
-        return migrate.head()
+        return migrate.head(), await container.get_auditor().how_to_create_reader()
 
-    revision = with_container(work)
+    revision, to_create = with_container(work)
     console.print(f"schema {settings.schema} is at revision {revision}, as this version needs", markup=False)
+    if to_create is not None:
+        console.print(f"auditors have no role yet, and this user may not create it: {to_create}", markup=False)

@@ -32,6 +32,10 @@ class JobNotFoundError(SchedulerError, KeyError):
         return str(self.args[0]) if self.args else ""
 
 
+class JobVersionNotFoundError(JobNotFoundError):
+    """The log has no such version of a job, or the job was removed with it."""
+
+
 class RunNotFoundError(JobNotFoundError):
     """There is no run with this id."""
 

@@ -37,6 +37,9 @@ class StoredJob:
     """Of the definition as it was declared; differs from code's when somebody else declared another."""
     declared_since: datetime | None = None
     """When the process that declared it started: a newer process wins."""
+    set_aside: str | None = None
+    """Digest of the definition of code that an operator's revert replaced: code that declares it again says nothing
+    new."""
     calendars: tuple[Calendar, ...] = ()
     """Those that the definition names, as far as they exist and can be read."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from scheduler_core.domain.actor import Actor
 from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.errors import (
     CalendarInUseError,
@@ -24,11 +25,11 @@ MAX_TRIES = 20
 class CalendarOperations:
     """The verbs, for one process.
 
-    Parameters: calendars, where they are stored; by, who acts: a process or a person.
+    Parameters: calendars, where they are stored; actor, who acts.
     """
 
     calendars: Calendars
-    by: str
+    actor: Actor
 
     async def get(self, name: str) -> Calendar:
         """Raises CalendarNotFoundError, also if the row was edited by hand and can't be read."""
@@ -46,7 +47,7 @@ class CalendarOperations:
 
         What it excludes or allows from now on counts for every occurrence that is not claimed yet.
         """
-        return await self.calendars.save(calendar, version=None, by=self.by)
+        return await self.calendars.save(calendar, version=None, actor=self.actor)
 
     async def extend(self, calendar: Calendar) -> Calendar:
         """Add to the calendar of this name what this one excludes; returns the whole. A missing one is created."""
@@ -62,7 +63,7 @@ class CalendarOperations:
 
     async def remove(self, name: str) -> None:
         """Remove a calendar that no job names. Raises CalendarInUseError, CalendarNotFoundError."""
-        removed = await self.calendars.remove(name)
+        removed = await self.calendars.remove(name, self.actor)
         if removed.job_count:
             more = removed.job_count - len(removed.job_ids)
             jobs = ", ".join(map(repr, removed.job_ids)) + (f" and {more} more" if more else "")
@@ -95,7 +96,7 @@ class CalendarOperations:
             wanted = change(found.calendar) if found is not None else calendar
             if found is not None and wanted == found.calendar:
                 return wanted
-            if await self.calendars.save(wanted, version=found.version if found is not None else 0, by=self.by):
+            if await self.calendars.save(wanted, version=found.version if found is not None else 0, actor=self.actor):
                 return wanted
         raise JobConflictError(
             f"the calendar {calendar.name!r} was changed by others {MAX_TRIES} times, or its row can't be read: "

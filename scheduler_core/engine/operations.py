@@ -11,7 +11,13 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from typing import Any
 
-from scheduler_core.domain.errors import InvalidJobError, JobConflictError, JobNotFoundError
+from scheduler_core.domain.actor import Actor
+from scheduler_core.domain.errors import (
+    InvalidJobError,
+    JobConflictError,
+    JobNotFoundError,
+    JobVersionNotFoundError,
+)
 from scheduler_core.domain.job import JobDefinition
 from scheduler_core.domain.planning import StoredJob, due_at, settlement, with_cursor
 from scheduler_core.domain.run import Origin, Run
@@ -28,14 +34,19 @@ Change = Callable[[StoredJob, datetime], "Settlement | None"]
 class Operations:
     """The verbs, for one process.
 
-    Parameters: storage; instance_id, who acts; started_at, when this process registered, by the database's
-    clock: a newer process's declaration wins over an older one's.
+    Parameters: storage; instance_id, which process acts; actor, on whose behalf, for the log; started_at, when this
+    process registered, by the database's clock: a newer process's declaration wins over an older one's.
     """
 
     storage: Storage
     instance_id: str
+    actor: Actor
     started_at: datetime | None = None
     _declared: dict[str, JobDefinition] = field(default_factory=dict)
+
+    def acting_as(self, actor: Actor) -> Operations:
+        """The same verbs, on behalf of somebody else."""
+        return replace(self, actor=actor)
 
     def check_declaration(self, definition: JobDefinition) -> None:
         """Refuse a second job under an id that this process already uses for another kind of schedule.
@@ -65,11 +76,11 @@ class Operations:
             seen.add(definition.job_id)
             self.check_declaration(definition)
         if any(definition.calendars for definition in definitions):
-            await CalendarOperations(self.storage.calendars, self.instance_id).check_jobs(definitions)
+            await self._calendars().check_jobs(definitions)
         now = await self.storage.jobs.now()
         ordered = sorted(definitions, key=lambda d: d.job_id)
         new = [_new_job(definition, now) for definition in ordered]
-        stored = await self.storage.jobs.declare(new, self.instance_id)
+        stored = await self.storage.jobs.declare(new, self.instance_id, self.actor)
         for definition in ordered:
             digest = stored.get(definition.job_id)
             if digest is not None and digest != definition.digest:
@@ -93,22 +104,54 @@ class Operations:
             except JobNotFoundError:
                 # Removed in between: then it is a new one.
                 now = await self.storage.jobs.now()
-                if not await self.storage.jobs.declare([_new_job(definition, now)], self.instance_id):
+                if not await self.storage.jobs.declare([_new_job(definition, now)], self.instance_id, self.actor):
                     return
         raise JobConflictError(f"job {definition.job_id!r} keeps being added and removed by others: try again")
 
     def _may_replace(self, job: StoredJob, new: JobDefinition, earlier: JobDefinition | None) -> bool:
-        if job.digest == new.digest:
-            return False
+        is_same = job.digest == new.digest
         if earlier is not None:
             # What this process said before is no news; what it says anew is a change on purpose.
-            return earlier.digest != new.digest
-        if job.declared_since is None or self.started_at is None:
-            return True
-        return self.started_at >= job.declared_since
+            return not is_same and earlier.digest != new.digest
+        if self.started_at is None:
+            # A command, and no replica: an operator means it.
+            return not is_same
+        if new.digest == job.set_aside or (is_same and job.set_aside is None):
+            # The definition that an operator's revert replaced is no news either; one that agrees with the revert is:
+            # from then on code may declare the other again.
+            return False
+        return job.declared_since is None or self.started_at >= job.declared_since
 
     def _signature(self) -> dict[str, Any]:
-        return {"declared_by": self.instance_id, "declared_since": self.started_at}
+        return {"declared_by": self.instance_id, "declared_since": self.started_at, "set_aside": None}
+
+    def _calendars(self) -> CalendarOperations:
+        return CalendarOperations(self.storage.calendars, self.actor)
+
+    async def revert(self, job_id: str, version: int) -> bool:
+        """Bring back the definition that a job had from `version` on; False if it has that one now.
+
+        The operator's state (paused, disabled after failures) stays as it is. Occurrences up to now are accounted for
+        by the definition that goes. Code that declares what it declared before does not undo this; code that declares
+        anything else does. Raises JobNotFoundError, JobVersionNotFoundError, and InvalidJobError if the definition
+        can't be read any more or names a calendar that does not exist.
+        """
+        definition = await self.storage.jobs.definition_at(job_id, version)
+        if definition is None:
+            raise JobVersionNotFoundError(
+                f"there is no definition of job {job_id!r} under version {version}: `scheduler audit changes --job "
+                f"{job_id}` shows those that there were"
+            )
+        await self._calendars().check_jobs([definition])
+
+        def change(job: StoredJob, now: datetime) -> Settlement | None:
+            of_code = job.set_aside or job.digest
+            set_aside = of_code if of_code != definition.digest else None
+            if job.definition == definition and job.set_aside == set_aside:
+                return None
+            return replace(redefinition(job, definition, now, {"set_aside": set_aside}), reverts_to=version)
+
+        return await self._settle(job_id, change)
 
     async def pause(
         self, job_id: str, *, until: datetime | None = None, by: str | None = None, note: str | None = None
@@ -170,7 +213,8 @@ class Operations:
             raise _not_found(job_id)
         return run
 
-    async def _settle(self, job_id: str, change: Change) -> None:
+    async def _settle(self, job_id: str, change: Change) -> bool:
+        """Make the change, if there is one to make; whether there was."""
         for _ in range(MAX_TRIES):
             found = await self.storage.jobs.load([job_id])
             if not found:
@@ -180,9 +224,12 @@ class Operations:
                 raise InvalidJobError(
                     f"the row of job {job_id!r} can't be read ({job.problem}): correct it in SQL, or delete it there"
                 )
-            wanted = change(job, await self.storage.jobs.now())
-            if wanted is None or await self.storage.jobs.settle(wanted):
-                return
+            now = await self.storage.jobs.now()
+            wanted = change(job, now)
+            if wanted is None:
+                return False
+            if await self.storage.jobs.settle(wanted, self.actor, now):
+                return True
         raise JobConflictError(f"job {job_id!r} was changed by others {MAX_TRIES} times in a row: try again")
 
 

@@ -23,6 +23,7 @@ from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from scheduler_core.domain.actor import Actor, Source
 from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.errors import (
     CalendarNotFoundError,
@@ -90,8 +91,9 @@ class BaseScheduler:
         self.instance = instance
         self.default_timezone = default_timezone
         self.registry = Registry(allowed_callbacks)
-        self.operations = Operations(storage, instance.instance_id)
-        self.calendar_operations = CalendarOperations(storage.calendars, instance.instance_id)
+        actor = Actor(Source.CODE, f"{instance.instance_name}@{instance.host}")
+        self.operations = Operations(storage, instance.instance_id, actor)
+        self.calendar_operations = CalendarOperations(storage.calendars, actor)
         self.run_operations = RunOperations(storage, instance.instance_id, history_days=history_days)
         self._storage = storage
         self._timing = timing
@@ -362,6 +364,10 @@ class BaseScheduler:
         self._declared.pop(job_id, None)
         self._statuses.remove(job_id)
         self.registry.unbind(job_id)
+
+    async def revert_job(self, job_id: str, version: int) -> bool:
+        """Bring back an earlier definition of a job; see `Operations.revert`."""
+        return await self.operations.revert(job_id, version)
 
     async def add_calendar(self, calendar: Calendar) -> None:
         """Store a calendar, in place of one of the same name; before `start` it is kept and stored then.

@@ -12,6 +12,7 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
+from scheduler_core.domain.actor import Actor
 from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.job import JobDefinition, JobStatus
 from scheduler_core.domain.planning import Plan, StoredJob, due_at
@@ -129,13 +130,13 @@ class Ledger:
     async def load(self, job_ids: Iterable[str]) -> list[StoredJob]:
         return [self._whole(job_id) for job_id in job_ids if job_id in self.jobs]
 
-    async def declare(self, jobs: Sequence[StoredJob], _instance_id: str) -> Mapping[str, str]:
+    async def declare(self, jobs: Sequence[StoredJob], _instance_id: str, _actor: Actor) -> Mapping[str, str]:
         known = {job.job_id: self.jobs[job.job_id].digest for job in jobs if job.job_id in self.jobs}
         for job in jobs:
             self.jobs.setdefault(job.job_id, replace(job, digest=job.definition.digest))
         return known
 
-    async def settle(self, settlement: Settlement) -> bool:
+    async def settle(self, settlement: Settlement, _actor: Actor, _at: datetime) -> bool:
         self.triggered += self._keep(settlement.plan)
         job = self.jobs[settlement.plan.job.job_id]
         changes = settlement.changes

@@ -18,6 +18,7 @@ from datetime import datetime, timedelta
 from types import SimpleNamespace, TracebackType
 from typing import cast
 
+from scheduler_core.domain.actor import Actor, Source
 from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.errors import InvalidJobError, JobNotFoundError
 from scheduler_core.domain.job import JobStatus, ScheduleJob
@@ -66,7 +67,9 @@ class ManualScheduler:
         self._most_fires = most_fires
         self._ledger = Ledger(self.clock)
         self._registry = Registry()
-        self._operations = Operations(_storage_of(self._ledger), "manual scheduler")
+        self._operations = Operations(
+            _storage_of(self._ledger), "manual scheduler", Actor(Source.CODE, "manual scheduler")
+        )
         self._threads = ThreadPoolExecutor(thread_name_prefix="scheduler-job")
         performance = Performance(
             clock=self.clock,

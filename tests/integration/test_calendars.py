@@ -20,6 +20,7 @@ from scheduler_core import (
     SchedulerService,
     load_settings,
 )
+from scheduler_core.domain.actor import Actor, Source
 from scheduler_core.domain.planning import plan
 from scheduler_core.engine.scheduler import BaseScheduler
 from scheduler_core.ports import Leadership
@@ -228,11 +229,12 @@ async def test_a_calendar_survives_the_table_and_a_change_is_a_new_revision(cont
 
 
 async def test_of_two_changes_at_once_neither_is_lost(container: Container) -> None:
+    actor = Actor(Source.CLI, "somebody")
     await container.prepare()
     operations, stored = container.get_calendars(), container.get_storage().calendars
-    assert await stored.save(Calendar("c", ["2026-01-01"]), version=0, by="one")
-    assert not await stored.save(Calendar("c", ["2026-01-02"]), version=0, by="two"), "somebody was faster"
-    assert not await stored.save(Calendar("c", ["2026-01-02"]), version=7, by="two")
+    assert await stored.save(Calendar("c", ["2026-01-01"]), version=0, actor=actor)
+    assert not await stored.save(Calendar("c", ["2026-01-02"]), version=0, actor=actor), "somebody was faster"
+    assert not await stored.save(Calendar("c", ["2026-01-02"]), version=7, actor=actor)
     await operations.extend(Calendar("c", ["2026-01-02"]))
     assert len((await operations.get("c")).excluded_dates) == 2
 

@@ -92,7 +92,7 @@ async def test_a_hand_edit_is_logged_as_such_and_gets_a_number(container: Contai
         (2, "changed", "sql", "scheduler"),
         (3, "paused", "sql", "scheduler"),
         (4, "resumed", "sql", "scheduler"),
-        (5, "woken", "sql", "scheduler"),
+        (5, "renumbered", "sql", "scheduler"),
         (6, "removed", "sql", "scheduler"),
         (7, "added", "sql", "scheduler"),
         (8, "removed", "sql", "scheduler"),

@@ -1,0 +1,224 @@
+"""The questions that auditors ask, as statements on the views of `{schema}_audit`; each can be printed and pasted."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from scheduler_core.domain.segments import TICK
+from storage import gaps
+from storage.database import Database
+from storage.gaps import GapReport, GapStore, kept_window
+
+CHANGES = """
+SELECT changed_at, job_id, version, action, actor, source, old, new, effective_at, reverted_to, database_user
+FROM {audit}.job_changes
+WHERE (CAST(:job_id AS text) IS NULL OR job_id = :job_id)
+  AND (CAST(:since AS timestamptz) IS NULL OR changed_at >= :since)
+  AND (CAST(:until AS timestamptz) IS NULL OR changed_at <= :until)
+ORDER BY changed_at DESC, change_id DESC
+LIMIT :limit
+"""
+
+LEADERSHIP = """
+SELECT term, instance_id, host, acquired_at, ended_at, end_reason, leaderless_for
+FROM {audit}.leadership
+WHERE (CAST(:since AS timestamptz) IS NULL OR coalesce(ended_at, 'infinity') >= :since)
+  AND (CAST(:until AS timestamptz) IS NULL OR acquired_at <= :until)
+ORDER BY term DESC
+LIMIT :limit
+"""
+
+# Of the attempts only those are looked at that are more than a run's one success. The attempt of an owner that died
+# ended some time before that was noticed, so `lost` overlaps nothing; where the owner comes back and tells how that
+# attempt ended, both rows are of one execution.
+DUPLICATES = """
+WITH troubled AS (
+    SELECT * FROM {audit}.attempts
+    WHERE (outcome <> 'succeeded' OR late)
+      AND (CAST(:job_id AS text) IS NULL OR job_id = :job_id)
+      AND (CAST(:since AS timestamptz) IS NULL OR scheduled_for >= :since)
+      AND (CAST(:until AS timestamptz) IS NULL OR scheduled_for <= :until)
+), wanted AS NOT MATERIALIZED (
+    SELECT * FROM {audit}.runs
+    WHERE (CAST(:job_id AS text) IS NULL OR job_id = :job_id)
+      AND (CAST(:since AS timestamptz) IS NULL OR scheduled_for >= :since)
+      AND (CAST(:until AS timestamptz) IS NULL OR scheduled_for <= :until)
+), two_rows AS (
+    SELECT 'two_rows' AS kind, job_id, scheduled_for, min(CAST(run_id AS text)) AS run_id, count(*) AS executions,
+           'several rows stand for one occurrence' AS detail
+    FROM wanted
+    GROUP BY job_id, scheduled_for
+    HAVING count(*) > 1
+), unknown_ends AS (
+    SELECT DISTINCT job_id, scheduled_for FROM troubled WHERE outcome = 'lost' OR late
+    UNION
+    SELECT job_id, scheduled_for FROM wanted WHERE deliveries > 1
+), beyond_policy AS (
+    SELECT 'beyond_policy' AS kind, r.job_id, r.scheduled_for, CAST(r.run_id AS text) AS run_id,
+           greatest(e.executions, r.deliveries) AS executions,
+           'at_most_once, and executed again after an attempt whose end nobody knew' AS detail
+    FROM unknown_ends u
+    JOIN wanted r ON r.job_id = u.job_id AND r.scheduled_for = u.scheduled_for
+    JOIN {audit}.job_changes c ON c.job_id = r.job_id AND c.version = r.definition_version
+    CROSS JOIN LATERAL (
+        SELECT count(DISTINCT (a.attempt, a.term)) AS executions FROM {audit}.attempts a
+        WHERE a.job_id = r.job_id AND a.scheduled_for = r.scheduled_for
+    ) AS e
+    WHERE c.new ->> 'delivery' = 'at_most_once' AND (e.executions > 1 OR r.deliveries > 1)
+), overlapping AS (
+    SELECT 'overlapping' AS kind, t.job_id, t.scheduled_for, min(CAST(t.run_id AS text)) AS run_id,
+           count(DISTINCT (t.attempt, t.term)) + count(DISTINCT (a.attempt, a.term))
+               FILTER (WHERE a.outcome = 'succeeded' AND NOT a.late) AS executions,
+           'attempts of one run executed at the same time' AS detail
+    FROM troubled t
+    JOIN {audit}.attempts a ON a.job_id = t.job_id AND a.scheduled_for = t.scheduled_for
+    WHERE (a.attempt, a.term, a.started_at) IS DISTINCT FROM (t.attempt, t.term, t.started_at)
+      AND t.outcome <> 'lost' AND a.outcome <> 'lost'
+      AND t.started_at < a.finished_at AND a.started_at < t.finished_at
+    GROUP BY t.job_id, t.scheduled_for
+)
+SELECT * FROM two_rows
+UNION ALL SELECT * FROM beyond_policy
+UNION ALL SELECT * FROM overlapping
+ORDER BY scheduled_for DESC, job_id, kind
+LIMIT :limit
+"""
+
+
+READER_EXISTS = """
+SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role) AS found
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Filters:
+    """What is asked about: one job (None: all), a window (None: open), and the most rows to list."""
+
+    job_id: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    limit: int = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Auditor:
+    """The questions, on one database. A role that reads only the views may ask all of them."""
+
+    database: Database
+    history_days: int
+
+    async def changes(self, filters: Filters) -> list[dict[str, Any]]:
+        """The log of changes, the latest first."""
+        return await self._rows(CHANGES, _parameters(filters))
+
+    async def leadership(self, filters: Filters) -> list[dict[str, Any]]:
+        """The terms that reach into the window, the latest first."""
+        return await self._rows(LEADERSHIP, _parameters(filters, job=False))
+
+    async def duplicates(self, filters: Filters) -> list[dict[str, Any]]:
+        """Occurrences with several rows, or executed more often than their policy allows; the latest first.
+
+        Asked day by day, so that no statement is long.
+        """
+        start, end = await self._window(filters)
+        found: list[dict[str, Any]] = []
+        while end >= start and len(found) < filters.limit:
+            midnight = end.astimezone(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+            day = replace(filters, since=max(start, midnight), until=end, limit=filters.limit - len(found))
+            found += await self._rows(DUPLICATES, _parameters(day))
+            end = midnight - TICK
+        return found
+
+    async def gaps(self, filters: Filters) -> GapReport:
+        """Occurrences that nothing accounts for."""
+        store = GapStore(self.database, self.history_days)
+        return await store.find(job_id=filters.job_id, since=filters.since, until=filters.until, limit=filters.limit)
+
+    async def how_to_create_reader(self) -> str | None:
+        """The statements that an administrator runs, if the role that reads only the views does not exist yet."""
+        schema = self.database.schema
+        role = f"{schema}_audit_reader"
+        row = await self.database.fetch_one(READER_EXISTS, {"role": role})
+        if row is not None and row.found:
+            return None
+        return (
+            f'CREATE ROLE "{role}" NOLOGIN; GRANT USAGE ON SCHEMA "{schema}_audit" TO "{role}"; '
+            f'GRANT SELECT ON ALL TABLES IN SCHEMA "{schema}_audit" TO "{role}";'
+        )
+
+    def sql(self, question: str, filters: Filters) -> str:
+        """What a question asks, as statements to paste into psql."""
+        if question == "gaps":
+            return self._sql_of_gaps(filters)
+        template = {"changes": CHANGES, "leadership": LEADERSHIP, "duplicates": DUPLICATES}[question]
+        return self._pasteable(template, _parameters(filters))
+
+    def _sql_of_gaps(self, filters: Filters) -> str:
+        start, end = kept_window(datetime.now(UTC), self.history_days, filters.since, filters.until)
+        ends = f'FROM "{self.database.schema}_audit".job_changes'
+        first: Any = filters.job_id or _Expression(f"(SELECT min(job_id) {ends})")
+        last: Any = filters.job_id or _Expression(f"(SELECT max(job_id) {ends})")
+        page = {"first": first, "last": last, "limit": gaps.ROWS_AT_ONCE}
+        parts = (
+            "-- Which instants each definition owed is computed from these by arithmetic, page by page; what no row",
+            "-- accounts for is a gap. First the jobs, with how far each claims to be accounted for:",
+            self._pasteable(gaps.JOBS, {"after": "", "job_id": filters.job_id, "limit": gaps.JOBS_AT_ONCE}),
+            "-- then what they were, and from when on:",
+            self._pasteable(gaps.LOG, {**page, "after": "", "after_version": 0}),
+            "-- then what accounts for occurrences:",
+            self._pasteable(
+                gaps.ROWS,
+                {
+                    **page,
+                    "start": start,
+                    "before_end": gaps.END_OF_TIME,
+                    "end": end,
+                    "before": last,
+                    "before_at": gaps.END_OF_TIME,
+                },
+            ),
+        )
+        return "\n".join(parts)
+
+    def _pasteable(self, template: str, parameters: Mapping[str, Any]) -> str:
+        text = self._named(template).strip()
+        return re.sub(r"(?<!:):([a-z_]+)", lambda found: _literal(parameters[found.group(1)]), text) + ";"
+
+    async def _window(self, filters: Filters) -> tuple[datetime, datetime]:
+        now = await self.database.now()
+        # A run may be scheduled ahead of now by what is claimed in advance.
+        start, _ = kept_window(now, self.history_days, filters.since, None)
+        return start, filters.until or now + timedelta(minutes=1)
+
+    async def _rows(self, template: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
+        rows: Sequence[Any] = await self.database.fetch(self._named(template), parameters)
+        return [dict(row) for row in rows]
+
+    def _named(self, template: str) -> str:
+        return template.replace("{audit}", f'"{self.database.schema}_audit"')
+
+
+def _parameters(filters: Filters, *, job: bool = True) -> dict[str, Any]:
+    asked = {"since": filters.since, "until": filters.until, "limit": filters.limit}
+    return asked | {"job_id": filters.job_id} if job else asked
+
+
+class _Expression(str):
+    """SQL that stands for itself."""
+
+
+def _literal(value: Any) -> str:
+    if isinstance(value, _Expression):
+        return value
+    if value is None:
+        return "NULL"
+    if isinstance(value, int):
+        return str(value)
+    if isinstance(value, datetime):
+        return f"TIMESTAMPTZ '{value.astimezone(UTC).isoformat()}'"
+    quoted = str(value).replace("'", "''")
+    return f"'{quoted}'"
