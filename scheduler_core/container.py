@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import getpass
+import logging
 import os
 import secrets
 from collections.abc import AsyncIterator, Sequence
@@ -24,7 +25,7 @@ from scheduler_core.engine.calendar_operations import CalendarOperations
 from scheduler_core.engine.operations import Operations
 from scheduler_core.engine.run_operations import RunOperations
 from scheduler_core.engine.scheduler import BaseScheduler
-from scheduler_core.engine.table_scheduler import TableScheduler
+from scheduler_core.engine.table_scheduler import TableScheduler, look_after_history
 from scheduler_core.ports import RESIGN_REQUEST, Instance, InvalidRow, Locks, Storage
 from scheduler_core.settings import Settings, load_settings
 from storage.audit import Audit
@@ -132,10 +133,6 @@ class Container:
             partitions = Partitions(database)
             jobs = JobStore(database, partitions)
 
-            async def maintain() -> None:
-                today = await self.get_tables().today()
-                await self.get_tables().create_history(today)
-
             self._storage = Storage(
                 jobs=jobs,
                 runs=RunStore(database, partitions, timeout_seconds=self.settings.timing.statement_timeout_seconds),
@@ -143,14 +140,21 @@ class Container:
                 calendars=CalendarStore(database),
                 open_control=self._open_control,
                 open_lease=self._open_lease,
-                maintain=maintain,
+                maintain=self._maintain,
             )
         return self._storage
 
     def get_tables(self) -> TableStore:
         """The tables of table families, the scheduler's own history among them."""
-        database = self.get_database()
-        return TableStore(database, Partitions(database), history_days=self.settings.history_days)
+        return TableStore(self.get_database(), history_days=self.settings.history_days)
+
+    async def create_history(self) -> None:
+        """Have the partitions of the run history, from yesterday's to those ahead."""
+        tables = self.get_tables()
+        await tables.create_history(await tables.today())
+
+    async def _maintain(self) -> None:
+        await look_after_history(self.get_tables(), self._logger or logging.getLogger("scheduler_core"))
 
     def get_calendars(self, actor: Actor | None = None) -> CalendarOperations:
         """The verbs on calendars; `actor` is who uses them, the user of this process by default."""
@@ -195,7 +199,7 @@ class Container:
         if self.settings.auto_migrate:
             await migrate.upgrade_async(url, schema)
         await migrate.check(url, schema)
-        await self.get_storage().maintain()
+        await self.create_history()
         self._lease_name = await self._database_identity()
 
     async def start(self, jobs: Sequence[ScheduleJob] = ()) -> BaseScheduler:
@@ -220,6 +224,7 @@ class Container:
         """Stop the scheduler, close the connections, end embedded servers that this process started."""
         await self.stop()
         self._scheduler = None
+        TableScheduler.disconnect(self.get_tables)
         for database in (self._database, self._engine_database):
             if database is not None:
                 await database.close()

@@ -10,10 +10,12 @@ from uuid import UUID
 
 from scheduler_core.domain.actor import Actor
 from scheduler_core.domain.calendars import Calendar
+from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.job import JobDefinition, JobStatus
 from scheduler_core.domain.planning import Plan, StoredJob
 from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.domain.table_family import TableFamily
+from scheduler_core.domain.table_steps import Planning
 
 RESIGN_REQUEST = "\x01resign"
 """A nudge that asks the leader to resign; no job_id looks like it, because those are printable."""
@@ -359,22 +361,36 @@ class Locks(Protocol):
     async def release(self, key: str, token: Any) -> Any: ...
 
 
+@dataclass(frozen=True, slots=True)
+class TableWork:
+    """What became of a plan: the tables that were changed, and what went wrong, in words and as errors."""
+
+    changed: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    errors: tuple[SchedulerError, ...] = ()
+
+
 class Tables(Protocol):
-    """Daily tables, monthly summaries, and the scheduler's own history as the first family."""
+    """Daily tables, monthly summaries, and the scheduler's own history as the first families."""
+
+    history: Sequence[TableFamily]
 
     async def today(self) -> date: ...
 
-    async def existing(self, family: TableFamily) -> Mapping[str, str | None]: ...
+    async def create_history(self, today: date) -> Sequence[str]:
+        """Have the history's partitions ahead, whatever stands in their way."""
 
-    async def create_day(self, family: TableFamily, day: date) -> bool: ...
+    async def carry_out(self, family: TableFamily, planning: Planning) -> TableWork:
+        """Carry out what is planned from what the catalog shows, each step for itself."""
 
-    async def create_summary(self, family: TableFamily, month: date) -> bool: ...
+    async def rehearse(self, family: TableFamily, planning: Planning) -> tuple[str, Sequence[str]]:
+        """The statements of what is planned, and the problems; changes nothing."""
 
-    async def drop(self, family: TableFamily, name: str, parent: str | None) -> None: ...
+    async def remember(self, family: TableFamily) -> None:
+        """Have the family in the database, so that its tables are missed when they run short."""
 
-    async def create_history(self, today: date) -> Sequence[str]: ...
-
-    async def drop_history(self, today: date) -> Sequence[str]: ...
+    async def troubles(self) -> Sequence[Mapping[str, str]]:
+        """What a person should look at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -389,4 +405,4 @@ class Storage:
     open_lease: Callable[[], Lease | None]
     """Called in the keeper's thread: clients belong to the event loop that made them."""
     maintain: Callable[[], Awaitable[None]]
-    """Have tomorrow's partitions; the leader asks for it now and then."""
+    """Have tomorrow's partitions, drop those past their time; the leader asks for it now and then."""

@@ -12,6 +12,7 @@ from sqlalchemy import (
     BigInteger,
     Boolean,
     Column,
+    Date,
     Double,
     Identity,
     Index,
@@ -242,6 +243,34 @@ instances = Table(
         BigInteger,
         comment="advisory lock that is held while the process lives; NULL: not witnessed",
     ),
+)
+
+table_families = Table(
+    "table_families",
+    metadata,
+    Column("schema_name", Text, primary_key=True),
+    Column("family", Text, primary_key=True),
+    _required("partitioned", Boolean),
+    _required("days_ahead", Integer),
+    Column("retention_days", Integer),
+    _required("declared_at", _INSTANT),
+    comment="the families whose tables somebody creates: missed when they are not there",
+)
+
+daily_summaries = Table(
+    "daily_summaries",
+    metadata,
+    Column("day", Date, primary_key=True),
+    Column("job_id", Text, primary_key=True),
+    _required("runs", BigInteger),
+    _required("succeeded", BigInteger),
+    _required("failed", BigInteger),
+    _required("skipped", BigInteger),
+    _required("missed", BigInteger),
+    Column("p50_duration", Interval),
+    Column("p95_duration", Interval),
+    Column("p95_lateness", Interval),
+    _required("is_final", Boolean, comment="the rows are dropped; false: they are about to be"),
 )
 
 PARTITIONED = ("runs", "attempts")

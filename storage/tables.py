@@ -1,200 +1,240 @@
-"""Tables that come and go: the DDL of table families.
+"""Tables that come and go: what is planned for a family is carried out here.
 
 Creating comes first and stands alone in its transaction: no failing drop ever takes tomorrow's table along
-(FIELD: pg_partman #678). Dropping waits only briefly for its lock and tries again later, so that it never queues
-the application's statements behind itself; a partition is detached concurrently before it is dropped. Several
-callers at once do the same work once: each table is created under an advisory lock, and found to exist.
+(FIELD: pg_partman #678). Nothing waits long for a lock; what is busy is tried again later, beside what is not. Several
+callers at once do the work once: each step is planned again under the family's advisory lock.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from datetime import UTC, date, datetime, timedelta
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, date, timedelta
+from functools import partial
+from typing import Any
 
 from sqlalchemy import text
 from sqlalchemy.exc import SQLAlchemyError
-from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
+from sqlalchemy.ext.asyncio import AsyncConnection
+from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_delay, wait_random_exponential
 
-from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.domain.table_family import Summary, TableFamily
-from storage.database import TABLE_EXISTS, Database
-from storage.keys import advisory_key
-from storage.partitions import Partitions
-from storage.schema import PARTITIONED
+from scheduler_core.domain.errors import SchedulerError, ServerUnreachableError
+from scheduler_core.domain.table_family import TableFamily
+from scheduler_core.domain.table_plan import plan_days
+from scheduler_core.domain.table_steps import CreateParent, Detach, Found, Planning, Step
+from scheduler_core.ports import TableWork
+from storage import history
+from storage.database import DRIVER_ERRORS, Database
+from storage.table_catalog import RELATIONS, found_from, relation_parameters
+from storage.table_statements import Block, block_of, guards, script_of
 
-LOCK_TIMEOUT = "500ms"
-DROP_ATTEMPTS = 6
+logger = logging.getLogger("scheduler_core")
 
-TABLES = """
-SELECT c.relname AS name, n.nspname AS schema, p.relname AS parent
-FROM pg_class c
-JOIN pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN pg_inherits i ON i.inhrelid = c.oid
-LEFT JOIN pg_class p ON p.oid = i.inhparent
-WHERE n.nspname = :schema AND c.relkind IN ('r', 'p') AND starts_with(c.relname, :prefix)
-ORDER BY c.relname
+PATIENCE_SECONDS = 20.0
+"""How long what is busy is tried again. Who comes later finds what was left."""
+
+STATEMENT_SECONDS = 1_800.0
+"""A month of rows may take minutes to sum up; beyond this something is wrong."""
+
+REMEMBER = """
+INSERT INTO {schema}.table_families AS f (schema_name, family, partitioned, days_ahead, retention_days)
+VALUES (:schema_name, :family, :partitioned, :days_ahead, CAST(:retention_days AS integer))
+ON CONFLICT (schema_name, family) DO UPDATE
+SET partitioned = excluded.partitioned, days_ahead = excluded.days_ahead, retention_days = excluded.retention_days,
+    declared_at = clock_timestamp()
+WHERE (f.partitioned, f.days_ahead, f.retention_days)
+      IS DISTINCT FROM (excluded.partitioned, excluded.days_ahead, excluded.retention_days)
+"""
+
+FORGET = """
+DELETE FROM {schema}.table_families WHERE schema_name = :schema_name AND family = :family RETURNING family
+"""
+
+LISTED = """
+SELECT * FROM {audit}.table_families ORDER BY schema_name <> :schema, schema_name, family
 """
 
 
 class TableStore:
-    """Creates, fills and drops the tables of a family."""
+    """Creates, fills and drops the tables of families; the scheduler's own history is the first.
 
-    def __init__(self, database: Database, partitions: Partitions, *, history_days: int) -> None:
+    Parameters: history_days, after which days of the history are dropped, None: never; patience_seconds, how long
+    what is busy is tried again.
+    """
+
+    def __init__(
+        self, database: Database, *, history_days: int | None = None, patience_seconds: float = PATIENCE_SECONDS
+    ) -> None:
         self._database = database
-        self._partitions = partitions
-        self._history = [
-            TableFamily(
-                table,
-                like=table,
-                schema=database.schema,
-                partitioned=True,
-                time_column="scheduled_for",
-                retention_days=history_days,
-            )
-            for table in PARTITIONED
-        ]
-
-    async def create_history(self, today: date) -> list[str]:
-        """Have the partitions of the scheduler's own history."""
-        return await self._partitions.ensure_ahead(
-            datetime(today.year, today.month, today.day, tzinfo=UTC), self._history[0].days_ahead
-        )
-
-    async def drop_history(self, today: date) -> list[str]:
-        """Drop the partitions of the scheduler's own history that are past `history_days`."""
-        dropped: list[str] = []
-        for family in self._history:
-            for name, parent in (await self.existing(family)).items():
-                if family.is_outdated(name, today):
-                    await self.drop(family, name, parent)
-                    dropped.append(name)
-        return dropped
+        self._patience_seconds = patience_seconds
+        self.history: Sequence[TableFamily] = history.families(database.schema, history_days)
 
     async def today(self) -> date:
         """The day, in UTC, by the database's clock."""
         return (await self._database.now()).astimezone(UTC).date()
 
-    async def existing(self, family: TableFamily) -> dict[str, str | None]:
-        """The family's tables, daily and summaries, with the table that each is a partition of."""
-        rows = await self._database.fetch(TABLES, {"schema": family.schema, "prefix": f"{family.name}_"})
-        return {
-            row.name: row.parent
-            for row in rows
-            if family.day_of(row.name) is not None or family.month_of(row.name) is not None
-        }
+    async def create_history(self, today: date) -> list[str]:
+        """Have the history's partitions, from yesterday's to those ahead; returns the names of the new ones."""
+        for family in self.history:
+            await self.remember(family)
+        return await self.ensure_history([today - timedelta(days=1), *self.history[0].days_to_create(today)])
 
-    async def create_day(self, family: TableFamily, day: date) -> bool:
-        """Create one daily table; False if it was there."""
-        name = family.daily_table(day)
-        if family.partitioned:
-            await self._create(family, family.name, [_create_parent(family)])
-            first = datetime(day.year, day.month, day.day, tzinfo=UTC)
-            return await self._create(
-                family,
-                name,
-                [
-                    f"CREATE TABLE {_table(family, name)} (LIKE {_table(family, family.name)} INCLUDING ALL)",
-                    f"ALTER TABLE {_table(family, family.name)} ATTACH PARTITION {_table(family, name)} FOR VALUES "
-                    f"FROM ('{first.isoformat()}') TO ('{(first + timedelta(days=1)).isoformat()}')",
-                ],
-            )
-        return await self._create(family, name, [f"CREATE TABLE {_table(family, name)} ({_columns(family)})"])
+    async def ensure_history(self, days: Iterable[date]) -> list[str]:
+        """Have the history's partitions of these days, whatever stands in their way.
 
-    async def create_summary(self, family: TableFamily, month: date) -> bool:
-        """Compute one month from its days, anew each time; False if it has no days."""
-        assert isinstance(family.summary, Summary)
-        after = (month + timedelta(days=32)).replace(day=1)
-        days = [
-            name
-            for name in await self.existing(family)
-            if (day := family.day_of(name)) is not None and month <= day < after
-        ]
-        if not days:
-            return False
-        name = family.summary_table(month)
-        source = " UNION ALL ".join(f"SELECT * FROM {_table(family, day)}" for day in days)
-        by = [f'"{column}"' for column in family.summary.by]
-        wanted = [
-            *by,
-            *(f'{aggregate} AS "{column}"' for column, aggregate in family.summary.columns.items()),
-        ]
-        query = f"SELECT {', '.join(wanted)} FROM ({source}) AS days"
-        if by:
-            query += f" GROUP BY {', '.join(by)}"
-        await self._create(family, name, [f"CREATE TABLE {_table(family, name)} AS {query} WITH NO DATA"])
-        await self._transact(
-            family,
-            name,
-            [f"DELETE FROM {_table(family, name)}", f"INSERT INTO {_table(family, name)} {query}"],
+        A fire must not wait for a person: where a table of the day's name can't be attached, the partition gets
+        another name. Returns the names of the new ones. Raises SchedulerError.
+        """
+        created: list[str] = []
+        days = sorted(set(days))
+        for family in self.history:
+            work = await self.carry_out(family, partial(plan_days, family, days=days))
+            if work.problems:
+                logger.warning("%s; the partition gets another name", "; ".join(work.problems))
+                created += work.changed
+                work = await self.carry_out(family, partial(plan_days, family, days=days, spare_names=True))
+            if work.problems:
+                raise work.errors[0] if work.errors else SchedulerError("; ".join(work.problems))
+            created += work.changed
+        return created
+
+    async def carry_out(self, family: TableFamily, planning: Planning) -> TableWork:
+        """Carry out what is planned, each step for itself; what is busy is tried again for a while.
+
+        A step that fails does not keep the others from being done. Returns the tables that were changed here, and
+        what went wrong in the end.
+        """
+        changed: list[str] = []
+        rounds = AsyncRetrying(
+            stop=stop_after_delay(self._patience_seconds),
+            wait=wait_random_exponential(multiplier=0.1, max=2),
+            retry=retry_if_result(lambda work: any(isinstance(e, ServerUnreachableError) for e in work.errors)),
+            retry_error_callback=_last_result,
         )
-        return True
+        work: TableWork = await rounds(self._once_round, family, planning, changed)
+        return work
 
-    async def drop(self, family: TableFamily, name: str, parent: str | None) -> None:
-        """Drop one table. Tries again while somebody uses it; raises SchedulerError in the end."""
-        async for attempt in AsyncRetrying(
-            stop=stop_after_attempt(DROP_ATTEMPTS),
-            wait=wait_random_exponential(multiplier=0.1, max=5),
-            retry=retry_if_exception_type(SchedulerError),
-            reraise=True,
-        ):
-            with attempt:
-                if parent is not None:
-                    await self._detach(family, name, parent)
-                    parent = None
-                await self._transact(family, name, [f"DROP TABLE IF EXISTS {_table(family, name)}"])
+    async def _once_round(self, family: TableFamily, planning: Planning, changed: list[str]) -> TableWork:
+        try:
+            plan = planning(await self._found(family))
+        except SchedulerError as error:
+            return TableWork(tuple(changed), (str(error),), (error,))
+        problems, errors = list(plan.problems), list[SchedulerError]()
+        for step in plan.steps:
+            try:
+                done = await self._do(step, planning)
+            except SchedulerError as error:
+                problems.append(f"{step.family.schema}.{step.table.name}: {error}")
+                errors.append(error)
+            else:
+                if done and not isinstance(step, (CreateParent, Detach)):
+                    changed.append(step.table.name)
+        return TableWork(tuple(changed), tuple(problems), tuple(errors))
 
-    async def _detach(self, family: TableFamily, name: str, parent: str) -> None:
-        # CONCURRENTLY runs outside of a transaction. One that was cut off half-way is finished first.
-        detach = f"ALTER TABLE {_table(family, parent)} DETACH PARTITION {_table(family, name)}"
-        pending = await self._database.fetch_one(
-            "SELECT inhdetachpending FROM pg_inherits WHERE inhrelid = to_regclass(:name)",
-            {"name": _table(family, name)},
-        )
-        if pending is None:
-            return
-        mode = "FINALIZE" if pending.inhdetachpending else "CONCURRENTLY"
-        await self._database.run_alone([f"SET lock_timeout = '{LOCK_TIMEOUT}'", f"{detach} {mode}"])
-
-    async def _create(self, family: TableFamily, name: str, statements: Sequence[str]) -> bool:
-        known = await self._database.fetch_one(TABLE_EXISTS, {"schema": family.schema, "name": name})
-        if known is not None and known[0]:
-            return False
-        return await self._transact(family, name, statements, unless_exists=name)
-
-    async def _transact(
-        self, family: TableFamily, name: str, statements: Sequence[str], *, unless_exists: str | None = None
-    ) -> bool:
+    async def _do(self, step: Step, planning: Planning) -> bool:
+        """Do one step unless somebody else has; False if it was done, or waits for another that failed."""
+        if self._block(step).alone:
+            return await self._do_alone(step, planning)
         try:
             async with self._database.transaction() as connection:
-                await connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
-                await connection.execute(
-                    text("SELECT pg_advisory_xact_lock(CAST(:key AS bigint))"),
-                    {"key": advisory_key("table", family.schema, family.name)},
-                )
-                if unless_exists is not None:
-                    found = await connection.execute(
-                        text(TABLE_EXISTS), {"schema": family.schema, "name": unless_exists}
-                    )
-                    if found.scalar():
-                        return False
-                for statement in statements:
-                    await connection.execute(text(statement))
-        except (SQLAlchemyError, OSError) as error:
-            raise SchedulerError(f"table {family.schema}.{name}: {self._database.explain(error)}") from error
+                for guard in guards(step.family):
+                    await connection.execute(text(guard))
+                fresh = planning(await self._found(step.family, connection)).again(step)
+                if fresh is None or getattr(fresh, "waits_for", None):
+                    return False
+                driver: Any = (await connection.get_raw_connection()).driver_connection
+                for statement in self._block(fresh).statements:
+                    await driver.execute(statement, timeout=STATEMENT_SECONDS)
+        except (SQLAlchemyError, *DRIVER_ERRORS) as error:
+            raise self._database.explain(error) from error
         return True
 
+    async def _do_alone(self, step: Step, planning: Planning) -> bool:
+        """DETACH can't run in a transaction; Postgres itself refuses a second one."""
+        fresh = planning(await self._found(step.family)).again(step)
+        if fresh is None or getattr(fresh, "waits_for", None):
+            return False
+        script = self._block(fresh).script(fresh.family)
+        await self._database.run_alone([statement.replace(":", "\\:") for statement in script])
+        return True
 
-def _table(family: TableFamily, name: str) -> str:
-    return f'"{family.schema}"."{name}"'
+    def script(self, steps: Iterable[Step]) -> str:
+        """What carrying these steps out runs, as psql takes it."""
+        return script_of([(step.family, self._block(step)) for step in steps])
+
+    async def rehearse(self, family: TableFamily, planning: Planning) -> tuple[str, Sequence[str]]:
+        """What `carry_out` would run now, and the problems that it would report; changes nothing."""
+        plan = planning(await self._found(family))
+        return self.script(plan.steps), plan.problems
+
+    def _block(self, step: Step) -> Block:
+        block = block_of(step)
+        extra = history.before_step(step) if self._is_history(step.family) else []
+        return Block((*extra, *block.statements), block.alone)
+
+    def _is_history(self, family: TableFamily) -> bool:
+        return any((own.schema, own.name) == (family.schema, family.name) for own in self.history)
+
+    async def _found(self, family: TableFamily, connection: AsyncConnection | None = None) -> Found:
+        """The catalog's view; in a transaction under way, that transaction's."""
+
+        async def fetch(statement: str, parameters: Mapping[str, Any]) -> Sequence[Any]:
+            if connection is None:
+                return await self._database.fetch(statement, parameters)
+            bound = text(statement.replace("{schema}", f'"{self._database.schema}"'))
+            return (await connection.execute(bound, dict(parameters))).fetchall()
+
+        rows = await fetch(RELATIONS, relation_parameters(family))
+        found = found_from(family, rows, {})
+        if not self._is_history(family):
+            return found
+        return found_from(family, rows, await history.kept_days(fetch, family, found))
+
+    async def remember(self, family: TableFamily) -> None:
+        """Have the family in the database, so that whoever looks there misses its tables when they run short."""
+        await self._database.fetch(
+            REMEMBER,
+            {
+                "schema_name": family.schema,
+                "family": family.name,
+                "partitioned": family.partitioned,
+                "days_ahead": family.days_ahead,
+                "retention_days": family.retention_days,
+            },
+        )
+
+    async def forget(self, name: str, schema: str) -> bool:
+        """Miss the family's tables no more; they stay. False if nobody had declared it."""
+        return bool(await self._database.fetch(FORGET, {"schema_name": schema, "family": name}))
+
+    async def listed(self) -> list[dict[str, Any]]:
+        """The families that somebody declared, the scheduler's own first."""
+        statement = LISTED.replace("{audit}", f'"{self._database.schema}_audit"')
+        rows = await self._database.fetch(statement, {"schema": self._database.schema})
+        return [{str(key): value for key, value in row._mapping.items()} for row in rows]
+
+    async def troubles(self) -> list[dict[str, str]]:
+        """What a person should look at: families that run short of tables, and days that can't be dropped."""
+        found = [
+            {"kind": "tables", "subject": f"{row['schema_name']}.{row['family']}", "detail": _shortage(row)}
+            for row in await self.listed()
+            if row["is_short"]
+        ]
+        runs = self.history[0]
+        kept = await history.kept_days(self._database.fetch, runs, Found())
+        return found + [
+            {"kind": "kept", "subject": runs.daily_table(day), "detail": f"is past history_days and stays: {why}"}
+            for day, why in sorted(kept.items())
+        ]
 
 
-def _columns(family: TableFamily) -> str:
-    if family.like is not None:
-        return f'LIKE "{family.schema}"."{family.like}" INCLUDING ALL'
-    return ", ".join(f'"{column}" {kind}' for column, kind in (family.columns or {}).items())
+def _shortage(row: Mapping[str, Any]) -> str:
+    if row["days_left"] < 0:
+        have = "there is no table for today"
+    else:
+        have = f"tables for {row['days_left']} more days only, the last is {row['last_table']}"
+    return f"{have}: see why `create_daily_tables` fails or does not run, or run `scheduler tables create`"
 
 
-def _create_parent(family: TableFamily) -> str:
-    return (
-        f'CREATE TABLE {_table(family, family.name)} ({_columns(family)}) PARTITION BY RANGE ("{family.time_column}")'
-    )
+def _last_result(state: RetryCallState) -> Any:
+    return state.outcome.result() if state.outcome is not None else None

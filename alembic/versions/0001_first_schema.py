@@ -220,6 +220,33 @@ CREATE TABLE instances (
     life_key      bigint
 );
 COMMENT ON COLUMN instances.life_key IS 'advisory lock that is held while the process lives; NULL: not witnessed';
+
+CREATE TABLE table_families (
+    schema_name    text NOT NULL,
+    family         text NOT NULL,
+    partitioned    boolean NOT NULL,
+    days_ahead     integer NOT NULL,
+    retention_days integer,
+    declared_at    timestamptz NOT NULL DEFAULT clock_timestamp(),
+    PRIMARY KEY (schema_name, family)
+);
+COMMENT ON TABLE table_families IS 'the families whose tables somebody creates: missed when they are not there';
+
+CREATE TABLE daily_summaries (
+    day          date NOT NULL,
+    job_id       text NOT NULL,
+    runs         bigint NOT NULL,
+    succeeded    bigint NOT NULL,
+    failed       bigint NOT NULL,
+    skipped      bigint NOT NULL,
+    missed       bigint NOT NULL,
+    p50_duration interval,
+    p95_duration interval,
+    p95_lateness interval,
+    is_final     boolean NOT NULL,
+    PRIMARY KEY (day, job_id)
+);
+COMMENT ON COLUMN daily_summaries.is_final IS 'the rows are dropped; false: they are about to be';
 """
 
 AWAIT_WITNESS = """
@@ -512,25 +539,112 @@ CREATE VIEW {audit}.leadership AS
 SELECT term, instance_id, host, acquired_at, ended_at, end_reason, leaderless_for
 FROM {schema}.leader_terms;
 
+-- What bounds the partitions of tables that are partitioned by the range of one time column; dates and timestamps
+-- without a time zone are UTC.
+CREATE VIEW {schema}.table_partitions AS
+SELECT p.inhparent AS parent, p.inhrelid AS partition, p.inhdetachpending AS is_pending,
+       b.bound = 'DEFAULT' AS is_default,
+       CASE WHEN b.bound LIKE 'FOR VALUES FROM (MINVALUE)%' THEN '-infinity'::timestamptz
+            WHEN b.type = 'timestamptz' THEN substring(b.bound FROM 'FROM \\(''([^'']+)''\\)')::timestamptz
+            WHEN b.type IN ('timestamp', 'date')
+            THEN substring(b.bound FROM 'FROM \\(''([^'']+)''\\)')::timestamp AT TIME ZONE 'UTC' END AS first,
+       CASE WHEN b.bound LIKE '%TO (MAXVALUE)' THEN 'infinity'::timestamptz
+            WHEN b.type = 'timestamptz' THEN substring(b.bound FROM 'TO \\(''([^'']+)''\\)')::timestamptz
+            WHEN b.type IN ('timestamp', 'date')
+            THEN substring(b.bound FROM 'TO \\(''([^'']+)''\\)')::timestamp AT TIME ZONE 'UTC' END AS last
+FROM pg_inherits p
+JOIN pg_partitioned_table k ON k.partrelid = p.inhparent AND k.partstrat = 'r' AND k.partnatts = 1
+JOIN LATERAL (
+    SELECT pg_get_expr(c.relpartbound, c.oid) AS bound, t.typname AS type
+    FROM pg_class c, pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+    WHERE c.oid = p.inhrelid AND a.attrelid = p.inhparent AND a.attnum = k.partattrs[0]
+) AS b ON true;
+
+-- Days that are in `runs` are computed from it, and so are exact however late a row changes. What is stored stands
+-- for rows that were dropped; until they are, it counts only where the day can't be read any more. A day that came
+-- back after it was dropped is both: counts add up, and percentiles are those of the part with more runs. Each day
+-- is computed for itself, so that a question about one day reads one partition.
 CREATE VIEW {audit}.daily_summary AS
-SELECT (scheduled_for AT TIME ZONE 'UTC')::date AS day, job_id,
-       -- a counted row stands for all of its kind; a run that inherited a count, for itself and missed ones
-       coalesce(sum(CASE WHEN reason IN ('calendar', 'no_calendar') THEN coalesce(missed_count, 1) ELSE 1 END)
-                FILTER (WHERE status <> 'missed'), 0)::bigint AS runs,
-       count(*) FILTER (WHERE status = 'succeeded') AS succeeded,
-       count(*) FILTER (WHERE status = 'failed') AS failed,
-       coalesce(sum(CASE WHEN reason IN ('calendar', 'no_calendar') THEN coalesce(missed_count, 1) ELSE 1 END)
-                FILTER (WHERE status = 'skipped'), 0)::bigint AS skipped,
-       coalesce(sum(CASE WHEN status = 'missed' THEN missed_count
-                         WHEN reason IN ('calendar', 'no_calendar') THEN 0
-                         ELSE missed_count - 1 END), 0)::bigint AS missed,
-       percentile_cont(0.5) WITHIN GROUP (ORDER BY finished_at - started_at) AS p50_duration,
-       percentile_cont(0.95) WITHIN GROUP (ORDER BY finished_at - started_at) AS p95_duration,
-       -- a backfilled run is late on purpose
-       percentile_cont(0.95) WITHIN GROUP (ORDER BY started_at - scheduled_for)
-           FILTER (WHERE origin <> 'backfill') AS p95_lateness
-FROM {schema}.runs
+SELECT day, job_id, sum(runs)::bigint AS runs, sum(succeeded)::bigint AS succeeded, sum(failed)::bigint AS failed,
+       sum(skipped)::bigint AS skipped, sum(missed)::bigint AS missed,
+       (array_agg(p50_duration ORDER BY runs DESC))[1] AS p50_duration,
+       (array_agg(p95_duration ORDER BY runs DESC))[1] AS p95_duration,
+       (array_agg(p95_lateness ORDER BY runs DESC))[1] AS p95_lateness
+FROM (
+    SELECT d.day, c.*
+    FROM (
+        SELECT DISTINCT n.day::date AS day
+        FROM {schema}.table_partitions p,
+             generate_series((p.first AT TIME ZONE 'UTC')::date,
+                             ((p.last - interval '1 microsecond') AT TIME ZONE 'UTC')::date,
+                             interval '1 day') AS n (day)
+        WHERE p.parent = '{schema}.runs'::regclass AND isfinite(p.first) AND isfinite(p.last)
+    ) AS d, LATERAL (
+        SELECT job_id,
+               -- a counted row stands for all of its kind; a run that inherited a count, for itself and missed ones
+               coalesce(sum(CASE WHEN reason IN ('calendar', 'no_calendar') THEN coalesce(missed_count, 1) ELSE 1 END)
+                        FILTER (WHERE status <> 'missed'), 0)::bigint AS runs,
+               count(*) FILTER (WHERE status = 'succeeded') AS succeeded,
+               count(*) FILTER (WHERE status = 'failed') AS failed,
+               coalesce(sum(CASE WHEN reason IN ('calendar', 'no_calendar') THEN coalesce(missed_count, 1) ELSE 1 END)
+                        FILTER (WHERE status = 'skipped'), 0)::bigint AS skipped,
+               coalesce(sum(CASE WHEN status = 'missed' THEN missed_count
+                                 WHEN reason IN ('calendar', 'no_calendar') THEN 0
+                                 ELSE missed_count - 1 END), 0)::bigint AS missed,
+               percentile_cont(0.5) WITHIN GROUP (ORDER BY finished_at - started_at) AS p50_duration,
+               percentile_cont(0.95) WITHIN GROUP (ORDER BY finished_at - started_at) AS p95_duration,
+               -- a backfilled run is late on purpose
+               percentile_cont(0.95) WITHIN GROUP (ORDER BY started_at - scheduled_for)
+                   FILTER (WHERE origin <> 'backfill') AS p95_lateness
+        FROM {schema}.runs
+        WHERE scheduled_for >= d.day::timestamp AT TIME ZONE 'UTC'
+          AND scheduled_for < (d.day + 1)::timestamp AT TIME ZONE 'UTC'
+        GROUP BY job_id
+    ) AS c
+    UNION ALL
+    SELECT day, job_id, runs, succeeded, failed, skipped, missed, p50_duration, p95_duration, p95_lateness
+    FROM {schema}.daily_summaries s
+    WHERE is_final OR NOT EXISTS (
+        SELECT FROM {schema}.runs r
+        WHERE r.scheduled_for >= s.day::timestamp AT TIME ZONE 'UTC'
+          AND r.scheduled_for < (s.day + 1)::timestamp AT TIME ZONE 'UTC')
+) AS parts
 GROUP BY day, job_id;
+
+-- Needs no scheduler to be alive: whoever can read this sees that tables run short. Days left are those after today
+-- without a gap; -1: today has none. A family that asks for few days ahead is short once it is a day behind.
+CREATE VIEW {audit}.table_families AS
+SELECT f.schema_name, f.family, f.partitioned, f.days_ahead, f.retention_days,
+       t.tables, t.first_table, t.last_table, d.days_left,
+       d.days_left < least(2, greatest(f.days_ahead - 1, 0)) AS is_short
+FROM {schema}.table_families f
+CROSS JOIN LATERAL (
+    SELECT count(*) AS tables, min(c.relname::text) AS first_table, max(c.relname::text) AS last_table
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+    WHERE CASE WHEN f.partitioned
+               THEN EXISTS (SELECT FROM {schema}.table_partitions p
+                            WHERE p.parent = to_regclass(format('%I.%I', f.schema_name, f.family))
+                              AND p.partition = c.oid AND NOT p.is_pending)
+               ELSE n.nspname = f.schema_name AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+                    AND starts_with(c.relname, f.family)
+                    AND substr(c.relname, length(f.family) + 1) ~ '^_[0-9]{{4}}(0[1-9]|1[0-2])(0[1-9]|[12][0-9]|3[01])$'
+          END
+) AS t
+CROSS JOIN LATERAL (
+    SELECT coalesce(min(n) FILTER (WHERE NOT there), f.days_ahead + 1) - 1 AS days_left
+    FROM generate_series(0, f.days_ahead) AS n,
+         LATERAL (SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date + n AS day) AS days,
+         LATERAL (SELECT CASE WHEN f.partitioned THEN EXISTS (
+             SELECT FROM {schema}.table_partitions p
+             WHERE p.parent = to_regclass(format('%I.%I', f.schema_name, f.family)) AND NOT p.is_pending
+               AND p.first <= day::timestamp AT TIME ZONE 'UTC'
+               AND p.last >= (day + 1)::timestamp AT TIME ZONE 'UTC')
+         ELSE EXISTS (
+             SELECT FROM pg_class c JOIN pg_namespace s ON s.oid = c.relnamespace
+             WHERE s.nspname = f.schema_name AND c.relkind IN ('r', 'p') AND NOT c.relispartition
+               AND c.relname = f.family || to_char(day, '"_"YYYYMMDD'))
+         END AS there) AS found
+) AS d;
 """
 
 
@@ -612,8 +726,10 @@ def upgrade() -> None:
 def downgrade() -> None:
     # The role stays: other databases of the cluster may use it, and an administrator may have put members into it.
     op.execute("DROP SCHEMA {audit} CASCADE".format(**names()))
+    op.execute("DROP VIEW table_partitions")
     op.execute(
-        "DROP TABLE instances, leader_terms, leader, calendars, attempts, runs, jobs, job_changes, calendar_changes"
+        "DROP TABLE daily_summaries, table_families, instances, leader_terms, leader, calendars, attempts, runs, jobs, "
+        "job_changes, calendar_changes"
     )
     op.execute(
         "DROP FUNCTION await_witness(bigint, integer), witness_held(bigint), job_action(jsonb, jsonb), "

@@ -60,6 +60,7 @@ async def examine(container: Container, declared: Sequence[ScheduleJob] | None =
         "partitions until": str(server["last_partition"]),
     }
     troubles = await audit.troubles(overdue_seconds=OVERDUE_SECONDS)
+    troubles += await container.get_tables().troubles()
     if abs(skew) > SKEW_WARNING_SECONDS:
         troubles.append({"kind": "clock", "subject": "this machine", "detail": f"{skew:+.1f} s off Postgres's clock"})
     try:

@@ -106,7 +106,7 @@ def migrate_schema(
         url = await asyncio.to_thread(lambda: container.database_url)
         if not check:
             await migrate.upgrade_async(url, settings.schema)
-            await container.get_storage().maintain()
+            await container.create_history()
         await migrate.check(url, settings.schema)
         return migrate.head(), await container.get_auditor().how_to_create_reader()
 

@@ -1,4 +1,7 @@
-"""Table families: tables that come a day at a time, are summed up by the month, and go after a while."""
+"""Table families: tables that come a day at a time, are summed up by the month, and go after a while.
+
+Days are UTC, so no change of the clocks ever makes one longer or shorter.
+"""
 
 from __future__ import annotations
 
@@ -9,12 +12,17 @@ from datetime import date, timedelta
 
 from scheduler_core.domain.errors import InvalidJobError
 
-_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,39}\Z")
-_TYPE = re.compile(r"[A-Za-z][A-Za-z0-9_ (),.\[\]+*/=<>]{0,200}\Z")
-_DAY = re.compile(r"_(\d{4})(\d{2})(\d{2})\Z")
-_MONTH = re.compile(r"_summary_(\d{4})(\d{2})\Z")
+MAX_FAMILY_NAME = 40
+MAX_NAME = 63
+"""Postgres cuts longer names off without a word. The longest name made here is `{name}_summary_YYYYMM`: 55."""
 
 MAX_DAYS = 36_500
+MAX_DAYS_AHEAD = 366
+
+_NAME = re.compile(r"[a-z_][a-z0-9_]*\Z")
+_FRAGMENT = re.compile(r"[A-Za-z(][A-Za-z0-9_ (),.:\[\]+*/%|=<>-]{0,400}\Z")
+_DAY = re.compile(r"_([0-9]{4})([0-9]{2})([0-9]{2})\Z")
+_MONTH = re.compile(r"_summary_([0-9]{4})([0-9]{2})\Z")
 
 
 class InvalidTableFamilyError(InvalidJobError):
@@ -26,6 +34,8 @@ class Summary:
     """How a month is computed from its days: `columns` are aggregates, one row for each value of `by`.
 
     Parameters: columns, name → SQL aggregate, as {"orders": "count(*)"}; by, columns of the daily tables.
+    An aggregate is an expression by design: it is written into the statement as it stands, so take it from code and
+    never from a user. Quotes, semicolons, comments and whatever would leave the expression are refused.
     """
 
     columns: Mapping[str, str]
@@ -34,12 +44,14 @@ class Summary:
 
 @dataclass(frozen=True, slots=True)
 class TableFamily:
-    """Daily tables `{name}_YYYYMMDD` and monthly summaries `{name}_summary_YYYYMM`.
+    """Daily tables `{name}_YYYYMMDD` and monthly summaries `{name}_summary_YYYYMM`, days being UTC.
 
-    Parameters: columns, name → SQL type, or like, a table that each day copies; schema, where they live;
-    partitioned, whether the days are partitions of `{name}` by `time_column`; days_ahead, how many days are
-    created in advance; retention_days and summary_retention_months, after which they are dropped (None: never);
-    summary, how a month is computed.
+    Parameters: columns, name → SQL type, or like, a table of the same schema that each day copies; schema, where
+    they live; partitioned, whether the days are partitions of `{name}` by `time_column`; days_ahead, how many days
+    are created in advance; retention_days, after which a day is dropped, and summary_retention_months for the
+    summaries (None: never); summary, how a month is computed. The days of a family with a summary go a month at a
+    time, once the month's last day is past `retention_days` and the month was summed up for the last time.
+    A column's type may say more ("bigint NOT NULL DEFAULT 0") and is SQL by design, as an aggregate is.
     Raises InvalidTableFamilyError.
     """
 
@@ -55,35 +67,57 @@ class TableFamily:
     summary_retention_months: int | None = None
 
     def __post_init__(self) -> None:
-        _check_identifier("name", self.name)
-        _check_identifier("schema", self.schema)
+        _check_name("name", self.name, longest=MAX_FAMILY_NAME)
+        if _DAY.search(self.name) or _MONTH.search(self.name):
+            raise InvalidTableFamilyError(
+                f"table family {self.name!r}: the name looks like one day or month of another family, which would "
+                "drop it one day: choose a name that does not end so"
+            )
+        _check_name("schema", self.schema)
+        self._check_columns()
+        self._check_numbers()
+        if isinstance(self.summary, Mapping):
+            object.__setattr__(self, "summary", Summary(self.summary))
+        if isinstance(self.summary, Summary):
+            _check_summary(self.name, self.summary)
+
+    def _check_columns(self) -> None:
         if (self.columns is None) == (self.like is None):
             raise InvalidTableFamilyError(f"table family {self.name!r}: give either columns= or like=")
+        if self.columns is not None and not self.columns:
+            raise InvalidTableFamilyError(f"table family {self.name!r}: columns= names no column")
         if self.like is not None:
-            _check_identifier("like", self.like)
+            _check_name("like", self.like)
+            if self.day_of(self.like) or self.month_of(self.like):
+                raise InvalidTableFamilyError(
+                    f"table family {self.name!r}: like={self.like!r} is itself one of its tables, and would be dropped "
+                    "with them: copy it under another name first"
+                )
         for column, kind in (self.columns or {}).items():
-            _check_identifier("column", column)
+            _check_name("column", column)
             _check_fragment(f"type of column {column!r}", kind)
         if self.partitioned and self.time_column is None:
             raise InvalidTableFamilyError(f"table family {self.name!r}: partitioned=True needs time_column=")
         if self.time_column is not None:
-            _check_identifier("time_column", self.time_column)
-        if not 0 <= self.days_ahead <= 366:
-            raise InvalidTableFamilyError(f"table family {self.name!r}: days_ahead is 0 to 366")
+            _check_name("time_column", self.time_column)
+            if self.columns is not None and self.time_column not in self.columns:
+                raise InvalidTableFamilyError(
+                    f"table family {self.name!r}: time_column {self.time_column!r} is none of its columns"
+                )
+
+    def _check_numbers(self) -> None:
+        if not _is_between(self.days_ahead, 0, MAX_DAYS_AHEAD):
+            raise InvalidTableFamilyError(
+                f"table family {self.name!r}: days_ahead is 0 to {MAX_DAYS_AHEAD}, not {self.days_ahead!r}"
+            )
         for setting, value in (
             ("retention_days", self.retention_days),
             ("summary_retention_months", self.summary_retention_months),
         ):
-            if value is not None and not 1 <= value <= MAX_DAYS:
-                raise InvalidTableFamilyError(f"table family {self.name!r}: {setting} is 1 to {MAX_DAYS}, or None")
-        if isinstance(self.summary, Mapping):
-            object.__setattr__(self, "summary", Summary(self.summary))
-        if isinstance(self.summary, Summary):
-            for column in self.summary.by:
-                _check_identifier("summary column", column)
-            for column, aggregate in self.summary.columns.items():
-                _check_identifier("summary column", column)
-                _check_fragment(f"summary {column!r}", aggregate)
+            if value is not None and not _is_between(value, 1, MAX_DAYS):
+                raise InvalidTableFamilyError(
+                    f"table family {self.name!r}: {setting} is 1 to {MAX_DAYS}, or None for ever, not {value!r}"
+                )
 
     def days_to_create(self, today: date) -> list[date]:
         """The days whose tables must exist: today's and those ahead."""
@@ -91,11 +125,11 @@ class TableFamily:
 
     def daily_table(self, day: date) -> str:
         """`{name}_YYYYMMDD`."""
-        return f"{self.name}_{day:%Y%m%d}"
+        return f"{self.name}_{day.year:04}{day.month:02}{day.day:02}"
 
     def summary_table(self, month: date) -> str:
         """`{name}_summary_YYYYMM`."""
-        return f"{self.name}_summary_{month:%Y%m}"
+        return f"{self.name}_summary_{month.year:04}{month.month:02}"
 
     def day_of(self, table: str) -> date | None:
         """The day of one of the family's daily tables, None for any other table."""
@@ -110,36 +144,76 @@ class TableFamily:
     def month_of(self, table: str) -> date | None:
         """The first day of the month of one of the family's summaries, None for any other table."""
         found = _MONTH.search(table)
-        if found is None or table != f"{self.name}{found[0]}" or not 1 <= int(found[2]) <= 12:
+        if found is None or table != f"{self.name}{found[0]}":
             return None
-        return date(int(found[1]), int(found[2]), 1)
+        try:
+            return date(int(found[1]), int(found[2]), 1)
+        except ValueError:
+            return None
 
-    def is_outdated(self, table: str, today: date) -> bool:
-        """Whether a table of this family is past its retention."""
-        day = self.day_of(table)
-        if day is not None:
-            return self.retention_days is not None and day < today - timedelta(days=self.retention_days)
-        month = self.month_of(table)
-        if month is None or self.summary_retention_months is None:
+    def is_day_outdated(self, day: date, today: date) -> bool:
+        """Whether a day is past its retention: with a summary, its whole month."""
+        if self.retention_days is None:
+            return False
+        last = day if self.summary is None else last_day_of_month(day)
+        return last < today - timedelta(days=self.retention_days)
+
+    def is_summary_outdated(self, month: date, today: date) -> bool:
+        """Whether a month's summary is past its retention."""
+        if self.summary_retention_months is None:
             return False
         age = (today.year - month.year) * 12 + today.month - month.month
         return age > self.summary_retention_months
 
 
+def first_day_of_month(day: date) -> date:
+    return day.replace(day=1)
+
+
+def last_day_of_month(day: date) -> date:
+    if (day.year, day.month) == (date.max.year, date.max.month):
+        return date.max
+    return (day.replace(day=1) + timedelta(days=32)).replace(day=1) - timedelta(days=1)
+
+
 def months_to_sum_up(today: date) -> tuple[date, date]:
-    """Last month, which may have grown until midnight, and this one so far."""
-    this = today.replace(day=1)
-    return (this - timedelta(days=1)).replace(day=1), this
+    """Last month, whose rows may come late, and this one so far."""
+    this = first_day_of_month(today)
+    return first_day_of_month(this - timedelta(days=1)), this
 
 
-def _check_identifier(what: str, name: str) -> None:
-    if not isinstance(name, str) or not _IDENTIFIER.match(name):
+def _is_between(value: object, least: int, most: int) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most
+
+
+def _check_summary(family: str, summary: Summary) -> None:
+    if not summary.columns:
+        raise InvalidTableFamilyError(f"table family {family!r}: the summary has no column to compute")
+    for column in summary.by:
+        _check_name("summary column", column)
+        if column in summary.columns:
+            raise InvalidTableFamilyError(f"table family {family!r}: summary column {column!r} stands in by= too")
+    for column, aggregate in summary.columns.items():
+        _check_name("summary column", column)
+        _check_fragment(f"summary {column!r}", aggregate)
+
+
+def _check_name(what: str, name: str, *, longest: int = MAX_NAME) -> None:
+    if not isinstance(name, str) or not _NAME.match(name) or len(name) > longest:
         raise InvalidTableFamilyError(
-            f"{what} {name!r} is not a plain identifier: use a-z, 0-9 and _, not starting with a digit, at most 40 "
-            "characters"
+            f"{what} {name!r} is not a plain identifier: use a-z, 0-9 and _, not starting with a digit, at most "
+            f"{longest} characters"
         )
 
 
 def _check_fragment(what: str, text: str) -> None:
-    if not isinstance(text, str) or not _TYPE.match(text) or "--" in text or "/*" in text:
+    """Refuse what could leave its place in the statement. What it computes inside of it is code's business."""
+    if not isinstance(text, str) or not _FRAGMENT.match(text) or "--" in text or "/*" in text:
         raise InvalidTableFamilyError(f"{what}: {text!r} is not plain SQL: no quotes, semicolons or comments")
+    depth = 0
+    for character in text:
+        depth += {"(": 1, ")": -1}.get(character, 0)
+        if depth < 0 or (character == "," and depth == 0):
+            raise InvalidTableFamilyError(f"{what}: {text!r} is more than one expression")
+    if depth:
+        raise InvalidTableFamilyError(f"{what}: {text!r} has a parenthesis that is never closed")

@@ -3,15 +3,36 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Sequence
 from datetime import date
+from functools import partial
 from typing import ClassVar
 
 from scheduler_core.domain.errors import NotInitializedError, SchedulerError
-from scheduler_core.domain.table_family import TableFamily, months_to_sum_up
+from scheduler_core.domain.run import LoggerLike
+from scheduler_core.domain.table_family import InvalidTableFamilyError, TableFamily, months_to_sum_up
+from scheduler_core.domain.table_plan import plan_cleanup, plan_days, plan_summaries
+from scheduler_core.domain.table_steps import Planning
 from scheduler_core.ports import Tables
 
 logger = logging.getLogger("scheduler_core")
+
+Verb = Callable[[TableFamily, date], Planning]
+
+
+def creation(family: TableFamily, today: date) -> Planning:
+    """Have today's table and those ahead."""
+    return partial(plan_days, family, days=family.days_to_create(today))
+
+
+def summing(family: TableFamily, today: date) -> Planning:
+    """Compute last month and this one anew."""
+    return partial(plan_summaries, family, months=months_to_sum_up(today), today=today)
+
+
+def cleanup(family: TableFamily, today: date) -> Planning:
+    """Drop what is past its retention."""
+    return partial(plan_cleanup, family, today=today)
 
 
 class TableScheduler:
@@ -19,7 +40,7 @@ class TableScheduler:
 
     `create_daily_tables`, `create_monthly_summary_tables` and `cleanup_old_tables` take no arguments and are
     idempotent: any number of replicas may run them, as often as they like. The scheduler's own run history is
-    the first family.
+    the first family; the leader looks after it by itself.
     """
 
     _families: ClassVar[dict[str, TableFamily]] = {}
@@ -31,63 +52,78 @@ class TableScheduler:
         cls._open = tables
 
     @classmethod
+    def disconnect(cls, tables: Callable[[], Tables]) -> None:
+        """They are not to be had any more, unless others have been connected since."""
+        if cls._open == tables:
+            cls._open = None
+
+    @classmethod
     def register(cls, family: TableFamily) -> None:
         """Add a family, or replace the one of the same name and schema."""
+        if not isinstance(family, TableFamily):
+            raise InvalidTableFamilyError(f"register takes a TableFamily, not {type(family).__name__}")
         cls._families[f"{family.schema}.{family.name}"] = family
 
     @classmethod
     def unregister(cls, name: str, schema: str = "public") -> None:
-        """Forget a family; its tables stay."""
+        """Forget a family in this process; its tables stay. `scheduler tables forget` does so everywhere."""
         cls._families.pop(f"{schema}.{name}", None)
+
+    @classmethod
+    def families(cls) -> list[TableFamily]:
+        """The families that this process has registered."""
+        return list(cls._families.values())
 
     @classmethod
     async def create_daily_tables(cls) -> list[str]:
         """Have every family's tables for today and its days ahead; returns the names of the new ones.
 
-        A family that fails does not keep the others from theirs. Raises SchedulerError in the end, naming each.
+        A table that fails does not keep the others from theirs. Raises SchedulerError in the end, naming each.
         """
         tables = cls._tables()
         today = await tables.today()
-        created = list(await tables.create_history(today))
-
-        async def create(family: TableFamily) -> None:
-            for day in family.days_to_create(today):
-                if await tables.create_day(family, day):
-                    created.append(family.daily_table(day))
-
-        await cls._for_each(create)
-        return created
+        created: list[str] = []
+        problems: list[str] = []
+        try:
+            created += await tables.create_history(today)
+        except SchedulerError as error:
+            problems.append(str(error))
+        for family in cls.families():
+            await tables.remember(family)
+        return await cls._carry_out(tables, cls.families(), creation, today, created, problems)
 
     @classmethod
     async def create_monthly_summary_tables(cls) -> list[str]:
         """Compute last month's and this month's summary of every family that has one; returns their names."""
         tables = cls._tables()
-        months = months_to_sum_up(await tables.today())
-        written: list[str] = []
-
-        async def sum_up(family: TableFamily) -> None:
-            for month in months if family.summary is not None else ():
-                if await tables.create_summary(family, month):
-                    written.append(family.summary_table(month))
-
-        await cls._for_each(sum_up)
-        return written
+        return await cls._carry_out(tables, cls.families(), summing, await tables.today())
 
     @classmethod
     async def cleanup_old_tables(cls) -> list[str]:
-        """Drop what is past its retention; returns the names of what was dropped."""
+        """Drop what is past its retention; returns the names of what was dropped.
+
+        Tables in use are tried again for a while, and left to the next time. Raises SchedulerError in the end.
+        """
         tables = cls._tables()
-        today: date = await tables.today()
-        dropped = list(await tables.drop_history(today))
+        return await cls._carry_out(tables, [*tables.history, *cls.families()], cleanup, await tables.today())
 
-        async def clean_up(family: TableFamily) -> None:
-            for name, parent in (await tables.existing(family)).items():
-                if family.is_outdated(name, today):
-                    await tables.drop(family, name, parent)
-                    dropped.append(name)
+    @classmethod
+    async def rehearse(cls, *verbs: Verb) -> tuple[str, list[str]]:
+        """The SQL that these verbs would run now, for the history and the registered families; changes nothing.
 
-        await cls._for_each(clean_up)
-        return dropped
+        Parameters: verbs, `creation`, `summing`, `cleanup`. Returns the statements, and the problems that a person
+        would have to see to.
+        """
+        tables = cls._tables()
+        today = await tables.today()
+        scripts: list[str] = []
+        problems: list[str] = []
+        for family in [*tables.history, *cls.families()]:
+            for verb in verbs:
+                script, found = await tables.rehearse(family, verb(family, today))
+                scripts += [script] if script else []
+                problems += found
+        return "\n".join(scripts), problems
 
     @classmethod
     def _tables(cls) -> Tables:
@@ -96,13 +132,39 @@ class TableScheduler:
         return cls._open()
 
     @classmethod
-    async def _for_each(cls, work: Callable[[TableFamily], Awaitable[None]]) -> None:
-        problems: list[str] = []
-        for family in list(cls._families.values()):
-            try:
-                await work(family)
-            except SchedulerError as error:
-                problems.append(str(error))
-                logger.error("table family %s: %s", family.name, error)
+    async def _carry_out(
+        cls,
+        tables: Tables,
+        families: Sequence[TableFamily],
+        verb: Verb,
+        today: date,
+        before: Sequence[str] = (),
+        problems_before: Sequence[str] = (),
+    ) -> list[str]:
+        changed, problems = list(before), list(problems_before)
+        for family in families:
+            work = await tables.carry_out(family, verb(family, today))
+            changed += work.changed
+            problems += work.problems
+        for problem in problems:
+            logger.error("table families: %s", problem)
         if problems:
             raise SchedulerError("; ".join(problems))
+        return changed
+
+
+async def look_after_history(tables: Tables, log: LoggerLike) -> None:
+    """Have the history's partitions ahead, drop those past their time, and say which families run short.
+
+    The leader does this hourly. A drop that fails is left to the next hour; it stops nothing.
+    """
+    today = await tables.today()
+    await tables.create_history(today)
+    for family in tables.history:
+        work = await tables.carry_out(family, cleanup(family, today))
+        for name in work.changed:
+            log.info("history: %s is past its time and was dropped", name)
+        for problem in work.problems:
+            log.warning("history: %s", problem)
+    for trouble in await tables.troubles():
+        log.warning("tables of %s: %s", trouble["subject"], trouble["detail"])

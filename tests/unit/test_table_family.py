@@ -50,11 +50,10 @@ def test_tables_are_recognized_by_their_whole_name() -> None:
 def test_only_what_is_past_its_retention_is_outdated() -> None:
     family = TableFamily("log", columns=COLUMNS, retention_days=30, summary_retention_months=2)
     today = date(2026, 3, 31)
-    assert family.is_outdated("log_20260228", today)
-    assert not family.is_outdated("log_20260301", today)
-    assert family.is_outdated("log_summary_202512", today)
-    assert not family.is_outdated("log_summary_202601", today)
-    assert not family.is_outdated("log_archive_20200101", today)
+    assert family.is_day_outdated(date(2026, 2, 28), today)
+    assert not family.is_day_outdated(date(2026, 3, 1), today)
+    assert family.is_summary_outdated(date(2025, 12, 1), today)
+    assert not family.is_summary_outdated(date(2026, 1, 1), today)
 
 
 def test_last_month_is_summed_up_until_it_has_settled() -> None:
