@@ -250,6 +250,9 @@ class Requests(Protocol):
     async def rows_between(self, job_id: str, start: datetime, end: datetime) -> dict[datetime, str]:
         """The job's rows in [start, end] by their instant, with their status."""
 
+    async def kept_from(self) -> datetime | None:
+        """The first instant whose runs were not dropped; None if none ever were."""
+
     async def backfill(self, job_id: str, version: int, instants: Sequence[datetime]) -> int | None:
         """Add runs for these occurrences where they have none; None if the job has changed."""
 
@@ -363,9 +366,12 @@ class Locks(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class TableWork:
-    """What became of a plan: the tables that were changed, and what went wrong, in words and as errors."""
+    """What became of a plan: the tables that were changed, those that failed, and what went wrong, in words and as
+    errors.
+    """
 
     changed: tuple[str, ...] = ()
+    failed: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
     errors: tuple[SchedulerError, ...] = ()
 

@@ -111,6 +111,10 @@ SELECT (SELECT count(*) FROM job) AS found, (SELECT count(*) FROM added) AS made
        (SELECT count(*) FROM nudged) AS nudged
 """
 
+KEPT_FROM = """
+SELECT (max(day) + 1)::timestamp AT TIME ZONE 'UTC' AS instant FROM {schema}.daily_summaries WHERE is_final
+"""
+
 MAX_TRIES = 5
 
 
@@ -167,6 +171,11 @@ class RequestStore:
         """The job's rows in [start, end] by their instant, with their status."""
         rows = await self._database.fetch(ROWS_BETWEEN, {"job_id": job_id, "start": start, "end": end})
         return {row.scheduled_for.astimezone(UTC): row.status for row in rows}
+
+    async def kept_from(self) -> datetime | None:
+        """The first instant whose runs were not dropped; None if none ever were."""
+        row = await self._database.fetch_one(KEPT_FROM)
+        return None if row is None else row.instant
 
     async def backfill(self, job_id: str, version: int, instants: Sequence[datetime]) -> int | None:
         """Add runs for these occurrences where they have none.

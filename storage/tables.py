@@ -89,10 +89,11 @@ class TableStore:
         days = sorted(set(days))
         for family in self.history:
             work = await self.carry_out(family, partial(plan_days, family, days=days))
-            if work.problems:
-                logger.warning("%s; the partition gets another name", "; ".join(work.problems))
+            if work.failed or (work.problems and not work.errors):
+                logger.warning("%s: once more, and under another name if need be", "; ".join(work.problems))
                 created += work.changed
-                work = await self.carry_out(family, partial(plan_days, family, days=days, spare_names=True))
+                names = frozenset(work.failed)
+                work = await self.carry_out(family, partial(plan_days, family, days=days, spare_for=names))
             if work.problems:
                 raise work.errors[0] if work.errors else SchedulerError("; ".join(work.problems))
             created += work.changed
@@ -118,18 +119,19 @@ class TableStore:
         try:
             plan = planning(await self._found(family))
         except SchedulerError as error:
-            return TableWork(tuple(changed), (str(error),), (error,))
-        problems, errors = list(plan.problems), list[SchedulerError]()
+            return TableWork(tuple(changed), problems=(str(error),), errors=(error,))
+        failed, problems, errors = list[str](), list(plan.problems), list[SchedulerError]()
         for step in plan.steps:
             try:
                 done = await self._do(step, planning)
             except SchedulerError as error:
+                failed += [] if isinstance(step, Detach) else [step.table.name]
                 problems.append(f"{step.family.schema}.{step.table.name}: {error}")
                 errors.append(error)
             else:
                 if done and not isinstance(step, (CreateParent, Detach)):
                     changed.append(step.table.name)
-        return TableWork(tuple(changed), tuple(problems), tuple(errors))
+        return TableWork(tuple(changed), tuple(failed), tuple(problems), tuple(errors))
 
     async def _do(self, step: Step, planning: Planning) -> bool:
         """Do one step unless somebody else has; False if it was done, or waits for another that failed."""

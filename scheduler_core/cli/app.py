@@ -21,6 +21,7 @@ from scheduler_core.cli import (
     replica,
     runs,
     simulate,
+    tables,
     upcoming,
 )
 from scheduler_core.domain.errors import SchedulerError
@@ -41,6 +42,7 @@ app.add_typer(runs.app, name="runs")
 app.add_typer(leader.app, name="leader")
 app.add_typer(calendars.app, name="calendars")
 app.add_typer(audit.app, name="audit")
+app.add_typer(tables.app, name="tables")
 app.command("dev")(dev.dev)
 app.command("run")(replica.run)
 app.command("migrate")(replica.migrate_schema)

@@ -30,11 +30,13 @@ class Backfill:
         return len(self.to_make) + len(self.existing)
 
 
-def check_range(start: datetime, end: datetime, now: datetime, history_days: int) -> None:
+def check_range(
+    start: datetime, end: datetime, now: datetime, history_days: int, kept_from: datetime | None = None
+) -> None:
     """Refuse a range that can't be backfilled.
 
     Parameters: start and end, aware, both inclusive; now, the database's clock; history_days, how long runs are
-    kept. Raises InvalidJobError.
+    kept; kept_from, the first instant whose runs were not dropped, None: none were. Raises InvalidJobError.
     """
     for name, instant in (("from", start), ("until", end)):
         if instant.tzinfo is None:
@@ -51,6 +53,12 @@ def check_range(start: datetime, end: datetime, now: datetime, history_days: int
         raise InvalidJobError(
             f"backfill from {start.isoformat()}: runs are kept for history_days = {history_days}, so begin at "
             f"{oldest.isoformat(timespec='seconds')} or later, or raise history_days"
+        )
+    if kept_from is not None and start < kept_from:
+        # `history_days` was raised since: what ran on those days is known in sums only, and would run again.
+        raise InvalidJobError(
+            f"backfill from {start.isoformat()}: the runs before {kept_from.isoformat()} were dropped, so nobody can "
+            "tell which occurrences have run: begin there or later"
         )
 
 

@@ -6,7 +6,7 @@ source of truth for all three. Each step is one transaction, or one statement th
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, date
 
 from scheduler_core.domain.table_family import Summary, TableFamily, first_day_of_month
@@ -33,11 +33,13 @@ from scheduler_core.domain.table_steps import (
 SPARE_NAMES = 9
 
 
-def plan_days(family: TableFamily, found: Found, days: Iterable[date], *, spare_names: bool = False) -> TablePlan:
+def plan_days(
+    family: TableFamily, found: Found, days: Iterable[date], *, spare_for: Collection[str] | None = None
+) -> TablePlan:
     """Have the tables of these days.
 
-    Parameters: spare_names, whether a partition whose name is taken by something that can't be attached gets
-    another name: for history, where a fire must never wait for a person.
+    Parameters: spare_for, names that could not be attached: such a partition, or one whose name is taken by
+    something else, gets another name; None: no partition does. For history, where a fire must never wait for a person.
     """
     if not family.partitioned:
         return _join(_plan_plain_day(family, found, day) for day in days)
@@ -47,7 +49,7 @@ def plan_days(family: TableFamily, found: Found, days: Iterable[date], *, spare_
     parent: tuple[Step, ...] = ()
     if found.parent_kind is None:
         parent = (CreateParent(family, FoundTable(family.name, family.schema, "partitioned table")),)
-    plan = _join(_plan_partition(family, found, day, spare_names=spare_names) for day in days)
+    plan = _join(_plan_partition(family, found, day, spare_for) for day in days)
     return TablePlan(parent + plan.steps, plan.problems)
 
 
@@ -61,7 +63,7 @@ def _plan_plain_day(family: TableFamily, found: Found, day: date) -> TablePlan:
     return TablePlan(problems=(_name_taken(family, table),))
 
 
-def _plan_partition(family: TableFamily, found: Found, day: date, *, spare_names: bool) -> TablePlan:
+def _plan_partition(family: TableFamily, found: Found, day: date, spare_for: Collection[str] | None) -> TablePlan:
     first, last = day_bounds(day)
     if any(table.holds(first, last) for table in found.tables):
         return TablePlan()
@@ -75,13 +77,13 @@ def _plan_partition(family: TableFamily, found: Found, day: date, *, spare_names
     table = found.named(family, name)
     if table is None:
         return TablePlan((CreateDay(family, FoundTable(name, family.schema), day),))
-    if spare_names:
-        names = (f"{name}_{n}" for n in range(2, SPARE_NAMES + 1))
-        spare = next((name for name in names if found.named(family, name) is None), None)
-        if spare is not None:
-            return TablePlan((CreateDay(family, FoundTable(spare, family.schema), day),))
-    if table.kind in TABLE_KINDS and not table.is_attached and not table.is_elsewhere:
+    is_attachable = table.kind in TABLE_KINDS and not table.is_attached and not table.is_elsewhere
+    if is_attachable and name not in (spare_for or ()):
         return TablePlan((AttachDay(family, table, day),))
+    names = (f"{name}_{n}" for n in range(2, SPARE_NAMES + 1))
+    spare = next((name for name in names if found.named(family, name) is None), None)
+    if spare_for is not None and spare is not None:
+        return TablePlan((CreateDay(family, FoundTable(spare, family.schema), day),))
     return TablePlan(problems=(_name_taken(family, table),))
 
 

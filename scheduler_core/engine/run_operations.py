@@ -111,7 +111,8 @@ class RunOperations:
         job = found[0]
         if isinstance(job, InvalidRow):
             raise InvalidJobError(f"the row of job {job_id!r} can't be read ({job.problem}): correct it in SQL")
-        check_range(start, end, await self.storage.jobs.now(), self.history_days)
+        kept_from = await self.storage.requests.kept_from()
+        check_range(start, end, await self.storage.jobs.now(), self.history_days, kept_from)
         start, end = start.astimezone(UTC), end.astimezone(UTC)
         instants = occurrences_in(job, start, end, limit)
         rows = await self.storage.requests.rows_between(job_id, start, end) if instants else {}
