@@ -6,7 +6,7 @@ A day of theirs goes only when all of its runs have ended, and its sums are stor
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import date
+from datetime import date, timedelta
 from typing import Any
 
 from scheduler_core.domain.table_family import TableFamily
@@ -74,10 +74,18 @@ WHERE excluded.is_final OR NOT s.is_final
 FORGET_DRAFT = "DELETE FROM {schema}.daily_summaries WHERE day = '{day}' AND NOT is_final"
 
 
+class HistoryFamily(TableFamily):
+    """A day of the history, with the day before: its rows may come late."""
+
+    def days_to_create(self, today: date) -> list[date]:
+        """Yesterday's, today's and those ahead."""
+        return [today - timedelta(days=1), *super().days_to_create(today)]
+
+
 def families(schema: str, history_days: int | None) -> tuple[TableFamily, ...]:
     """`runs` and `attempts`: their days are partitions, and the parents are there already."""
     return tuple(
-        TableFamily(
+        HistoryFamily(
             table,
             like=table,
             schema=schema,

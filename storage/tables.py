@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, date, timedelta
+from datetime import UTC, date
 from functools import partial
 from typing import Any
 
@@ -77,7 +77,7 @@ class TableStore:
         """Have the history's partitions, from yesterday's to those ahead; returns the names of the new ones."""
         for family in self.history:
             await self.remember(family)
-        return await self.ensure_history([today - timedelta(days=1), *self.history[0].days_to_create(today)])
+        return await self.ensure_history(self.history[0].days_to_create(today))
 
     async def ensure_history(self, days: Iterable[date]) -> list[str]:
         """Have the history's partitions of these days, whatever stands in their way.

@@ -111,7 +111,7 @@ class TableScheduler:
     async def rehearse(cls, *verbs: Verb) -> tuple[str, list[str]]:
         """The SQL that these verbs would run now, for the history and the registered families; changes nothing.
 
-        Parameters: verbs, `creation`, `summing`, `cleanup`. Returns the statements, and the problems that a person
+        Parameters: verbs, of `creation`, `summing` and `cleanup`; none: all of them. Returns the statements, and the problems that a person
         would have to see to.
         """
         tables = cls._tables()
@@ -119,7 +119,7 @@ class TableScheduler:
         scripts: list[str] = []
         problems: list[str] = []
         for family in [*tables.history, *cls.families()]:
-            for verb in verbs:
+            for verb in verbs or (creation, summing, cleanup):
                 script, found = await tables.rehearse(family, verb(family, today))
                 scripts += [script] if script else []
                 problems += found

@@ -21,9 +21,12 @@ from scheduler_core import (
     RunStatus,
     ScheduleJob,
     SchedulerService,
+    ScheduleType,
     ServerUnreachableError,
     ServiceContainer,
     Settings,
+    TableFamily,
+    TableScheduler,
     job,
     load_settings,
 )
@@ -194,3 +197,67 @@ async def test_the_verbs_on_runs(settings: Settings, sql: psycopg.Connection[Any
     )
     waiting = await SchedulerService.trigger_job("k")
     assert await SchedulerService.cancel_run(str(waiting.run_id), by="alice") is RunStatus.CANCELLED
+
+
+async def test_the_container_the_locks_and_the_table_jobs_go_together(
+    settings: Settings, sql: psycopg.Connection[Any]
+) -> None:
+    """As the service was described first: the lock service of the container, a table method as a nightly callback."""
+    ServiceContainer.configure(settings)
+    TableScheduler.register(TableFamily("event_log", columns={"payload": "jsonb"}, retention_days=7))
+    try:
+        lock_service = ServiceContainer.get_lock_service()
+        SchedulerService.init(lock_service)
+        await SchedulerService.start()
+        nightly = ScheduleJob(
+            job_id="daily_table_creation",
+            name="Daily table creation",
+            schedule_type=ScheduleType.DAILY,
+            schedule_value="02:00",
+            callback=TableScheduler.create_daily_tables,
+            use_distributed_lock=True,
+            lock_key="scheduler:create_daily_tables",
+            lock_ttl=1800,
+        )
+        await SchedulerService.add_job(nightly)
+        status = SchedulerService.get_job_status("daily_table_creation")
+        assert status is not None
+        assert status.next_run is not None
+        assert (status.next_run.astimezone(UTC).hour, status.next_run.minute) == (2, 0)
+        run = await SchedulerService.trigger_job("daily_table_creation")
+
+        async def ended() -> bool:
+            row = sql.execute("SELECT status FROM scheduler_audit.runs WHERE run_id = %s", [run.run_id]).fetchone()
+            return row == ("succeeded",)
+
+        await eventually_async(ended, what="the tables' run")
+        days = "SELECT count(*) FROM pg_class WHERE relkind = 'r' AND relname ~ '^event_log_[0-9]{8}$'"
+        assert sql.execute(days).fetchone() == (4,)
+        # The three methods by hand, as often as one likes.
+        for _ in range(2):
+            assert await TableScheduler.create_daily_tables() == []
+            assert await TableScheduler.create_monthly_summary_tables() == []
+            assert await TableScheduler.cleanup_old_tables() == []
+    finally:
+        TableScheduler.unregister("event_log")
+
+
+async def test_a_held_lock_keeps_the_table_job_from_running(settings: Settings, sql: psycopg.Connection[Any]) -> None:
+    ServiceContainer.configure(settings)
+    locks = ServiceContainer.get_lock_service()
+    key = "scheduler:create_daily_tables"
+    token = await locks.acquire(key, 60)
+    SchedulerService.init(locks)
+    await SchedulerService.start()
+    callback = TableScheduler.create_daily_tables
+    await SchedulerService.add_job(
+        ScheduleJob("t", "T", "daily", "02:00", callback, use_distributed_lock=True, lock_key=key, lock_ttl=1800)
+    )
+    run = await SchedulerService.trigger_job("t")
+
+    async def skipped() -> bool:
+        query = "SELECT status, reason FROM scheduler_audit.runs WHERE run_id = %s"
+        return sql.execute(query, [run.run_id]).fetchone() == ("skipped", "locked")
+
+    await eventually_async(skipped, what="the run that found the lock held")
+    await locks.release(key, token)
