@@ -69,6 +69,7 @@ class Container:
         self._servers: EmbeddedServers | None = None
         self._database: Database | None = None
         self._engine_database: Database | None = None
+        self._tables_database: Database | None = None
         self._storage: Storage | None = None
         self._scheduler: BaseScheduler | None = None
         self._lease_name: str | None = None
@@ -146,7 +147,11 @@ class Container:
 
     def get_tables(self) -> TableStore:
         """The tables of table families, the scheduler's own history among them."""
-        return TableStore(self.get_database(), history_days=self.settings.history_days)
+        direct = self.settings.control_database_url
+        if direct is not None and self._tables_database is None:
+            # Settings of a session would stay with somebody else's behind a transaction pooler.
+            self._tables_database = Database(direct, self.settings.schema, pool_size=2)
+        return TableStore(self._tables_database or self.get_database(), history_days=self.settings.history_days)
 
     async def create_history(self) -> None:
         """Have the partitions of the run history, from yesterday's to those ahead."""
@@ -225,10 +230,10 @@ class Container:
         await self.stop()
         self._scheduler = None
         TableScheduler.disconnect(self.get_tables)
-        for database in (self._database, self._engine_database):
+        for database in (self._database, self._engine_database, self._tables_database):
             if database is not None:
                 await database.close()
-        self._database = self._engine_database = self._storage = None
+        self._database = self._engine_database = self._tables_database = self._storage = None
         if self._lock_client is not None:
             await self._lock_client.aclose()
             self._lock_client = self._lock_service = None

@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from datetime import date, timedelta
 from typing import Any
 
+from scheduler_core.domain.errors import SchemaError
 from scheduler_core.domain.table_family import TableFamily
 from scheduler_core.domain.table_steps import Detach, Drop, Found, FoundTable, Step, read_leaving
 from storage.schema import PARTITIONED
@@ -126,7 +127,11 @@ async def kept_days(fetch: Fetch, family: TableFamily, found: Found) -> dict[dat
     for table in on_their_way_out(found) if family.name == RUNS else ():
         day = read_leaving(table.comment)
         name = f"{quoted(table.schema)}.{quoted(table.name)}"
-        rows = await fetch(UNFINISHED_IN.replace("{table}", name), {})
+        try:
+            rows = await fetch(UNFINISHED_IN.replace("{table}", name), {})
+        except SchemaError:
+            # Somebody else has dropped it since the catalog was read; under the lock nobody can.
+            continue
         if day is not None and rows[0].runs:
             kept[day] = _why(rows[0])
     return kept

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from scheduler_core.domain.table_family import Summary, TableFamily
 from scheduler_core.domain.table_steps import (
-    PLAIN,
+    CONCURRENTLY,
     AttachDay,
     CreateDay,
     CreateParent,
@@ -34,33 +34,25 @@ LOCK_TIMEOUT = "500ms"
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Statements that belong together. `alone`: each is its own transaction, as DETACH CONCURRENTLY must be."""
+    """Statements that belong together. `alone`: each is its own transaction, as DETACH CONCURRENTLY must be; there the
+    family's lock is not taken: Postgres itself refuses a second one, and a lock of a session outlives its caller
+    behind a pooler.
+    """
 
     statements: tuple[str, ...]
     alone: bool = False
 
     def script(self, family: TableFamily) -> list[str]:
         """The whole as psql takes it, guards and all."""
-        key = family_key(family)
         if self.alone:
-            return [
-                f"SET lock_timeout = '{LOCK_TIMEOUT}'",
-                f"SELECT pg_advisory_lock({key})",
-                *self.statements,
-                f"SELECT pg_advisory_unlock({key})",
-                "RESET lock_timeout",
-            ]
+            return [f"SET lock_timeout = '{LOCK_TIMEOUT}'", *self.statements, "RESET lock_timeout"]
         return ["BEGIN", *guards(family), *self.statements, "COMMIT"]
 
 
 def guards(family: TableFamily) -> tuple[str, str]:
     """What a transaction begins with: no long wait, and one caller at a time."""
-    return f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'", f"SELECT pg_advisory_xact_lock({family_key(family)})"
-
-
-def family_key(family: TableFamily) -> int:
-    """Whoever changes a family's tables holds this advisory lock."""
-    return advisory_key("table", family.schema, family.name)
+    key = advisory_key("table", family.schema, family.name)
+    return f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'", f"SELECT pg_advisory_xact_lock({key})"
 
 
 def block_of(step: Step) -> Block:
@@ -121,7 +113,7 @@ def _detach(step: Detach) -> Block:
     table = _name(step.table)
     mark = (f"COMMENT ON TABLE {table} IS '{leaving(step.day)}'",) if step.to_drop else ()
     detach = f"ALTER TABLE {_parent(step.family)} DETACH PARTITION {table} {step.mode}".rstrip()
-    return Block((*mark, detach), alone=step.mode != PLAIN)
+    return Block((*mark, detach), alone=step.mode == CONCURRENTLY)
 
 
 def _sum_up(step: SumUp) -> list[str]:

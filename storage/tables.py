@@ -36,6 +36,9 @@ PATIENCE_SECONDS = 20.0
 STATEMENT_SECONDS = 1_800.0
 """A month of rows may take minutes to sum up; beyond this something is wrong."""
 
+UNDEFINED = ("42P01", "42703", "42704", "42883", "3F000")
+"""SQLSTATE of a table, column, type, function or schema that does not exist."""
+
 REMEMBER = """
 INSERT INTO {schema}.table_families AS f (schema_name, family, partitioned, days_ahead, retention_days)
 VALUES (:schema_name, :family, :partitioned, :days_ahead, CAST(:retention_days AS integer))
@@ -53,6 +56,12 @@ DELETE FROM {schema}.table_families WHERE schema_name = :schema_name AND family 
 LISTED = """
 SELECT * FROM {audit}.table_families ORDER BY schema_name <> :schema, schema_name, family
 """
+
+
+_OURS = (
+    "{family.schema}.{family.name}: the schema is the scheduler's own, and its history looks after itself: register "
+    "the family in another schema"
+)
 
 
 class TableStore:
@@ -105,6 +114,8 @@ class TableStore:
         A step that fails does not keep the others from being done. Returns the tables that were changed here, and
         what went wrong in the end.
         """
+        if self._is_ours(family):
+            return TableWork(problems=(_OURS.format(family=family),))
         changed: list[str] = []
         rounds = AsyncRetrying(
             stop=stop_after_delay(self._patience_seconds),
@@ -148,16 +159,24 @@ class TableStore:
                 for statement in self._block(fresh).statements:
                     await driver.execute(statement, timeout=STATEMENT_SECONDS)
         except (SQLAlchemyError, *DRIVER_ERRORS) as error:
+            if getattr(error, "sqlstate", None) in UNDEFINED and not self._is_history(step.family):
+                # Not our schema lacks something, but the user's.
+                raise SchedulerError(f"Postgres refused it ({error}): correct the family's columns or like") from error
             raise self._database.explain(error) from error
         return True
 
     async def _do_alone(self, step: Step, planning: Planning) -> bool:
-        """DETACH can't run in a transaction; Postgres itself refuses a second one."""
+        """DETACH CONCURRENTLY can't run in a transaction, and so not under the lock: who comes second is refused."""
         fresh = planning(await self._found(step.family)).again(step)
         if fresh is None or getattr(fresh, "waits_for", None):
             return False
         script = self._block(fresh).script(fresh.family)
-        await self._database.run_alone([statement.replace(":", "\\:") for statement in script])
+        try:
+            await self._database.run_alone([statement.replace(":", "\\:") for statement in script])
+        except SchedulerError:
+            if planning(await self._found(step.family)).again(step) is None:
+                return False
+            raise
         return True
 
     def script(self, steps: Iterable[Step]) -> str:
@@ -166,6 +185,8 @@ class TableStore:
 
     async def rehearse(self, family: TableFamily, planning: Planning) -> tuple[str, Sequence[str]]:
         """What `carry_out` would run now, and the problems that it would report; changes nothing."""
+        if self._is_ours(family):
+            return "", (_OURS.format(family=family),)
         plan = planning(await self._found(family))
         return self.script(plan.steps), plan.problems
 
@@ -175,7 +196,10 @@ class TableStore:
         return Block((*extra, *block.statements), block.alone)
 
     def _is_history(self, family: TableFamily) -> bool:
-        return any((own.schema, own.name) == (family.schema, family.name) for own in self.history)
+        return isinstance(family, history.HistoryFamily)
+
+    def _is_ours(self, family: TableFamily) -> bool:
+        return family.schema == self._database.schema and not self._is_history(family)
 
     async def _found(self, family: TableFamily, connection: AsyncConnection | None = None) -> Found:
         """The catalog's view; in a transaction under way, that transaction's."""
@@ -194,6 +218,8 @@ class TableStore:
 
     async def remember(self, family: TableFamily) -> None:
         """Have the family in the database, so that whoever looks there misses its tables when they run short."""
+        if self._is_ours(family):
+            return
         await self._database.fetch(
             REMEMBER,
             {
@@ -213,7 +239,7 @@ class TableStore:
         """The families that somebody declared, the scheduler's own first."""
         statement = LISTED.replace("{audit}", f'"{self._database.schema}_audit"')
         rows = await self._database.fetch(statement, {"schema": self._database.schema})
-        return [{str(key): value for key, value in row._mapping.items()} for row in rows]
+        return [dict(row.items()) for row in rows]
 
     async def troubles(self) -> list[dict[str, str]]:
         """What a person should look at: families that run short of tables, and days that can't be dropped."""

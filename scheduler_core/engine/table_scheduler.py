@@ -111,8 +111,8 @@ class TableScheduler:
     async def rehearse(cls, *verbs: Verb) -> tuple[str, list[str]]:
         """The SQL that these verbs would run now, for the history and the registered families; changes nothing.
 
-        Parameters: verbs, of `creation`, `summing` and `cleanup`; none: all of them. Returns the statements, and the problems that a person
-        would have to see to.
+        Parameters: verbs, of `creation`, `summing` and `cleanup`; none: all of them.
+        Returns the statements, and the problems that a person would have to see to.
         """
         tables = cls._tables()
         today = await tables.today()
@@ -159,7 +159,10 @@ async def look_after_history(tables: Tables, log: LoggerLike) -> None:
     The leader does this hourly. A drop that fails is left to the next hour; it stops nothing.
     """
     today = await tables.today()
-    await tables.create_history(today)
+    try:
+        await tables.create_history(today)
+    except SchedulerError as error:
+        log.error("history: partitions ahead can't be created: %s", error)
     for family in tables.history:
         work = await tables.carry_out(family, cleanup(family, today))
         for name in work.changed:

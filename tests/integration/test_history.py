@@ -341,9 +341,23 @@ async def test_a_question_about_one_day_reads_one_partition(prepared: Container,
 async def test_cleanups_at_the_same_moment_store_a_day_once(prepared: Container, sql: Sql, old: date) -> None:
     add_any_runs(sql, old, 50, random.Random(1))
     before = sql.execute(VIEW).fetchall()
-    await asyncio.gather(*(TableScheduler.cleanup_old_tables() for _ in range(4)), return_exceptions=True)
-    await TableScheduler.cleanup_old_tables()
+    dropped = await asyncio.gather(*(TableScheduler.cleanup_old_tables() for _ in range(4)))
+    assert sorted(name for names in dropped for name in names) == [day_name("attempts", old), day_name("runs", old)]
     assert sql.execute(VIEW).fetchall() == before
+
+
+async def test_an_auditor_needs_rights_on_the_views_alone(prepared: Container, sql: Sql, old: date) -> None:
+    add_run(sql, noon(old))
+    sql.execute("CREATE ROLE only_reads")
+    try:
+        sql.execute("GRANT USAGE ON SCHEMA scheduler_audit TO only_reads")
+        sql.execute("GRANT SELECT ON ALL TABLES IN SCHEMA scheduler_audit TO only_reads")
+        sql.execute("SET ROLE only_reads")
+        assert [row[0] for row in sql.execute(VIEW)] == [old]
+        assert one(sql, "SELECT count(*) FROM scheduler_audit.table_families WHERE days_left = 3") == 2
+    finally:
+        sql.execute("RESET ROLE")
+        sql.execute("DROP OWNED BY only_reads; DROP ROLE only_reads")
 
 
 # What was dropped can't be made up for.

@@ -168,9 +168,20 @@ async def test_a_name_that_is_taken_is_said_and_the_rest_is_created(families: ty
 async def test_one_family_that_fails_leaves_the_others_theirs(families: type[TableScheduler], sql: Sql) -> None:
     families.register(TableFamily("copy", like="not_there"))
     families.register(TableFamily("log", columns=COLUMNS, days_ahead=0))
-    with pytest.raises(SchedulerError, match="copy"):
+    with pytest.raises(SchedulerError, match=r"copy_\d+: Postgres refused it .*not_there.*correct the family"):
         await families.create_daily_tables()
     assert len(tables(sql, "log_")) == 1
+
+
+async def test_the_schedulers_own_schema_is_its_own(families: type[TableScheduler], sql: Sql) -> None:
+    """Or its history could be dropped by a family of the same name."""
+    families.register(TableFamily("runs", columns=COLUMNS, schema="scheduler", retention_days=1))
+    families.register(TableFamily("log", columns=COLUMNS, days_ahead=0))
+    for verb in (families.create_daily_tables, families.cleanup_old_tables):
+        with pytest.raises(SchedulerError, match=r"scheduler\.runs: the schema is the scheduler's own"):
+            await verb()
+    assert len(tables(sql, "log_")) == 1
+    assert one(sql, "SELECT retention_days FROM scheduler.table_families WHERE family = 'runs'") == 30
 
 
 async def test_a_parent_that_is_no_partitioned_table_is_said(families: type[TableScheduler], sql: Sql) -> None:
