@@ -33,6 +33,7 @@ from storage.audit_questions import Auditor
 from storage.calendars import CalendarStore
 from storage.database import Database, parse_url, server_name
 from storage.explanations import ExplanationStore
+from storage.export import RunExport
 from storage.jobs import JobStore
 from storage.leases import LeaseStore, connect, redis_server_name
 from storage.locks import LockService
@@ -126,6 +127,10 @@ class Container:
     def get_auditor(self) -> Auditor:
         """The questions that auditors ask; a role that reads only the views may."""
         return Auditor(self.get_database(), self.settings.history_days)
+
+    def get_run_export(self) -> RunExport:
+        """The run history, page by page."""
+        return RunExport(self.get_database())
 
     def get_storage(self) -> Storage:
         """Jobs, runs, the control session and the lease on the configured servers."""

@@ -15,6 +15,7 @@ from scheduler_core.cli import (
     doctor,
     drill,
     explain,
+    export,
     jobs,
     jobs_file,
     leader,
@@ -37,6 +38,7 @@ jobs.app.command("import")(jobs_file.import_jobs)
 jobs.app.command("export")(jobs_file.export_jobs)
 jobs.app.command("prune")(jobs_file.prune_jobs)
 jobs.app.command("backfill")(backfill.backfill)
+runs.app.command("export")(export.export_runs)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(runs.app, name="runs")
 app.add_typer(leader.app, name="leader")
