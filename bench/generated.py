@@ -93,22 +93,28 @@ WITH job AS MATERIALIZED (
            (ARRAY['ConnectionError', 'TimeoutError', 'ValueError', 'KeyError', 'OperationalError'])
                [1 + (number + (:day_number / 7) + floor(reason_dice * 2)::integer) % 5] AS error_type
     FROM ended e
+), timed AS (
+    -- an owner that died is noticed after a while, and the attempt begun again
+    SELECT c.*, scheduled_for + lateness AS began_at, run_time + interval '5 s' AS each_time,
+           scheduled_for + lateness + greatest(attempt - 1, 0) * (run_time + interval '5 s') AS first_try_at,
+           scheduled_for + lateness + greatest(attempt - 1, 0) * (run_time + interval '5 s')
+               + CASE WHEN status = 'succeeded' THEN deliveries * interval '4 s' ELSE interval '0' END AS last_try_at
+    FROM counted c
 ), failures AS (
     INSERT INTO {schema}.attempts (run_id, job_id, scheduled_for, attempt, started_at, finished_at, outcome,
                                    error_type, error_message, traceback, term, instance_id)
-    SELECT run_id, job_id, scheduled_for, n, scheduled_for + lateness + (n - 1) * (run_time + interval '5 s'),
-           scheduled_for + lateness + (n - 1) * (run_time + interval '5 s') + run_time,
+    SELECT run_id, job_id, scheduled_for, n, began_at + (n - 1) * each_time, began_at + (n - 1) * each_time + run_time,
            CASE WHEN status = 'cancelled' THEN 'cancelled'
                 WHEN error_type = 'TimeoutError' THEN 'timeout' ELSE 'failed' END,
            CASE WHEN status = 'cancelled' THEN 'CancelledError' ELSE error_type END,
            'the other side said no (' || n || ')', 'Traceback: …', term, instance_id
-    FROM counted, generate_series(1, CASE WHEN status = 'succeeded' THEN attempt - 1 ELSE attempt END) AS n
+    FROM timed, generate_series(1, CASE WHEN status = 'succeeded' THEN attempt - 1 ELSE attempt END) AS n
     WHERE began AND attempt > 0
     UNION ALL
-    SELECT run_id, job_id, scheduled_for, attempt + CASE WHEN status = 'lost' THEN 1 ELSE 0 END,
-           scheduled_for + lateness, scheduled_for + lateness + run_time, 'lost', 'OwnerDied',
+    SELECT run_id, job_id, scheduled_for, attempt + CASE WHEN status = 'lost' THEN 1 ELSE 0 END, first_try_at,
+           first_try_at + interval '3 s', 'lost', 'OwnerDied',
            'the replica that ran this attempt died', NULL, greatest(term - 1, 1), 'gone-' || instance_id
-    FROM counted WHERE began AND deliveries > 0
+    FROM timed WHERE began AND deliveries > 0
 )
 INSERT INTO {schema}.runs (run_id, job_id, job_name, scheduled_for, due_at, origin, status, reason, attempt, deliveries,
                            started_at, attempt_started_at, finished_at, term, instance_id, definition_version, error,
@@ -119,10 +125,9 @@ SELECT run_id, job_id, name, scheduled_for, scheduled_for, origin, status,
                    WHEN 'missed' THEN (ARRAY['misfire', 'paused'])[1 + floor(reason_dice * 2)::integer]
                    WHEN 'lost' THEN 'owner_died' WHEN 'cancelled' THEN 'requested' END,
        attempt, deliveries,
-       CASE WHEN began THEN scheduled_for + lateness END,
-       CASE WHEN began THEN scheduled_for + lateness + greatest(attempt - 1, 0) * (run_time + interval '5 s') END,
-       CASE WHEN began THEN scheduled_for + lateness + greatest(attempt - 1, 0) * (run_time + interval '5 s') + run_time
-            ELSE scheduled_for + interval '1 ms' END,
+       CASE WHEN began THEN began_at END, CASE WHEN began THEN last_try_at END,
+       CASE WHEN NOT began THEN scheduled_for + interval '1 ms'
+            WHEN status = 'lost' THEN first_try_at + interval '3 s' ELSE last_try_at + run_time END,
        term, CASE WHEN began AND status <> 'lost' THEN instance_id END,
        CASE WHEN scheduled_for >= changed_at THEN 2 ELSE 1 END,
        CASE status WHEN 'failed' THEN error_type || ': the other side said no (4)'
@@ -131,10 +136,10 @@ SELECT run_id, job_id, name, scheduled_for, scheduled_for, origin, status,
        CASE WHEN status = 'missed' OR status = 'skipped' AND reason_dice >= 0.75 THEN 1 END,
        CASE WHEN status = 'missed' OR status = 'skipped' AND reason_dice >= 0.75 THEN scheduled_for END,
        CASE WHEN origin = 'rerun' THEN md5((dice - 1)::text)::uuid END,
-       CASE WHEN status = 'cancelled' THEN scheduled_for + lateness END,
+       CASE WHEN status = 'cancelled' THEN began_at END,
        CASE WHEN status = 'cancelled' THEN 'operator-' || number % 4 END,
        scheduled_for - interval '50 ms'
-FROM counted
+FROM timed
 UNION ALL
 -- What was due while nobody led is one row for each job, which counts the others.
 SELECT md5(max(dice)::text)::uuid, job_id, min(name), max(at), max(at), 'schedule', 'missed', 'downtime', 0, 0,
