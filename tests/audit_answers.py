@@ -22,7 +22,7 @@ BEGAN_AND_FAILED = ("failed", "lost")
 CALENDAR = ("calendar", "no_calendar")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class History:
     """All there is, as plain rows; and what the question is about."""
 
@@ -587,8 +587,10 @@ def _(h: History) -> Answer:
 @to("How did one job do, day by day?")
 def _(h: History) -> Answer:
     days: list[tuple[Any, ...]] = []
-    runs = [r for r in h.span if r.job_id == h.asked["job_id"]]
+    runs = [r for r in h.runs if r.job_id == h.asked["job_id"]]
     for day, rows in sorted(by(runs, lambda r: r.scheduled_for.astimezone(UTC).date()).items()):
+        if not h.since.date() <= day < h.until.date():
+            continue
         count = sum((r.missed_count or 1) if r.reason in CALENDAR else 1 for r in rows if r.status != "missed")
         before = [row[1] for row in days[-7:]]
         days.append(
