@@ -23,7 +23,7 @@ import asyncpg
 
 from bench.audit_page import filled, questions
 from bench.generated import Shape, generate, midnight
-from scheduler_core import Container, ScheduleJob, load_settings
+from scheduler_core import Container, ScheduleJob, TableScheduler, load_settings
 from scheduler_core.cli.replica import spare_the_collector
 from storage import embedded
 from storage.embedded import EmbeddedServers
@@ -116,7 +116,7 @@ async def measure(
         asked = await _ask(servers.database_url, shape)
         _say("dropping a day, then a month")
         day = await _drop_day(servers, container, shape.first_day, days)
-        month = await _drop_month(servers, container, today, days, rate, seconds)
+        month = await _drop_month(servers, container, days, rate, seconds)
         return {
             **month,
             "questions_p50_ms": asked,
@@ -164,7 +164,7 @@ async def _drop_day(servers: EmbeddedServers, container: Container, day: date, d
     await database.fetch("CHECKPOINT")
     held = await database.fetch_one(BLOCKS, {"day": f"{day:%Y%m%d}"})
     before = await _touched(container)
-    seconds, dropped = await _drop(servers, await container.get_tables().today(), days)
+    seconds, dropped = await _drop(servers, days)
     after = await _touched(container)
     assert held is not None
     return {
@@ -183,20 +183,20 @@ async def _touched(container: Container) -> int:
     return int(row.blocks)
 
 
-async def _drop(servers: EmbeddedServers, today: date, history_days: int) -> tuple[float, int]:
-    """What is past `history_days`, by the retention that replicas run. Returns seconds and the number of tables."""
+async def _drop(servers: EmbeddedServers, history_days: int) -> tuple[float, int]:
+    """What is past `history_days`, by the callback that replicas run. Returns seconds and the number of tables."""
     container = _container(servers, history_days=history_days)
     try:
         await container.get_database().now()
         began = time.perf_counter()
-        dropped = await container.get_tables().drop_history(today)
+        dropped = await TableScheduler.cleanup_old_tables()
         return time.perf_counter() - began, len(dropped)
     finally:
         await container.close()
 
 
 async def _drop_month(
-    servers: EmbeddedServers, container: Container, today: date, days: int, rate: int, seconds: float
+    servers: EmbeddedServers, container: Container, days: int, rate: int, seconds: float
 ) -> dict[str, Any]:
     """A month, while `rate` jobs fire once a second, evenly spread; lateness before, meanwhile and after."""
     base = datetime(2026, 1, 1, tzinfo=UTC)
@@ -211,7 +211,7 @@ async def _drop_month(
     marks = [await container.get_database().now()]
     await asyncio.sleep(seconds)
     marks.append(await container.get_database().now())
-    took, dropped = await _drop(servers, today, days - DROPPED_DAYS)
+    took, dropped = await _drop(servers, days - DROPPED_DAYS)
     marks.append(await container.get_database().now())
     await asyncio.sleep(seconds / 2)
     marks.append(await container.get_database().now())

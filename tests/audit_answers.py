@@ -7,8 +7,9 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
+from functools import cached_property
 from types import SimpleNamespace
 from typing import Any
 
@@ -32,20 +33,32 @@ class History:
     terms: Sequence[Row]
     changes: Sequence[Row]
     asked: Mapping[str, str]
-    moments: Mapping[str, datetime] = field(default_factory=dict)
 
-    def __getattr__(self, name: str) -> datetime:
-        return self.moments[name]
+    @cached_property
+    def since(self) -> datetime:
+        return datetime.fromisoformat(self.asked["since"])
 
-    @property
+    @cached_property
+    def until(self) -> datetime:
+        return datetime.fromisoformat(self.asked["until"])
+
+    @cached_property
+    def at(self) -> datetime:
+        return datetime.fromisoformat(self.asked["at"])
+
+    @cached_property
+    def failed_at(self) -> datetime:
+        return datetime.fromisoformat(self.asked["failed_at"])
+
+    @cached_property
     def span(self) -> list[Row]:
         return [run for run in self.runs if self.since <= run.scheduled_for < self.until]
 
-    @property
+    @cached_property
     def begun(self) -> list[Row]:
         return [run for run in self.span if run.started_at is not None]
 
-    @property
+    @cached_property
     def tries(self) -> list[Row]:
         """Failed, lost and late attempts, and those by which runs succeeded."""
         good = [
@@ -86,17 +99,7 @@ def read_history(sql: psycopg.Connection[Any], asked: Mapping[str, str]) -> Hist
         with sql.cursor(row_factory=namedtuple_row) as cursor:
             return cursor.execute(f"SELECT * FROM scheduler.{table}").fetchall()
 
-    def moment(text: str) -> datetime | None:
-        try:
-            parsed = datetime.fromisoformat(text)
-        except ValueError:
-            return None
-        return parsed if parsed.tzinfo else parsed.replace(tzinfo=UTC)
-
-    moments = {name: found for name, text in asked.items() if (found := moment(text)) is not None}
-    return History(
-        *(rows(table) for table in ("runs", "attempts", "jobs", "leader_terms", "job_changes")), asked, moments
-    )
+    return History(*(rows(table) for table in ("runs", "attempts", "jobs", "leader_terms", "job_changes")), asked)
 
 
 ANSWERS: dict[str, Callable[[History], Answer]] = {}
