@@ -163,7 +163,9 @@ async def test_memory_does_not_grow_with_the_history(container: Container) -> No
     assert large < 1.25 * small
 
 
-def test_no_transaction_is_open_while_the_reader_thinks(history: None, sql: Sql, environment: dict[str, str]) -> None:
+def test_no_transaction_is_open_while_the_reader_thinks(
+    history: None, sql: Sql, environment: dict[str, str], run_export: Export
+) -> None:
     """A reader that stalls must pin no snapshot: vacuum would wait for it for hours."""
     process = subprocess.Popen([*COMMAND, *SINCE], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
@@ -173,17 +175,23 @@ def test_no_transaction_is_open_while_the_reader_thinks(history: None, sql: Sql,
         assert eventually(lambda: {state for _, state in sessions(sql)} == {"idle"})
         assert process.poll() is None
         assert all(xmin is None for xmin, _ in sessions(sql))
-        _, errors = process.communicate(timeout=60)
+        # Nor does it need the session that it read the first page on.
+        ended = sql.execute(f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE {OF_EXPORT}").fetchall()
+        assert ended
+        rest, errors = process.communicate(timeout=60)
     finally:
         process.kill()
         process.wait(30)
     assert (process.returncode, errors) == (0, b"")
+    assert rest == run_export(*SINCE).stdout.partition(b"\n")[2]
+
+
+OF_EXPORT = "datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE 'scheduler%'"
 
 
 def sessions(sql: Sql) -> list[tuple[Any, str]]:
     return sql.execute(
-        "SELECT coalesce(backend_xid, backend_xmin), state FROM pg_stat_activity "
-        "WHERE datname = current_database() AND pid <> pg_backend_pid() AND application_name LIKE 'scheduler%'"
+        f"SELECT coalesce(backend_xid, backend_xmin), state FROM pg_stat_activity WHERE {OF_EXPORT}"
     ).fetchall()
 
 
