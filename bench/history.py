@@ -220,7 +220,7 @@ async def _drop_month(
     for phase, since, until in zip(("before", "meanwhile", "after"), marks, marks[1:], strict=False):
         row = await container.get_database().fetch_one(LATENESS, {"since": since, "until": until})
         assert row is not None
-        phases[phase] = {key: round(float(value), 2) for key, value in row._mapping.items() if value is not None}
+        phases[phase] = {key: round(float(value), 2) for key, value in row.items() if value is not None}
     quiet = (phases["before"]["p99_ms"] + phases["after"]["p99_ms"]) / 2
     return {
         "p99_ratio_dropping_to_quiet": round(phases["meanwhile"]["p99_ms"] / quiet, 2),

@@ -20,6 +20,7 @@ from audit_answers import ANSWERS, History, read_history
 
 from bench.audit_page import PAGE, filled, parameters, questions
 from bench.generated import Shape, generate, make_jobs
+from bench.history import COMMON
 from scheduler_core import Container
 from storage.embedded.programs import find_postgres
 
@@ -173,6 +174,7 @@ def test_a_wrong_answer_is_noticed(history: History, sql: Sql) -> None:
 def test_every_question_has_a_check_and_every_check_a_question() -> None:
     assert list(ANSWERS) == list(QUESTIONS)
     assert len(QUESTIONS) == PAGE.read_text(encoding="utf-8").count("```sql\n") >= 25
+    assert set(COMMON) <= set(QUESTIONS), "python -m bench history takes its statements from the page too"
     assert set().union(*map(parameters, QUESTIONS.values())) == set(ASKED)
 
 

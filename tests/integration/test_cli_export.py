@@ -167,7 +167,9 @@ def test_no_transaction_is_open_while_the_reader_thinks(
     history: None, sql: Sql, environment: dict[str, str], run_export: Export
 ) -> None:
     """A reader that stalls must pin no snapshot: vacuum would wait for it for hours."""
-    process = subprocess.Popen([*COMMAND, *SINCE], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = subprocess.Popen(
+        [*COMMAND, *SINCE], env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0
+    )
     assert process.stdout is not None
     try:
         assert process.stdout.readline().startswith(b"run_id,")
