@@ -19,7 +19,7 @@ from sqlalchemy import text
 from bench.generating_sql import DOCUMENTS, FILL, LEAD, REWRITE_LOG
 from scheduler_core import Container, ScheduleJob
 from storage.database import Database
-from storage.partitions import Partitions, partition_name
+from storage.partitions import Partitions
 
 NEVER = datetime(2100, 1, 1, tzinfo=UTC)
 """Generated jobs are due then, so that a scheduler on the same database has nothing to do with them."""
@@ -85,7 +85,7 @@ async def generate(container: Container, shape: Shape) -> None:
         for part in _parts([job for job in jobs if job.per_day]):
             await database.fetch(FILL, _fill_parameters(number, day, part, terms))
         for table in ("runs", "attempts"):
-            await database.run_alone([f'VACUUM (ANALYZE) "{database.schema}"."{partition_name(table, day)}"'])
+            await database.run_alone([f'VACUUM (ANALYZE) "{database.schema}"."{table}_{day:%Y%m%d}"'])
     # The partitions have their own statistics; the planner asks for those of the whole too.
     await database.run_alone(
         [f'ANALYZE "{database.schema}"."{table}"' for table in ("runs", "attempts", "leader_terms")]
