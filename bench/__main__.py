@@ -1,6 +1,6 @@
-"""`python -m bench [MEASURE…] [--seconds N]`: figures as JSON; each measure that needs servers has its own.
+"""`python -m bench [MEASURE…] [--quick] [--json FILE]`: all figures in one run, on the same embedded servers.
 
-`python -m bench history` asks and drops ten million runs. What it takes to fail over is measured by `scheduler drill`.
+`python -m bench compare BEFORE.json AFTER.json` holds two result files side by side.
 """
 
 from __future__ import annotations
@@ -8,34 +8,78 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import subprocess
 import sys
-import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import asdict, replace
+from pathlib import Path
 
-from bench import history, idle, lateness, next_fires, outage
-from bench.stage import Stage, now
-from storage import embedded
+from rich.console import Console
 
-MEASURES = {"lateness": (lateness.measure, 60.0), "idle": (idle.measure, 30.0), "outage": (outage.measure, 30.0)}
-WITHOUT_SERVERS = {"next_fires": next_fires.measure}
+from bench import add_jobs, lateness, throughput, tick
+from bench.compare import print_comparison
+from bench.sizes import QUICK, Sizes
+from scheduler_core.measure.document import as_document
+from scheduler_core.measure.figure import Figure
+from scheduler_core.measure.report import render
+from scheduler_core.measure.stage import Servers, open_servers
+
+Measure = Callable[[Servers, Sizes], Awaitable[list[Figure]]]
+
+MEASURES: dict[str, Measure] = {
+    "throughput": throughput.measure,
+    "lateness": lateness.measure,
+    "tick": tick.measure,
+    "add_jobs": add_jobs.measure,
+}
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
-    names = (*MEASURES, *WITHOUT_SERVERS)
-    parser.add_argument("measures", nargs="*", metavar="MEASURE", help=f"{', '.join(names)}; all by default")
-    parser.add_argument("--seconds", type=float, help="how long each measure with servers lasts")
+    parser = argparse.ArgumentParser(prog="bench", description=__doc__)
+    parser.add_argument("measures", nargs="*", metavar="MEASURE", help=f"{', '.join(MEASURES)}; all by default")
+    parser.add_argument("--quick", action="store_true", help="small sizes: shows that it works, measures little")
+    parser.add_argument("--fires", type=int, metavar="N", help="how many jobs are due at once")
+    parser.add_argument("--rounds", type=int, metavar="N", help="rounds of the throughput")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
+    parser.add_argument("--notes", action="store_true", help="say beside each figure how it was taken")
     given = parser.parse_args()
-    if unknown := set(given.measures) - set(names):
-        parser.error(f"unknown: {', '.join(sorted(unknown))}; there are {', '.join(names)}")
-    figures = {}
-    for name in given.measures or names:
-        if name in WITHOUT_SERVERS:
-            figures[name] = WITHOUT_SERVERS[name]()
-            continue
-        measure, seconds = MEASURES[name]
-        with tempfile.TemporaryDirectory(prefix="scheduler-bench-") as folder, embedded.start(folder) as servers:
-            figures[name] = asyncio.run(measure(Stage(servers, now()), given.seconds or seconds))
-    print(json.dumps(figures, indent=2))
+    if unknown := [name for name in given.measures if name not in MEASURES]:
+        parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(MEASURES)}")
+    sizes = QUICK if given.quick else Sizes()
+    sizes = replace(sizes, fires_at_once=given.fires or sizes.fires_at_once, rounds=given.rounds or sizes.rounds)
+    figures = run(given.measures or list(MEASURES), sizes)
+    Console(width=None if sys.stdout.isatty() else 160).print(render(figures, notes=given.notes))
+    if given.json is not None:
+        document = as_document(figures, commit=_commit(), sizes=asdict(sizes))
+        given.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
 
 
-history.main(sys.argv[2:]) if sys.argv[1:2] == ["history"] else main()
+def run(names: list[str], sizes: Sizes) -> list[Figure]:
+    """The measures, one after the other, on the same servers."""
+    began = time.monotonic()
+    progress = Console(stderr=True)
+
+    def tell(line: str) -> None:
+        progress.print(f"{time.monotonic() - began:7.1f} s  {line}", markup=False, highlight=False, soft_wrap=True)
+
+    async def all_of_them(servers: Servers) -> list[Figure]:
+        figures: list[Figure] = []
+        for name in names:
+            tell(f"{name} …")
+            figures += await MEASURES[name](servers, sizes)
+        return figures
+
+    with open_servers(tell) as servers:
+        return asyncio.run(all_of_them(servers))
+
+
+def _commit() -> str:
+    done = subprocess.run(["git", "describe", "--always", "--dirty"], capture_output=True, text=True, check=False)
+    return done.stdout.strip()
+
+
+if sys.argv[1:2] == ["compare"]:
+    print_comparison(*map(Path, sys.argv[2:4]))
+elif __name__ == "__main__":
+    main()

@@ -148,7 +148,7 @@ def load_settings(**given: Any) -> Settings:
         raise InvalidSettingsError(f"{CONFIG_FILE} or the environment can't be read: {error}") from None
 
 
-OTHER_VARIABLES = frozenset({"postgres_bin", "redis_bin", "app", "drill", "drill_skew_seconds"})
+OTHER_VARIABLES = frozenset({"postgres_bin", "redis_bin", "app", "drill", "drill_skew_seconds", "measure"})
 """Environment variables of ours that are no settings."""
 
 

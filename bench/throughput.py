@@ -1,0 +1,52 @@
+"""Durable throughput, and the limit that the same server has for the same rows, in turn: a noisy moment hits both."""
+
+from __future__ import annotations
+
+from bench.limit import BATCH, Limit
+from bench.sizes import Sizes
+from scheduler_core.measure import throughput
+from scheduler_core.measure.figure import Figure, median
+from scheduler_core.measure.stage import Servers
+
+GOAL_PERCENT = 25.0
+
+
+async def measure(servers: Servers, sizes: Sizes) -> list[Figure]:
+    """(a) and (h), and their ratio."""
+    fires = sizes.fires_at_once
+    played: list[throughput.Round] = []
+    batched: list[float] = []
+    at_once: list[float] = []
+    async with servers.stage("limit") as beside, servers.stage("throughput") as stage:
+        limit = Limit(beside, fires)
+        await limit.prepare()
+        await limit.play(BATCH)
+        async for one in throughput.rounds(stage, fires, sizes.rounds):
+            played.append(one)
+            batched.append(round(await limit.play(BATCH), 1))
+            at_once.append(round(await limit.play(fires), 1))
+            servers.tell(f"{one.per_second:,.0f} fires/s; the limit {max(batched[-1], at_once[-1]):,.0f}/s")
+    best = batched if median(batched) >= median(at_once) else at_once
+    shares = tuple(round(one.per_second / limit * 100, 2) for one, limit in zip(played, best, strict=True))
+    share = Figure(
+        "throughput.percent_of_limit",
+        "durable throughput / plain SQL",
+        median(shares),
+        "%",
+        at_least=GOAL_PERCENT,
+        samples=shares,
+        note="of each round and the limit right after it; the faster of the two limits below",
+    )
+    how = "cursor, run, outcome and counters of as many jobs, in SQL alone, one session"
+    return [
+        share,
+        *throughput.figures(played),
+        _limit("batched", f"the limit, {BATCH:,} jobs per pair of statements", batched, how),
+        _limit("at_once", "the limit, all jobs in one pair of statements", at_once, how),
+    ]
+
+
+def _limit(key: str, says: str, samples: list[float], note: str) -> Figure:
+    return Figure(
+        f"limit.{key}", says, median(samples), "fires/s", samples=tuple(samples), note=note, more_is_better=True
+    )
