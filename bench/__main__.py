@@ -17,8 +17,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import add_jobs, lateness, throughput, tick
+from bench import add_jobs, idle, lateness, next_fires, outage, start_up, takeover, throughput, tick
 from bench.compare import print_comparison
+from bench.goals import with_goal
 from bench.sizes import QUICK, Sizes
 from scheduler_core.measure.document import as_document
 from scheduler_core.measure.figure import Figure
@@ -32,6 +33,11 @@ MEASURES: dict[str, Measure] = {
     "lateness": lateness.measure,
     "tick": tick.measure,
     "add_jobs": add_jobs.measure,
+    "takeover": takeover.measure,
+    "idle": idle.measure,
+    "start_up": start_up.measure,
+    "next_fires": next_fires.measure,
+    "outage": outage.measure,
 }
 
 
@@ -67,7 +73,7 @@ def run(names: list[str], sizes: Sizes) -> list[Figure]:
         figures: list[Figure] = []
         for name in names:
             tell(f"{name} …")
-            figures += await MEASURES[name](servers, sizes)
+            figures += map(with_goal, await MEASURES[name](servers, sizes))
         return figures
 
     with open_servers(tell) as servers:

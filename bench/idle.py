@@ -3,70 +3,78 @@
 from __future__ import annotations
 
 import asyncio
-import subprocess
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import redis
 
-from bench.stage import Stage, cpu_seconds
-from scheduler_core import Container, load_settings
+from bench.sizes import Sizes
+from scheduler_core.measure.figure import Figure
+from scheduler_core.measure.replica import Replica
+from scheduler_core.measure.stage import Servers, Stage
 
 WARM_UP_SECONDS = 5.0
-
-Processes = Sequence[subprocess.Popen[bytes]]
+FOLLOWERS = 2
 
 TRANSACTIONS = """
 SELECT xact_commit + xact_rollback AS total FROM pg_stat_database WHERE datname = current_database()
 """
 
 
-async def measure(stage: Stage, seconds: float) -> dict[str, dict[str, float]]:
-    """Returns CPU (percent of one core), statements and Redis commands per second, of a leader and of a follower."""
-    container = Container(load_settings(database_url=stage.database_url, redis_url=stage.redis_url))
-    try:
-        await container.prepare()
-        nobody = await _traffic(stage, container, seconds / 3)
-        with stage.replicas("bench.idle_app", 1) as [leader]:
+@dataclass(frozen=True, slots=True)
+class Cost:
+    """Per second: CPU in percent of a core, statements, Redis commands."""
+
+    cpu_percent: float
+    statements: float
+    redis_commands: float
+
+    def beyond(self, other: Cost, share: int = 1) -> Cost:
+        """What came on top of another, for each of `share` replicas."""
+        return Cost(
+            self.cpu_percent / share,
+            (self.statements - other.statements) / share,
+            (self.redis_commands - other.redis_commands) / share,
+        )
+
+
+async def measure(servers: Servers, sizes: Sizes) -> list[Figure]:
+    """CPU, statements and Redis commands of a leader and of a follower."""
+    seconds = sizes.idle_seconds
+    async with servers.stage("idle") as stage:
+        nobody = await _cost(stage, (), seconds / 3)
+        async with stage.leader() as leader:
             await asyncio.sleep(WARM_UP_SECONDS)
-            alone, leader_cpu = await _cost(stage, container, [leader], seconds)
-            with stage.replicas("bench.idle_app", 2) as followers:
+            alone = await _cost(stage, [leader], seconds)
+            async with stage.followers(FOLLOWERS) as followers:
                 await asyncio.sleep(WARM_UP_SECONDS)
-                together, followers_cpu = await _cost(stage, container, followers, seconds)
-        return {
-            "leader": {
-                "cpu_percent": round(leader_cpu, 2),
-                "statements_per_second": round(alone[0] - nobody[0], 1),
-                "redis_commands_per_second": round(alone[1] - nobody[1], 1),
-            },
-            "follower": {
-                "cpu_percent": round(followers_cpu / 2, 2),
-                "statements_per_second": round((together[0] - alone[0]) / 2, 1),
-                "redis_commands_per_second": round((together[1] - alone[1]) / 2, 1),
-            },
-        }
-    finally:
-        await container.close()
+                together = await _cost(stage, followers, seconds)
+    note = f"{seconds:g} s without a job that is due"
+    return [
+        *_figures("leader", alone.beyond(nobody), note),
+        *_figures("follower", together.beyond(alone, FOLLOWERS), note),
+    ]
 
 
-async def _cost(
-    stage: Stage, container: Container, processes: Processes, seconds: float
-) -> tuple[tuple[float, float], float]:
-    before = [cpu_seconds(process) for process in processes]
-    traffic = await _traffic(stage, container, seconds)
-    used = sum(cpu_seconds(process) for process in processes) - sum(before)
-    return traffic, used / seconds * 100
+def _figures(who: str, cost: Cost, note: str) -> list[Figure]:
+    return [
+        Figure(f"idle.{who}.cpu_percent", f"an idle {who}", round(cost.cpu_percent, 2), "% of a core", note=note),
+        Figure(f"idle.{who}.statements", f"an idle {who}", round(cost.statements, 1), "statements/s", note=note),
+        Figure(f"idle.{who}.redis", f"an idle {who}", round(cost.redis_commands, 1), "Redis commands/s", note=note),
+    ]
 
 
-async def _traffic(stage: Stage, container: Container, seconds: float) -> tuple[float, float]:
-    """Transactions of Postgres and commands of Redis, per second, by their own counters."""
-
-    async def read() -> tuple[int, int]:
-        row = await container.get_database().fetch_one(TRANSACTIONS)
+async def _cost(stage: Stage, replicas: Sequence[Replica], seconds: float) -> Cost:
+    async def read() -> tuple[float, float, float]:
+        row = await stage.database.fetch_one(TRANSACTIONS)
         assert row is not None
-        with redis.Redis.from_url(stage.redis_url) as client:
-            return int(row.total), int(client.info("stats")["total_commands_processed"])
+        with redis.Redis.from_url(stage.servers.redis_url) as client:
+            commands = client.info("stats")["total_commands_processed"]
+        return sum(replica.cpu_seconds() or 0.0 for replica in replicas), float(row.total), float(commands)
 
     before = await read()
     await asyncio.sleep(seconds)
-    after = await read()
-    return (after[0] - before[0]) / seconds, (after[1] - before[1]) / seconds
+    cpu, statements, commands = (
+        (after - earlier) / seconds for earlier, after in zip(before, await read(), strict=True)
+    )
+    return Cost(cpu * 100, statements, commands)

@@ -10,6 +10,7 @@ import typer
 from scheduler_core.cli import (
     audit,
     backfill,
+    bench,
     calendars,
     dev,
     doctor,
@@ -53,6 +54,7 @@ app.command("explain")(explain.explain)
 app.command("simulate")(simulate.simulate)
 app.command("doctor")(doctor.doctor)
 app.command("drill")(drill.drill)
+app.command("bench")(bench.bench)
 
 
 @app.callback()

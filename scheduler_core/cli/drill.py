@@ -72,7 +72,7 @@ def drill(
         seed=secrets.randbelow(1_000_000) if seed is None else seed,
         lease_ttl_seconds=ttl,
         data_dir=data_dir,
-        staging=_staging_settings() if staging else None,
+        staging=staging_settings() if staging else None,
         all_down_seconds=all_down_seconds,
         keep=keep,
     )
@@ -99,7 +99,8 @@ def _fault_names(given: list[str]) -> tuple[str, ...]:
     return FAULT_NAMES if ALL_FAULTS in asked else tuple(dict.fromkeys(asked))
 
 
-def _staging_settings() -> Settings:
+def staging_settings() -> Settings:
+    """The configured servers. Raises InvalidSettingsError if one of the two has no URL."""
     settings = load_settings()
     missing = [name for name in ("database_url", "redis_url") if not getattr(settings, name)]
     if missing:

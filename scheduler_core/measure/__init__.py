@@ -3,8 +3,8 @@
     figure      a measured value with its goal; medians and percentiles of samples
     servers     embedded servers, or configured ones; each measure has a schema of its own there
     stage       one measure's schema: its jobs, its leader process, what Postgres says about both
-    leader      the leader: a `scheduler run` process, with its CPU time and its memory
-    callbacks   what the leader calls: nothing, or a note of when it was called
+    replica     a `scheduler run` process, with its CPU time and its memory
+    callbacks   what the leader calls: nothing, or a note of how late it was called
     processes   CPU time and memory, as the kernel counts them
     throughput  jobs due at once, until every outcome is committed
     lateness    jobs spread evenly over each second

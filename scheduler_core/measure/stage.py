@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,14 +16,14 @@ from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidSettingsError, SchedulerError
 from scheduler_core.domain.job import ScheduleJob
 from scheduler_core.measure import processes
-from scheduler_core.measure.leader import Leader, start_leader
+from scheduler_core.measure.replica import Replica, start_replica
 from scheduler_core.settings import Settings, load_settings
 from storage import embedded
 from storage.database import Database
 from storage.evidence import EvidenceReader
 from storage.measurements import MeasurementReader
 
-LEADS_WITHIN_SECONDS = 30.0
+READY_WITHIN_SECONDS = 30.0
 POLL_SECONDS = 0.02
 
 Tell = Callable[[str], None]
@@ -71,7 +71,7 @@ class Servers:
                 )
             await evidence.drop_schemas()
             made = Stage(self, settings, database, evidence, MeasurementReader(database))
-            await made.with_container(lambda container: container.prepare())
+            await made.prepare()
             yield made
         finally:
             try:
@@ -90,11 +90,11 @@ class Stage:
     evidence: EvidenceReader
     reader: MeasurementReader
 
-    async def with_container(self, work: Callable[[Container], object]) -> None:
-        """Do something in this schema as a program that embeds the scheduler does."""
+    async def prepare(self) -> None:
+        """Have the tables."""
         container = Container(self.settings)
         try:
-            await work(container)  # type: ignore[misc]
+            await container.prepare()
         finally:
             await container.close()
 
@@ -107,21 +107,38 @@ class Stage:
             await container.close()
 
     @asynccontextmanager
-    async def leader(self) -> AsyncIterator[Leader]:
+    async def leader(self) -> AsyncIterator[Replica]:
         """A replica process that leads; it ends with the block."""
-        leader = start_leader(self.settings, self.servers.folder, str(self.settings.schema))
-        try:
-            deadline = time.monotonic() + LEADS_WITHIN_SECONDS
-            while (row := await self.evidence.leader()) is None or row.pid != leader.pid:
-                leader.require_alive()
-                if time.monotonic() > deadline:
-                    raise SchedulerError(f"the measured replica leads not within {LEADS_WITHIN_SECONDS:g} s")
-                await asyncio.sleep(POLL_SECONDS)
-            yield leader
-        finally:
-            await leader.stop()
+        async with self._replica("leader") as replica:
+            while (row := await self.evidence.leader()) is None or row.pid != replica.pid:
+                await self._wait_for(replica, "leads")
+            yield replica
 
-    async def ended(self, due_by: datetime, leader: Leader, within_seconds: float) -> datetime:
+    @asynccontextmanager
+    async def followers(self, count: int) -> AsyncIterator[list[Replica]]:
+        """Replica processes that take part; they end with the block."""
+        async with AsyncExitStack() as stack:
+            replicas = [await stack.enter_async_context(self._replica(f"follower-{n}")) for n in range(count)]
+            for replica in replicas:
+                while replica.pid not in {row.pid for row in await self.evidence.living()}:
+                    await self._wait_for(replica, "takes part")
+            yield replicas
+
+    @asynccontextmanager
+    async def _replica(self, name: str) -> AsyncIterator[Replica]:
+        replica = start_replica(self.settings, self.servers.folder, name)
+        try:
+            yield replica
+        finally:
+            await replica.stop()
+
+    async def _wait_for(self, replica: Replica, does: str) -> None:
+        replica.require_alive()
+        if replica.age_seconds > READY_WITHIN_SECONDS:
+            raise SchedulerError(f"the measured replica {does} not within {READY_WITHIN_SECONDS:g} s")
+        await asyncio.sleep(POLL_SECONDS)
+
+    async def ended(self, due_by: datetime, leader: Replica, within_seconds: float) -> datetime:
         """Wait until all that was due by an instant has ended, durably; returns when, by the database's clock.
 
         Raises SchedulerError when time is up: the machine is too slow for this measure.

@@ -15,10 +15,10 @@ from datetime import UTC, datetime, timedelta
 
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.job import ScheduleJob
-from scheduler_core.engine.scheduler import CLAIM_AHEAD_SECONDS
+from scheduler_core.engine.claiming import CLAIM_AHEAD_SECONDS
 from scheduler_core.measure import callbacks
 from scheduler_core.measure.figure import Figure, median
-from scheduler_core.measure.leader import Leader
+from scheduler_core.measure.replica import Replica
 from scheduler_core.measure.stage import Stage
 
 AHEAD = timedelta(seconds=CLAIM_AHEAD_SECONDS)
@@ -26,7 +26,6 @@ SLOWEST_PER_SECOND = 1_500
 """Fires per second that a round's time is enough for."""
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
-GOAL_PER_SECOND = 25_000.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +66,7 @@ async def rounds(stage: Stage, fires: int, count: int) -> AsyncIterator[Round]:
                 yield played
 
 
-async def _play(stage: Stage, leader: Leader, fires: int, period: int) -> Round:
+async def _play(stage: Stage, leader: Replica, fires: int, period: int) -> Round:
     now, _ = await stage.reader.left(EPOCH)
     instant = EPOCH + ((now - EPOCH) // timedelta(seconds=period) + 1) * timedelta(seconds=period)
     if (instant - now).total_seconds() < 0.5:
@@ -93,9 +92,9 @@ def figures(played: Sequence[Round]) -> list[Figure]:
             "durable throughput",
             median(samples),
             "fires/s",
-            at_least=GOAL_PER_SECOND,
             samples=samples,
             note=how,
+            more_is_better=True,
         )
     ]
     for name, says, spent in (

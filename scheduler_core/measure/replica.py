@@ -1,4 +1,4 @@
-"""The leader that is measured: a `scheduler run` process of its own, which has no jobs but those in Postgres."""
+"""What is measured: `scheduler run` processes of their own, which have no jobs but those in Postgres."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -22,16 +23,22 @@ STOP_TIMEOUT_SECONDS = 40.0
 
 
 @dataclass(frozen=True, slots=True)
-class Leader:
+class Replica:
     """A running replica process. Parameters: log, what it says; notes, the file that its callbacks' notes go to."""
 
     process: subprocess.Popen[bytes]
     log: Path
     notes: Path
+    started_monotonic: float
 
     @property
     def pid(self) -> int:
         return self.process.pid
+
+    @property
+    def age_seconds(self) -> float:
+        """How long ago it was started."""
+        return time.monotonic() - self.started_monotonic
 
     def cpu_seconds(self) -> float | None:
         """Its CPU time so far."""
@@ -62,8 +69,8 @@ class Leader:
             yield from (late_ms for due, late_ms in callbacks.read_notes(self.notes) if since <= due < until)
 
 
-def start_leader(settings: Settings, folder: Path, name: str) -> Leader:
-    """Start the process; it leads as soon as it has connected."""
+def start_replica(settings: Settings, folder: Path, name: str) -> Replica:
+    """Start the process; it takes part as soon as it has connected."""
     own = {
         "SCHEDULER_DATABASE_URL": settings.database_url or "",
         "SCHEDULER_CONTROL_DATABASE_URL": settings.control_database_url or "",
@@ -76,6 +83,7 @@ def start_leader(settings: Settings, folder: Path, name: str) -> Leader:
     }
     environment = {key: value for key, value in os.environ.items() if not key.startswith("SCHEDULER_")} | own
     log = folder / f"{name}.log"
+    began = time.monotonic()
     with log.open("wb") as file:
         process = subprocess.Popen(
             [sys.executable, "-m", "scheduler_core.cli", "run", "--app", APP],
@@ -86,4 +94,4 @@ def start_leader(settings: Settings, folder: Path, name: str) -> Leader:
             start_new_session=True,
             preexec_fn=die_with_parent(os.getpid()),  # noqa: PLW1509 - it only makes system calls
         )
-    return Leader(process, log, Path(own[callbacks.NOTES_VARIABLE]))
+    return Replica(process, log, Path(own[callbacks.NOTES_VARIABLE]), began)
