@@ -20,8 +20,9 @@ from rich.console import Console
 from bench import add_jobs, idle, lateness, next_fires, outage, start_up, takeover, throughput, tick
 from bench.compare import print_comparison
 from bench.goals import with_goal
+from bench.picture import draw_svg
 from bench.sizes import QUICK, Sizes
-from scheduler_core.measure.document import as_document
+from scheduler_core.measure.document import as_document, machine
 from scheduler_core.measure.figure import Figure
 from scheduler_core.measure.report import render
 from scheduler_core.measure.stage import Servers, open_servers
@@ -48,6 +49,10 @@ def main() -> None:
     parser.add_argument("--fires", type=int, metavar="N", help="how many jobs are due at once")
     parser.add_argument("--rounds", type=int, metavar="N", help="rounds of the throughput")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the results there")
+    parser.add_argument("--picture", type=Path, metavar="FILE.svg", help="draw them")
+    parser.add_argument(
+        "--label", default="", help="what the results should say of themselves: which machine, how busy"
+    )
     parser.add_argument("--notes", action="store_true", help="say beside each figure how it was taken")
     given = parser.parse_args()
     if unknown := [name for name in given.measures if name not in MEASURES]:
@@ -57,8 +62,18 @@ def main() -> None:
     figures = run(given.measures or list(MEASURES), sizes)
     Console(width=None if sys.stdout.isatty() else 160).print(render(figures, notes=given.notes))
     if given.json is not None:
-        document = as_document(figures, commit=_commit(), sizes=asdict(sizes))
+        document = as_document(figures, label=given.label, commit=_commit(), sizes=asdict(sizes))
         given.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
+    if given.picture is not None:
+        given.picture.write_text(draw_svg(figures, *_caption(given.label)), encoding="utf-8")
+
+
+def _caption(label: str) -> tuple[str, str]:
+    about = machine()
+    where = (
+        f"{about['cores']} cores, {about['cpu']}, Python {about['python']}; Postgres, Redis and leader on one machine"
+    )
+    return "What one leader does", f"{where}, fsync on{'; ' + label if label else ''}"
 
 
 def run(names: list[str], sizes: Sizes) -> list[Figure]:
@@ -85,7 +100,14 @@ def _commit() -> str:
     return done.stdout.strip()
 
 
-if sys.argv[1:2] == ["compare"]:
-    print_comparison(*map(Path, sys.argv[2:4]))
-elif __name__ == "__main__":
-    main()
+def compare() -> None:
+    """`python -m bench compare BEFORE.json AFTER.json`."""
+    parser = argparse.ArgumentParser(prog="bench compare", description="Hold two result files side by side.")
+    parser.add_argument("before", type=Path)
+    parser.add_argument("after", type=Path)
+    given = parser.parse_args(sys.argv[2:])
+    print_comparison(given.before, given.after)
+
+
+if __name__ == "__main__":
+    compare() if sys.argv[1:2] == ["compare"] else main()

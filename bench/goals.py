@@ -19,6 +19,7 @@ AT_MOST = {
     "lateness.1000.callback.p99_ms": 3.0,
     "lateness.5000.callback.p99_ms": 10.0,
     "tick.busy.ratio": 1.3,
+    "tick.turns.ratio": 1.3,
     "memory.leader_mb": 200.0,
     "takeover.p99_ms": 100.0,
     "start_up.import_ms": 400.0,

@@ -96,7 +96,7 @@ async def _read(servers: Servers, jobs: int, busy: int, sizes: Sizes) -> Reading
 async def _turns(stage: Stage, leader: Replica, jobs: int, busy: int, sizes: Sizes) -> Reading:
     since = await _store(stage, jobs, busy)
     # After one period of the 1,000 busy ones the leader knows them all.
-    await _sleep_until(stage, since + timedelta(seconds=BUSY / RATE + 2))
+    await _sleep_until(stage, since + timedelta(seconds=min(busy, BUSY) / RATE + 2))
     before, since = _spent(stage, leader), await stage.database.now()
     await asyncio.sleep(sizes.tick_seconds)
     after, until = _spent(stage, leader), await stage.database.now()
@@ -118,7 +118,7 @@ async def _store(stage: Stage, jobs: int, busy: int) -> datetime:
         TEMPLATE, "A job", "interval", 86_400, callbacks.work, start_at=FAR, misfire="skip", misfire_grace=3600
     )
     await stage.add_jobs([template])
-    since = await stage.database.now() + timedelta(seconds=5 + jobs / STORED_PER_SECOND)
+    since = await stage.database.now() + timedelta(seconds=2 + jobs / STORED_PER_SECOND)
     fixed = {"template": TEMPLATE, "rate": RATE, "busy": busy, "since": since}
     for first in reversed(range(0, jobs, CHUNK)):
         await stage.database.fetch(CLONE, {**fixed, "first": first, "last": min(first + CHUNK, jobs) - 1})

@@ -7,6 +7,7 @@ from html import escape
 from math import ceil
 
 from scheduler_core.drill.picture import Family, Life, Mark, Picture, Reign, Span
+from scheduler_core.svg_page import svg_page
 
 WIDTH = 1200.0
 LEFT = 78.0
@@ -27,9 +28,6 @@ CHARACTER = 5.6
 """Width of a character of a label, about."""
 
 STYLE = """
-svg { font-family: ui-sans-serif, system-ui, "Segoe UI", Helvetica, Arial, sans-serif; }
-.page { fill: #ffffff; } .title { fill: #1b1f24; font-size: 17px; font-weight: 600; }
-.text { fill: #57606a; font-size: 11px; } .name { fill: #1b1f24; font-size: 11px; }
 .label { fill: #1b1f24; font-size: 10px; } .number { fill: #ffffff; font-size: 10px; font-weight: 600; }
 .grid { stroke: #e4e7eb; stroke-width: 1; } .bed { fill: #f6f8fa; }
 .life { stroke: #8c959f; stroke-width: 2; stroke-linecap: round; }
@@ -39,7 +37,7 @@ svg { font-family: ui-sans-serif, system-ui, "Segoe UI", Helvetica, Arial, sans-
 .death { stroke: #1b1f24; stroke-width: 1.8; stroke-linecap: round; }
 .term0 { fill: #0072b2; } .term1 { fill: #a85f00; } .term2 { fill: #00795a; } .term3 { fill: #a34d80; }
 @media (prefers-color-scheme: dark) {
-.page { fill: #0d1117; } .title, .name, .label { fill: #e6edf3; } .text { fill: #9198a1; }
+.label { fill: #e6edf3; }
 .grid { stroke: #21262d; } .bed { fill: #151b23; } .life { stroke: #6e7681; } .fires { fill: #8b949e; }
 .death { stroke: #e6edf3; } .quiet { fill: #ff9e5e; } .mark { fill: #ff7b2e; }
 .stroke, .thread { stroke: #ff7b2e; } .silence, .takeover { fill: #ff7b2e; }
@@ -56,20 +54,12 @@ def draw_svg(picture: Picture, title: str, subtitle: str) -> str:
     length = picture.seconds / staves or 1.0
     height = LABELS + picture.lanes * LANE + STRIP + AXIS + BETWEEN
     whole = HEAD + staves * height + FOOT
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:g} {whole:g}" width="{WIDTH:g}" '
-        f'height="{whole:g}" role="img" aria-label="{escape(title)}">',
-        f"<style>{STYLE}</style>",
-        f'<rect class="page" width="{WIDTH:g}" height="{whole:g}"/>',
-        f'<text class="title" x="{LEFT:g}" y="32">{escape(title)}</text>',
-        f'<text class="text" x="{LEFT:g}" y="52">{escape(subtitle)}</text>',
-    ]
+    parts: list[str] = []
     for number in range(staves):
         top = HEAD + number * height
         parts += _Stave(picture, Span(number * length, (number + 1) * length), top).parts()
     parts += _legend(picture, whole - FOOT / 2)
-    parts.append("</svg>\n")
-    return "\n".join(parts)
+    return svg_page(title, subtitle, parts, width=WIDTH, height=whole, left=LEFT, style=STYLE)
 
 
 class _Stave:

@@ -26,7 +26,8 @@ def as_document(figures: Sequence[Figure], **about: Any) -> dict[str, Any]:
 
 
 def _entry(figure: Figure) -> dict[str, Any]:
-    entry = {key: value for key, value in asdict(figure).items() if key != "key" and value not in {None, "", ()}}
+    fields_told = {key: value for key, value in asdict(figure).items() if key != "key"}
+    entry = {key: value for key, value in fields_told.items() if value is not False and value not in (None, "", ())}
     return entry if figure.met is None else entry | {"met": figure.met}
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from scheduler_core.domain.job import ScheduleJob
 from scheduler_core.measure import callbacks
@@ -35,7 +35,7 @@ async def measure(servers: Servers, rates: Sequence[int], seconds: float, warm_u
 
 
 async def _at(stage: Stage, rate: int, seconds: float, warm_up_seconds: float) -> list[Figure]:
-    phases = [n * SECOND / rate for n in range(rate)]
+    phases = phases_of(rate)
     jobs = [
         ScheduleJob(f"job-{n:05}", f"Job {n}", "interval", 1, callbacks.note, start_at=EPOCH + phase)
         for n, phase in enumerate(phases)
@@ -52,7 +52,7 @@ async def _at(stage: Stage, rate: int, seconds: float, warm_up_seconds: float) -
     noted = sorted(leader.read_notes(since, until))
     recorded = await stage.reader.lateness_ms(PERCENTS, since, until)
     succeeded, _ = await stage.reader.recorded(since, until)
-    due = sum(_instants(until - EPOCH - phase) - _instants(since - EPOCH - phase) for phase in phases)
+    due = due_in(phases, since, until)
     how = f"{due:,} fires in {seconds:g} s after {warm_up_seconds:g} s of warm-up"
     key = f"lateness.{rate}"
     found = [
@@ -77,9 +77,15 @@ async def _at(stage: Stage, rate: int, seconds: float, warm_up_seconds: float) -
     return found
 
 
-def _instants(before: timedelta) -> int:
-    """How many whole seconds, zero included, lie before a distance."""
-    return -(-before // SECOND)
+def phases_of(rate: int) -> list[timedelta]:
+    """When in each second each of the jobs is due."""
+    return [n * SECOND / rate for n in range(rate)]
+
+
+def due_in(phases: Sequence[timedelta], since: datetime, until: datetime) -> int:
+    """How many instants of jobs with these phases lie in [since, until)."""
+    # -(-a // b) is a division that rounds up.
+    return sum(-(-(until - EPOCH - phase) // SECOND) + (-(since - EPOCH - phase) // SECOND) for phase in phases)
 
 
 def _percentiles(key: str, rate: int, values: Sequence[float], note: str, by: str = "") -> list[Figure]:

@@ -29,7 +29,7 @@ POLL_SECONDS = 0.02
 Tell = Callable[[str], None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, repr=False)
 class Servers:
     """Postgres and Redis that measures run on. `embedded` are ours; None where they were configured."""
 
@@ -65,11 +65,11 @@ class Servers:
         database = Database(self.database_url, settings.schema, pool_size=4)
         evidence = EvidenceReader(database)
         try:
-            if await evidence.schema_exists() and await evidence.living():
-                raise InvalidSettingsError(
-                    f"another measurement is at work in the schema {settings.schema!r}: wait until it has ended"
-                )
-            await evidence.drop_schemas()
+            await _clear(evidence, str(settings.schema))
+        except BaseException:
+            await database.close()
+            raise
+        try:
             made = Stage(self, settings, database, evidence, MeasurementReader(database))
             await made.prepare()
             yield made
@@ -154,6 +154,15 @@ class Stage:
                     f"what was due at {due_by:%H:%M:%S} has not ended within {within_seconds:g} s: choose fewer fires"
                 )
             await asyncio.sleep(POLL_SECONDS)
+
+
+async def _clear(evidence: EvidenceReader, schema: str) -> None:
+    """Drop what an earlier measure left behind, unless it is still going on."""
+    if not await evidence.schema_exists():
+        return
+    if await evidence.living():
+        raise InvalidSettingsError(f"another measurement is at work in the schema {schema!r}: wait until it has ended")
+    await evidence.drop_schemas()
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from scheduler_core.simulation.clock_changes import ClockChange
 from scheduler_core.simulation.shades import LEVELS, Shades
 from scheduler_core.simulation.simulation import Simulation
 from scheduler_core.simulation.span import HOURS, Day
+from scheduler_core.svg_page import svg_page
 
 LEFT = 130.0
 TOP = 96.0
@@ -20,14 +21,12 @@ FOOT = 56.0
 WIDTH = LEFT + HOURS * CELL + 16 + BAR + RIGHT
 
 STYLE = """
-svg { font-family: ui-sans-serif, system-ui, "Segoe UI", Helvetica, Arial, sans-serif; }
-.page { fill: #ffffff; } .title { fill: #1b1f24; font-size: 17px; font-weight: 600; }
-.text { fill: #57606a; font-size: 11px; } .name { fill: #1b1f24; font-size: 11px; } .rest { fill: #8c959f; }
+.rest { fill: #8c959f; }
 .bar { fill: #8c959f; } .mark { fill: none; stroke: #d55e00; stroke-width: 2; } .gone { stroke: #8c959f; }
 .l0 { fill: #f6f8fa; } .l1 { fill: #deebf3; } .l2 { fill: #c3dcec; } .l3 { fill: #9cc7e1; } .l4 { fill: #6aaed6; }
 .l5 { fill: #3f8fc4; } .l6 { fill: #1f6fae; } .l7 { fill: #0a4f8f; } .l8 { fill: #08306b; }
 @media (prefers-color-scheme: dark) {
-.page { fill: #0d1117; } .title, .name { fill: #e6edf3; } .text { fill: #9198a1; } .rest { fill: #6e7681; }
+.rest { fill: #6e7681; }
 .mark { stroke: #ff7b2e; }
 .l0 { fill: #151b23; } .l1 { fill: #10273c; } .l2 { fill: #123653; } .l3 { fill: #16486f; } .l4 { fill: #1d5f92; }
 .l5 { fill: #2f81c7; } .l6 { fill: #57a5e6; } .l7 { fill: #95caf5; } .l8 { fill: #d6ecff; }
@@ -42,23 +41,14 @@ def draw_svg(simulation: Simulation, title: str, subtitle: str) -> str:
     height = TOP + len(load.fires) * ROW + FOOT
     busiest_day = max(map(sum, load.fires), default=0) or 1
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH:g} {height:g}" width="{WIDTH:g}" '
-        f'height="{height:g}" role="img" aria-label="{escape(title)}">',
-        f"<style>{STYLE}</style>",
-        f'<rect class="page" width="{WIDTH:g}" height="{height:g}"/>',
-        f'<text class="title" x="{LEFT:g}" y="32">{escape(title)}</text>',
-        f'<text class="text" x="{LEFT:g}" y="52">{escape(subtitle)}</text>',
-    ]
-    parts += (
         f'<text class="text" x="{LEFT + hour * CELL:g}" y="{TOP - 8:g}">{hour:02}:00</text>'
         for hour in range(0, HOURS, 3)
-    )
+    ]
     for number, (day, hours) in enumerate(zip(load.span.days, load.fires, strict=True)):
         parts += _row(day, hours, shades, TOP + number * ROW, busiest_day)
     parts += _marks(simulation)
     parts += _legend(shades, height - FOOT / 2, with_marks=bool(simulation.clock_changes))
-    parts.append("</svg>\n")
-    return "\n".join(parts)
+    return svg_page(title, subtitle, parts, width=WIDTH, height=height, left=LEFT, style=STYLE)
 
 
 def _row(day: Day, hours: tuple[int, ...], shades: Shades, top: float, busiest_day: int) -> Iterator[str]:
