@@ -13,7 +13,6 @@ from scheduler_core.measure.figure import Figure
 from scheduler_core.measure.replica import Replica
 from scheduler_core.measure.stage import Servers, Stage
 
-WARM_UP_SECONDS = 5.0
 FOLLOWERS = 2
 
 TRANSACTIONS = """
@@ -44,10 +43,10 @@ async def measure(servers: Servers, sizes: Sizes) -> list[Figure]:
     async with servers.stage("idle") as stage:
         nobody = await _cost(stage, (), seconds / 3)
         async with stage.leader() as leader:
-            await asyncio.sleep(WARM_UP_SECONDS)
+            await asyncio.sleep(sizes.warm_up_seconds)
             alone = await _cost(stage, [leader], seconds)
             async with stage.followers(FOLLOWERS) as followers:
-                await asyncio.sleep(WARM_UP_SECONDS)
+                await asyncio.sleep(sizes.warm_up_seconds)
                 together = await _cost(stage, followers, seconds)
     note = f"{seconds:g} s without a job that is due"
     return [

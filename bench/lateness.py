@@ -10,6 +10,4 @@ from scheduler_core.measure.stage import Servers
 
 async def measure(servers: Servers, sizes: Sizes) -> list[Figure]:
     """Percentiles at each rate, by the record and by the callback's own clock."""
-    return await lateness.measure(
-        servers, sizes.rates_per_second, sizes.lateness_seconds, sizes.lateness_warm_up_seconds
-    )
+    return await lateness.measure(servers, sizes.rates_per_second, sizes.lateness_seconds, sizes.warm_up_seconds)

@@ -12,7 +12,6 @@ from scheduler_core.measure.figure import Figure
 from scheduler_core.measure.stage import Servers, Stage
 from scheduler_core.measure.throughput import EPOCH
 
-WARM_UP_SECONDS = 5.0
 PERCENTS = (50.0, 99.0, 100.0)
 JOBS = [
     ScheduleJob(
@@ -30,7 +29,7 @@ async def measure(servers: Servers, sizes: Sizes) -> list[Figure]:
     redis, seconds = servers.embedded.redis, sizes.outage_seconds
     async with servers.stage("outage") as stage, stage.leader(), stage.followers(2):
         await stage.add_jobs(JOBS)
-        await asyncio.sleep(WARM_UP_SECONDS)
+        await asyncio.sleep(sizes.warm_up_seconds)
         marks = [await stage.database.now()]
         await asyncio.sleep(seconds / 2)
         marks.append(await stage.database.now())

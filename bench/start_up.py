@@ -23,7 +23,14 @@ async def measure(servers: Servers, sizes: Sizes) -> list[Figure]:
             starts.append(round(leader.age_seconds * 1_000, 1))
     note = f"median of {sizes.imports} processes"
     return [
-        Figure("start_up.import_ms", IMPORT, median(imports), "ms", samples=tuple(imports), note=f"{IMPORT}, {note}"),
+        Figure(
+            "start_up.import_ms",
+            "import of SchedulerService and ScheduleJob",
+            median(imports),
+            "ms",
+            samples=tuple(imports),
+            note=f"{IMPORT}, {note}",
+        ),
         Figure(
             "start_up.leads_ms",
             "process started → leads",

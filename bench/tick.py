@@ -135,7 +135,7 @@ async def _sleep_until(stage: Stage, instant: datetime) -> None:
 
 async def _burst(stage: Stage, leader: Replica, jobs: int) -> float:
     """Let many jobs fall due at one instant; returns the leader's memory once all have ended."""
-    instant = await stage.database.now() + timedelta(seconds=20)
+    instant = await stage.database.now() + timedelta(seconds=5 + jobs / 10_000)
     await stage.database.fetch(BURST_AT, {"instant": instant, "count": jobs})
     await stage.ended(instant, leader, BURST_WITHIN_SECONDS)
     return leader.memory_megabytes() or 0.0
