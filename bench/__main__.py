@@ -22,6 +22,7 @@ from bench.compare import print_comparison
 from bench.goals import with_goal
 from bench.picture import draw_svg
 from bench.sizes import QUICK, Sizes
+from scheduler_core import SchedulerError
 from scheduler_core.measure.document import as_document, machine
 from scheduler_core.measure.figure import Figure
 from scheduler_core.measure.report import render
@@ -59,13 +60,14 @@ def main() -> None:
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(MEASURES)}")
     sizes = QUICK if given.quick else Sizes()
     sizes = replace(sizes, fires_at_once=given.fires or sizes.fires_at_once, rounds=given.rounds or sizes.rounds)
-    figures = run(given.measures or list(MEASURES), sizes)
+    figures, failures = run(given.measures or list(MEASURES), sizes)
     Console(width=None if sys.stdout.isatty() else 160).print(render(figures, notes=given.notes))
     if given.json is not None:
         document = as_document(figures, label=given.label, commit=_commit(), sizes=asdict(sizes))
         given.json.write_text(json.dumps(document, indent=1) + "\n", encoding="utf-8")
     if given.picture is not None:
         given.picture.write_text(draw_svg(figures, *_caption(given.label)), encoding="utf-8")
+    sys.exit("\n".join(failures) or None)
 
 
 def _caption(label: str) -> tuple[str, str]:
@@ -76,20 +78,25 @@ def _caption(label: str) -> tuple[str, str]:
     return "What one leader does", f"{where}, fsync on{'; ' + label if label else ''}"
 
 
-def run(names: list[str], sizes: Sizes) -> list[Figure]:
-    """The measures, one after the other, on the same servers."""
+def run(names: list[str], sizes: Sizes) -> tuple[list[Figure], list[str]]:
+    """The measures, one after the other, on the same servers; also which of them came to nothing, and why."""
     began = time.monotonic()
     progress = Console(stderr=True)
 
     def tell(line: str) -> None:
         progress.print(f"{time.monotonic() - began:7.1f} s  {line}", markup=False, highlight=False, soft_wrap=True)
 
-    async def all_of_them(servers: Servers) -> list[Figure]:
+    async def all_of_them(servers: Servers) -> tuple[list[Figure], list[str]]:
         figures: list[Figure] = []
+        failures: list[str] = []
         for name in names:
             tell(f"{name} …")
-            figures += map(with_goal, await MEASURES[name](servers, sizes))
-        return figures
+            try:
+                figures += map(with_goal, await MEASURES[name](servers, sizes))
+            except SchedulerError as error:
+                failures.append(f"{name} came to nothing: {error}")
+                tell(failures[-1])
+        return figures, failures
 
     with open_servers(tell) as servers:
         return asyncio.run(all_of_them(servers))

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import datetime
-from typing import Any
-
-from sqlalchemy import Row
 
 from storage.database import Database
 
@@ -61,7 +58,7 @@ class MeasurementReader:
 
     async def tidy(self) -> None:
         """Vacuum and analyze what was loaded in bulk: no user's table is younger than its statistics."""
-        names: Sequence[Row[Any]] = await self._database.fetch(
+        names = await self._database.fetch(
             "SELECT tablename FROM pg_tables WHERE schemaname = :schema ORDER BY tablename",
             {"schema": self._database.schema},
         )

@@ -22,7 +22,7 @@ from scheduler_core.measure.replica import Replica
 from scheduler_core.measure.stage import Stage
 
 AHEAD = timedelta(seconds=CLAIM_AHEAD_SECONDS)
-SLOWEST_PER_SECOND = 1_500
+SLOWEST_PER_SECOND = 1_000
 """Fires per second that a round's time is enough for."""
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
