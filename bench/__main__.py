@@ -54,13 +54,14 @@ def main() -> None:
     parser.add_argument(
         "--label", default="", help="what the results should say of themselves: which machine, how busy"
     )
+    parser.add_argument("--keep", type=Path, metavar="FOLDER", help="leave servers' data and all logs there for a look")
     parser.add_argument("--notes", action="store_true", help="say beside each figure how it was taken")
     given = parser.parse_args()
     if unknown := [name for name in given.measures if name not in MEASURES]:
         parser.error(f"unknown: {', '.join(unknown)}; there are {', '.join(MEASURES)}")
     sizes = QUICK if given.quick else Sizes()
     sizes = replace(sizes, fires_at_once=given.fires or sizes.fires_at_once, rounds=given.rounds or sizes.rounds)
-    figures, failures = run(given.measures or list(MEASURES), sizes)
+    figures, failures = run(given.measures or list(MEASURES), sizes, given.keep)
     Console(width=None if sys.stdout.isatty() else 160).print(render(figures, notes=given.notes))
     if given.json is not None:
         document = as_document(figures, label=given.label, commit=_commit(), sizes=asdict(sizes))
@@ -78,7 +79,7 @@ def _caption(label: str) -> tuple[str, str]:
     return "What one leader does", f"{where}, fsync on{'; ' + label if label else ''}"
 
 
-def run(names: list[str], sizes: Sizes) -> tuple[list[Figure], list[str]]:
+def run(names: list[str], sizes: Sizes, folder: Path | None = None) -> tuple[list[Figure], list[str]]:
     """The measures, one after the other, on the same servers; also which of them came to nothing, and why."""
     began = time.monotonic()
     progress = Console(stderr=True)
@@ -98,7 +99,7 @@ def run(names: list[str], sizes: Sizes) -> tuple[list[Figure], list[str]]:
                 tell(failures[-1])
         return figures, failures
 
-    with open_servers(tell) as servers:
+    with open_servers(tell, folder=folder) as servers:
         return asyncio.run(all_of_them(servers))
 
 

@@ -15,7 +15,7 @@ from scheduler_core.svg_page import svg_page
 WIDTH = 900.0
 EDGE = 30.0
 LEFT = 250.0
-RIGHT = 120.0
+RIGHT = 150.0
 SPAN = WIDTH - LEFT - RIGHT
 TOP = 84.0
 ROW = 26.0
@@ -28,13 +28,15 @@ DECADES_MS = (-2, 4)
 Figures = Mapping[str, Figure]
 
 STYLE = """
-.heading { fill: #1b1f24; font-size: 13px; font-weight: 600; } .value { fill: #1b1f24; font-size: 11px; }
+.heading { fill: #1b1f24; font-size: 13px; font-weight: 600; }
+.value { fill: #1b1f24; font-size: 11px; paint-order: stroke; stroke: #ffffff; stroke-width: 3px; }
 .ours { fill: #0072b2; } .other { fill: #8c959f; } .part { fill: #56a0cf; } .sample { fill: #1b1f24; }
 .range { stroke: #0072b2; stroke-width: 4; stroke-opacity: .35; stroke-linecap: round; }
 .tail { stroke: #8c959f; stroke-width: 1.5; } .grid { stroke: #e4e7eb; } .ring { stroke: #0072b2; fill: #ffffff; }
 .goal { stroke: #b04a00; stroke-width: 1.5; stroke-dasharray: 4 3; } .aim { fill: #b04a00; font-size: 10px; }
 @media (prefers-color-scheme: dark) {
-.heading, .value { fill: #e6edf3; } .ours { fill: #2f81c7; } .other { fill: #6e7681; } .part { fill: #1d5583; }
+.heading, .value { fill: #e6edf3; } .value { stroke: #0d1117; }
+.ours { fill: #2f81c7; } .other { fill: #6e7681; } .part { fill: #1d5583; }
 .sample { fill: #e6edf3; } .range { stroke: #2f81c7; } .tail { stroke: #8b949e; } .grid { stroke: #21262d; }
 .ring { stroke: #57a5e6; fill: #0d1117; } .goal { stroke: #ff9e5e; } .aim { fill: #ff9e5e; }
 }
@@ -128,7 +130,7 @@ class Lateness:
             if figure.at_most is not None:
                 said = escape(f"goal: {figure.says} at most {figure.at_most:g} ms")
                 yield f'<path class="goal" d="M{_x(figure.at_most):.1f} {y - 10:g}v20"><title>{said}</title></path>'
-        said = f"{', '.join(shown(figure.value) for figure in figures)} ms"
+        said = f"{' / '.join(shown(figure.value) for figure in figures)} ms"
         yield f'<text class="value" x="{WIDTH - RIGHT + 8:g}" y="{y + 4:g}">{said}</text>'
 
 

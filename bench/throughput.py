@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import aclosing
+
 from bench.limit import BATCH, Limit
 from bench.sizes import Sizes
 from scheduler_core.measure import throughput
@@ -10,7 +12,7 @@ from scheduler_core.measure.stage import Servers
 
 
 async def measure(servers: Servers, sizes: Sizes) -> list[Figure]:
-    """(a) and (h), and their ratio."""
+    """Both, and their ratio, round by round."""
     fires = sizes.fires_at_once
     played: list[throughput.Round] = []
     batched: list[float] = []
@@ -19,11 +21,12 @@ async def measure(servers: Servers, sizes: Sizes) -> list[Figure]:
         limit = Limit(beside, fires)
         await limit.prepare()
         await limit.play(BATCH)
-        async for one in throughput.rounds(stage, fires, sizes.rounds):
-            played.append(one)
-            batched.append(round(await limit.play(BATCH), 1))
-            at_once.append(round(await limit.play(fires), 1))
-            servers.tell(f"{one.per_second:,.0f} fires/s; the limit {max(batched[-1], at_once[-1]):,.0f}/s")
+        async with aclosing(throughput.rounds(stage, fires, sizes.rounds)) as rounds:
+            async for one in rounds:
+                played.append(one)
+                batched.append(round(await limit.play(BATCH), 1))
+                at_once.append(round(await limit.play(fires), 1))
+                servers.tell(f"{one.per_second:,.0f} fires/s; the limit {max(batched[-1], at_once[-1]):,.0f}/s")
     limits = map(max, zip(batched, at_once, strict=True))
     shares = tuple(round(one.per_second / limit * 100, 2) for one, limit in zip(played, limits, strict=True))
     share = Figure(

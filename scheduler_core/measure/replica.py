@@ -88,6 +88,8 @@ def start_replica(settings: Settings, folder: Path, name: str) -> Replica:
         process = subprocess.Popen(
             [sys.executable, "-m", "scheduler_core.cli", "run", "--app", APP],
             env=environment,
+            # Where no scheduler.toml of the user's says otherwise.
+            cwd=folder,
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,

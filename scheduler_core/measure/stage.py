@@ -6,7 +6,7 @@ import asyncio
 import tempfile
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -166,12 +166,16 @@ async def _clear(evidence: EvidenceReader, schema: str) -> None:
 
 
 @contextmanager
-def open_servers(tell: Tell, configured: Settings | None = None) -> Iterator[Servers]:
-    """Servers for measures: embedded ones, ended with the block, or those that the settings name."""
-    with tempfile.TemporaryDirectory(prefix="scheduler-bench-") as folder:
+def open_servers(tell: Tell, configured: Settings | None = None, *, folder: Path | None = None) -> Iterator[Servers]:
+    """Servers for measures: embedded ones, ended with the block, or those that the settings name.
+
+    Parameters: folder, where servers and logs are kept, also afterwards; by default they are removed at the end.
+    """
+    with nullcontext(folder) if folder is not None else tempfile.TemporaryDirectory(prefix="scheduler-bench-") as place:
+        home = Path(place)
         if configured is not None and configured.database_url and configured.redis_url:
             urls = configured.database_url, configured.redis_url, configured.control_database_url
-            yield Servers(*urls, None, Path(folder), tell)
+            yield Servers(*urls, None, home, tell)
             return
-        with embedded.start(Path(folder) / "servers") as ours:
-            yield Servers(ours.database_url, ours.redis_url, None, ours, Path(folder), tell)
+        with embedded.start(home / "servers") as ours:
+            yield Servers(ours.database_url, ours.redis_url, None, ours, home, tell)

@@ -9,7 +9,7 @@ the definitions.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
@@ -47,7 +47,7 @@ def period_seconds(fires: int) -> int:
     return 3 + fires // SLOWEST_PER_SECOND
 
 
-async def rounds(stage: Stage, fires: int, count: int) -> AsyncIterator[Round]:
+async def rounds(stage: Stage, fires: int, count: int) -> AsyncGenerator[Round]:
     """Play a warm-up and then `count` rounds; what the caller does between two of them is not measured.
 
     Raises SchedulerError if a round does not end within its period, or a job did not succeed.
