@@ -1,6 +1,7 @@
 """`python -m bench [MEASURE…] [--quick] [--json FILE]`: all figures in one run, on the same embedded servers.
 
-`python -m bench compare BEFORE.json AFTER.json` holds two result files side by side.
+`python -m bench compare BEFORE.json AFTER.json` holds two result files side by side; `python -m bench history` asks
+and drops ten million runs.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import add_jobs, idle, lateness, next_fires, outage, start_up, takeover, throughput, tick
+from bench import add_jobs, history, idle, lateness, next_fires, outage, start_up, takeover, throughput, tick
 from bench.compare import print_comparison
 from bench.goals import with_goal
 from bench.picture import draw_svg
@@ -117,5 +118,8 @@ def compare() -> None:
     print_comparison(given.before, given.after)
 
 
+ASIDE: dict[str, Callable[[], None]] = {"compare": compare, "history": lambda: history.main(sys.argv[2:])}
+"""What is no measure of the one run."""
+
 if __name__ == "__main__":
-    compare() if sys.argv[1:2] == ["compare"] else main()
+    ASIDE.get(sys.argv[1] if len(sys.argv) > 1 else "", main)()
