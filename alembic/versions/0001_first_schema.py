@@ -408,6 +408,7 @@ $$
 """
 )
 
+# A TRUNCATE says nothing of rows, so they are deleted first.
 LOG_TRUNCATED_JOBS = (
     """
 CREATE FUNCTION {schema}.log_truncated_jobs() RETURNS trigger
@@ -415,11 +416,7 @@ CREATE FUNCTION {schema}.log_truncated_jobs() RETURNS trigger
     + AS_OWNER
     + """ AS $$
 BEGIN
-    INSERT INTO job_changes (job_id, version, action, old)
-    SELECT r.job_id, 1 + greatest(r.version, before.latest), 'removed', job_document(to_jsonb(r))
-    FROM jobs r
-    CROSS JOIN LATERAL (SELECT max(c.version) AS latest FROM job_changes c WHERE c.job_id = r.job_id) AS before
-    ORDER BY r.job_id;
+    DELETE FROM jobs;
     RETURN NULL;
 END
 $$
