@@ -154,9 +154,8 @@ class Container:
         """The tables of table families, the scheduler's own history among them."""
         direct = self.settings.control_database_url
         if direct is not None and self._tables_database is None:
-            # Settings of a session would stay with somebody else's behind a transaction pooler.
             self._tables_database = Database(direct, self.settings.schema, pool_size=2)
-        return TableStore(self._tables_database or self.get_database(), history_days=self.settings.history_days)
+        return TableStore(self.get_database(), direct=self._tables_database, history_days=self.settings.history_days)
 
     async def create_history(self) -> None:
         """Have the partitions of the run history, from yesterday's to those ahead."""

@@ -395,8 +395,8 @@ class Tables(Protocol):
     async def remember(self, family: TableFamily) -> None:
         """Have the family in the database, so that its tables are missed when they run short."""
 
-    async def troubles(self) -> Sequence[Mapping[str, str]]:
-        """What a person should look at."""
+    async def troubles(self, registered: Iterable[TableFamily] = ()) -> Sequence[Mapping[str, str]]:
+        """What a person should look at, in the database and among the families that this process has registered."""
 
 
 @dataclass(frozen=True, slots=True)

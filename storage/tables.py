@@ -26,6 +26,7 @@ from scheduler_core.ports import TableWork
 from storage import history
 from storage.database import DRIVER_ERRORS, Database
 from storage.table_catalog import RELATIONS, found_from, relation_parameters
+from storage.table_families import FamilyStore
 from storage.table_statements import Block, block_of, guards, script_of
 
 logger = logging.getLogger("scheduler_core")
@@ -39,25 +40,6 @@ STATEMENT_SECONDS = 1_800.0
 UNDEFINED = ("42P01", "42703", "42704", "42883", "3F000")
 """SQLSTATE of a table, column, type, function or schema that does not exist."""
 
-REMEMBER = """
-INSERT INTO {schema}.table_families AS f (schema_name, family, partitioned, days_ahead, retention_days)
-VALUES (:schema_name, :family, :partitioned, :days_ahead, CAST(:retention_days AS integer))
-ON CONFLICT (schema_name, family) DO UPDATE
-SET partitioned = excluded.partitioned, days_ahead = excluded.days_ahead, retention_days = excluded.retention_days,
-    declared_at = clock_timestamp()
-WHERE (f.partitioned, f.days_ahead, f.retention_days)
-      IS DISTINCT FROM (excluded.partitioned, excluded.days_ahead, excluded.retention_days)
-"""
-
-FORGET = """
-DELETE FROM {schema}.table_families WHERE schema_name = :schema_name AND family = :family RETURNING family
-"""
-
-LISTED = """
-SELECT * FROM {audit}.table_families ORDER BY schema_name <> :schema, schema_name, family
-"""
-
-
 _OURS = (
     "{family.schema}.{family.name}: the schema is the scheduler's own, and its history looks after itself: register "
     "the family in another schema"
@@ -67,14 +49,22 @@ _OURS = (
 class TableStore:
     """Creates, fills and drops the tables of families; the scheduler's own history is the first.
 
-    Parameters: history_days, after which days of the history are dropped, None: never; patience_seconds, how long
-    what is busy is tried again.
+    Parameters: direct, a way to the same database past a pooler, where settings of a session would stay with somebody
+    else's; history_days, after which days of the history are dropped, None: never; patience_seconds, how long what is
+    busy is tried again.
     """
 
     def __init__(
-        self, database: Database, *, history_days: int | None = None, patience_seconds: float = PATIENCE_SECONDS
+        self,
+        database: Database,
+        *,
+        direct: Database | None = None,
+        history_days: int | None = None,
+        patience_seconds: float = PATIENCE_SECONDS,
     ) -> None:
+        self.families = FamilyStore(database)
         self._database = database
+        self._direct = direct or database
         self._patience_seconds = patience_seconds
         self.history: Sequence[TableFamily] = history.families(database.schema, history_days)
 
@@ -170,9 +160,11 @@ class TableStore:
         fresh = planning(await self._found(step.family)).again(step)
         if fresh is None or getattr(fresh, "waits_for", None):
             return False
-        script = self._block(fresh).script(fresh.family)
+        block = self._block(fresh)
+        if not block.alone:
+            return await self._do(fresh, planning)
         try:
-            await self._database.run_alone([statement.replace(":", "\\:") for statement in script])
+            await self._direct.run_alone([line.replace(":", "\\:") for line in block.script(fresh.family)])
         except SchedulerError:
             if planning(await self._found(step.family)).again(step) is None:
                 return False
@@ -218,50 +210,17 @@ class TableStore:
 
     async def remember(self, family: TableFamily) -> None:
         """Have the family in the database, so that whoever looks there misses its tables when they run short."""
-        if self._is_ours(family):
-            return
-        await self._database.fetch(
-            REMEMBER,
-            {
-                "schema_name": family.schema,
-                "family": family.name,
-                "partitioned": family.partitioned,
-                "days_ahead": family.days_ahead,
-                "retention_days": family.retention_days,
-            },
-        )
+        if not self._is_ours(family):
+            await self.families.remember(family)
 
-    async def forget(self, name: str, schema: str) -> bool:
-        """Miss the family's tables no more; they stay. False if nobody had declared it."""
-        return bool(await self._database.fetch(FORGET, {"schema_name": schema, "family": name}))
-
-    async def listed(self) -> list[dict[str, Any]]:
-        """The families that somebody declared, the scheduler's own first."""
-        statement = LISTED.replace("{audit}", f'"{self._database.schema}_audit"')
-        rows = await self._database.fetch(statement, {"schema": self._database.schema})
-        return [dict(row.items()) for row in rows]
-
-    async def troubles(self) -> list[dict[str, str]]:
+    async def troubles(self, registered: Iterable[TableFamily] = ()) -> list[dict[str, str]]:
         """What a person should look at: families that run short of tables, and days that can't be dropped."""
-        found = [
-            {"kind": "tables", "subject": f"{row['schema_name']}.{row['family']}", "detail": _shortage(row)}
-            for row in await self.listed()
-            if row["is_short"]
-        ]
         runs = self.history[0]
         kept = await history.kept_days(self._database.fetch, runs, Found())
-        return found + [
+        return await self.families.troubles(registered) + [
             {"kind": "kept", "subject": runs.daily_table(day), "detail": f"is past history_days and stays: {why}"}
             for day, why in sorted(kept.items())
         ]
-
-
-def _shortage(row: Mapping[str, Any]) -> str:
-    if row["days_left"] < 0:
-        have = "there is no table for today"
-    else:
-        have = f"tables for {row['days_left']} more days only, the last is {row['last_table']}"
-    return f"{have}: see why `create_daily_tables` fails or does not run, or run `scheduler tables create`"
 
 
 def _last_result(state: RetryCallState) -> Any:

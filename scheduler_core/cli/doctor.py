@@ -17,6 +17,7 @@ from scheduler_core.cli.proposal import Stored, read_stored
 from scheduler_core.container import Container, version
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.job import ScheduleJob
+from scheduler_core.engine.table_scheduler import TableScheduler
 from scheduler_core.jobs_file.difference import compare
 
 OVERDUE_SECONDS = 10.0
@@ -60,7 +61,7 @@ async def examine(container: Container, declared: Sequence[ScheduleJob] | None =
         "partitions until": str(server["last_partition"]),
     }
     troubles = await audit.troubles(overdue_seconds=OVERDUE_SECONDS)
-    troubles += await container.get_tables().troubles()
+    troubles += await container.get_tables().troubles(TableScheduler.families())
     if abs(skew) > SKEW_WARNING_SECONDS:
         troubles.append({"kind": "clock", "subject": "this machine", "detail": f"{skew:+.1f} s off Postgres's clock"})
     try:

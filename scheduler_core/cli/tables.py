@@ -32,24 +32,7 @@ def list_tables(module: App = None, as_json: AsJson = False) -> None:
 
     async def work(container: Container) -> list[dict[str, Any]]:
         await container.check_schema()
-        rows = await container.get_tables().listed()
-        known = {(row["schema_name"], row["family"]) for row in rows}
-        return rows + [
-            {
-                "schema_name": family.schema,
-                "family": family.name,
-                "partitioned": family.partitioned,
-                "days_ahead": family.days_ahead,
-                "retention_days": family.retention_days,
-                "tables": None,
-                "first_table": None,
-                "last_table": None,
-                "days_left": None,
-                "is_short": True,
-            }
-            for family in TableScheduler.families()
-            if (family.schema, family.name) not in known
-        ]
+        return await container.get_tables().families.listed(TableScheduler.families())
 
     rows = with_container(work)
     if as_json:
@@ -98,7 +81,7 @@ def forget(
 
     async def work(container: Container) -> bool:
         await container.check_schema()
-        return await container.get_tables().forget(family, schema)
+        return await container.get_tables().families.forget(family, schema)
 
     if not with_container(work):
         raise InvalidTableFamilyError(

@@ -61,6 +61,8 @@ def test_what_is_there_and_what_comes_next(scheduler: Any, sql: Sql) -> None:
 def test_a_dry_run_prints_what_psql_takes_and_changes_nothing(scheduler: Any, sql: Sql) -> None:
     """Every family of the app, to the last statement: after it there is nothing left to do."""
     assert listed(scheduler, *APP, code=1)["visits"]["days_left"] is None
+    doctor = json.loads(scheduler("doctor", "--json", *APP, code=1).stdout)
+    assert "no table was ever created" in {t["subject"]: t["detail"] for t in doctor["troubles"]}["public.visits"]
     script = scheduler("tables", "create", "--dry-run", *APP).stdout
     assert sql.execute("SELECT to_regclass('public.orders')").fetchone() == (None,)
     play(sql, script)
@@ -100,7 +102,7 @@ def test_what_runs_short_is_bad_news_to_list_and_doctor(scheduler: Any, sql: Sql
     troubles = json.loads(scheduler("doctor", "--json", code=1).stdout)["troubles"]
     (trouble,) = [t for t in troubles if t["kind"] == "tables"]
     assert trouble["subject"] == "public.visits"
-    assert "1 more days" in trouble["detail"]
+    assert "1 more day" in trouble["detail"]
     scheduler("tables", "forget", "visits")
     assert "visits" not in listed(scheduler)
     assert "scheduler tables list" in scheduler("tables", "forget", "visits", code=2).stderr

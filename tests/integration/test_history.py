@@ -25,8 +25,9 @@ from scheduler_core import (
 )
 from scheduler_core.domain.table_steps import leaving
 from scheduler_core.engine.scheduler import BaseScheduler
-from scheduler_core.engine.table_scheduler import look_after_history
+from scheduler_core.engine.table_scheduler import cleanup, look_after_history
 from storage.partitions import Partitions
+from storage.tables import TableStore
 
 Sql = psycopg.Connection[Any]
 HISTORY_DAYS = 30
@@ -186,6 +187,25 @@ async def test_the_leader_drops_what_is_past_its_time_by_itself(prepared: Contai
 
 async def test_cleanup_drops_the_history_too(prepared: Container, sql: Sql, old: date) -> None:
     assert await TableScheduler.cleanup_old_tables() == [day_name("runs", old), day_name("attempts", old)]
+
+
+async def test_detaching_goes_past_a_pooler(
+    prepared: Container, sql: Sql, old: date, database_url: str, redis_url: str
+) -> None:
+    """`control_database_url` is a direct way; what a session sets would stay with somebody else's behind a pooler."""
+    nowhere = "postgresql://nobody@127.0.0.1:1/nowhere"
+    lost = Container(load_settings(database_url=database_url, redis_url=redis_url, control_database_url=nowhere))
+    lost.get_tables()
+    tables = TableStore(lost.get_database(), direct=lost._tables_database, history_days=1, patience_seconds=0.1)
+    work = await tables.carry_out(tables.history[0], cleanup(tables.history[0], today(sql)))
+    assert "127.0.0.1:1" in work.problems[0]
+    assert day_name("runs", old) in attached(sql)
+    await lost.close()
+    made = Container(load_settings(database_url=database_url, redis_url=redis_url, control_database_url=database_url))
+    try:
+        assert day_name("runs", old) in await TableScheduler.cleanup_old_tables()
+    finally:
+        await made.close()
 
 
 @pytest.mark.parametrize("status", ["pending", "queued", "running", "retrying"])
