@@ -9,6 +9,7 @@ from uuid import UUID
 from scheduler_core.domain.planning import Plan
 from scheduler_core.domain.run import Origin, Run
 from scheduler_core.ports import Leadership
+from storage.arrays import sparse
 from storage.calendars import REVISION
 from storage.jobs import count_of
 from storage.keys import new_run_id
@@ -179,5 +180,5 @@ def claim_parameters(
         "versions": [plan.job.version for plan in plans],
         "next_runs": [plan.next_run for plan in plans],
         "next_due_ats": [plan.next_due_at for plan in plans],
-        **{name: list(column) for name, column in zip(names, columns, strict=True)},
+        **{name: sparse(column) for name, column in zip(names, columns, strict=True)},
     }

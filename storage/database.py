@@ -9,6 +9,7 @@ errors leave here as ours, so that the engine needs to know no driver, and no pa
 from __future__ import annotations
 
 import asyncio
+import json
 import re
 import weakref
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -149,6 +150,7 @@ class Database:
             # The connection used last is used next: its statements are prepared.
             pool_use_lifo=True,
             pool_timeout=COMMAND_TIMEOUT_SECONDS,
+            json_deserializer=_decode_json,
             connect_args={
                 "timeout": CONNECT_TIMEOUT_SECONDS,
                 "command_timeout": COMMAND_TIMEOUT_SECONDS,
@@ -271,6 +273,15 @@ class Database:
         if "_engine" in self.__dict__:
             await self._engine.dispose()
             del self._engine
+
+
+_EMPTY_JSON: Mapping[str, Callable[[], Any]] = {"[]": list, "{}": dict}
+
+
+def _decode_json(text: str) -> Any:
+    """Most jobs have no arguments."""
+    empty = _EMPTY_JSON.get(text)
+    return json.loads(text) if empty is None else empty()
 
 
 def _driver_of(connection: AsyncConnection) -> asyncpg.Connection[Any]:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from scheduler_core.domain.run import Outcome
+from storage.arrays import sparse
 
 START = """
 UPDATE {schema}.runs
@@ -139,22 +140,23 @@ SELECT run_id, is_late FROM refused
 
 def record_parameters(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
     """A batch as the parallel arrays that RECORD unnests."""
+    failures = [o.failure for o in outcomes]
     return {
         "run_ids": [o.run.run_id for o in outcomes],
         "job_ids": [o.run.job_id for o in outcomes],
         "scheduled_fors": [o.run.scheduled_for for o in outcomes],
         "terms": [o.run.term for o in outcomes],
         "statuses": [o.status.value for o in outcomes],
-        "reasons": [o.reason for o in outcomes],
+        "reasons": sparse(o.reason for o in outcomes),
         "attempts": [o.attempt for o in outcomes],
-        "started_ats": [o.started_at for o in outcomes],
-        "attempt_started_ats": [o.attempt_started_at for o in outcomes],
-        "finished_ats": [o.finished_at for o in outcomes],
-        "next_attempt_ats": [o.next_attempt_at for o in outcomes],
-        "outcomes": [o.failure.outcome if o.failure else None for o in outcomes],
-        "error_types": [_storable(o.failure.error_type) if o.failure else None for o in outcomes],
-        "error_messages": [_storable(o.failure.error_message) if o.failure else None for o in outcomes],
-        "tracebacks": [_storable(o.failure.traceback) if o.failure else None for o in outcomes],
+        "started_ats": sparse(o.started_at for o in outcomes),
+        "attempt_started_ats": sparse(o.attempt_started_at for o in outcomes),
+        "finished_ats": sparse(o.finished_at for o in outcomes),
+        "next_attempt_ats": sparse(o.next_attempt_at for o in outcomes),
+        "outcomes": sparse(f and f.outcome for f in failures),
+        "error_types": sparse(f and _storable(f.error_type) for f in failures),
+        "error_messages": sparse(f and _storable(f.error_message) for f in failures),
+        "tracebacks": sparse(f and _storable(f.traceback) for f in failures),
     }
 
 

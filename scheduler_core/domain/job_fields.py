@@ -157,14 +157,14 @@ def check_args(value: Any) -> tuple[Any, ...]:
     """
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"can't be {shown(value)}, give a list")
-    return tuple(_copy_json(list(value)))
+    return tuple(_copy_json(list(value))) if value else ()
 
 
 def check_kwargs(value: Any) -> dict[str, Any]:
     """Keyword arguments: a dict of JSON values, copied, so that later changes don't reach the job."""
     if not isinstance(value, dict):
         raise ValueError(f"can't be {shown(value)}, give a dict")
-    copy: dict[str, Any] = _copy_json(value)
+    copy: dict[str, Any] = _copy_json(value) if value else {}
     return copy
 
 

@@ -87,7 +87,8 @@ def plan(job: StoredJob, now: datetime, ahead: timedelta = timedelta(0)) -> Plan
     fires: list[Fire] = []
     if cursor is not None:
         grace = timedelta(seconds=job.definition.misfire_grace + job.definition.jitter)
-        cursor = _drop_misfires(job, cursor, now - grace, horizon, missed)
+        if cursor < now - grace:
+            cursor = _drop_misfires(job, cursor, now - grace, horizon, missed)
     exclusions = job.exclusions
     while cursor is not None and len(fires) < MAX_FIRES_PER_PLAN and len(missed) < MAX_COUNTS_PER_PLAN:
         if cursor <= horizon and exclusions.excludes(cursor):
@@ -197,8 +198,6 @@ def _drop_misfires(
     Adds to `missed` what it drops and what the calendars exclude before that; returns the cursor behind it. Stops
     at `MAX_COUNTS_PER_PLAN`.
     """
-    if cursor >= grace_starts:
-        return cursor
     exclusions = job.exclusions
     late = sum(s.count for s in segments(job.schedule, exclusions, cursor, grace_starts) if not s.excluded)
     drop = late - min(late, _kept_misfires(job, grace_starts, horizon))

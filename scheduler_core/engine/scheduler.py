@@ -17,7 +17,7 @@ import functools
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
@@ -63,6 +63,9 @@ MARK_RUNNING_AFTER_SECONDS = 0.25
 MAINTENANCE_SECONDS = 3600.0
 MAINTENANCE_DELAY_SECONDS = 10.0
 CLOCK_READINGS = 3
+
+CLAIM_AHEAD = timedelta(seconds=CLAIM_AHEAD_SECONDS)
+AT_ITS_INSTANT = timedelta(0)
 
 
 class BaseScheduler:
@@ -441,10 +444,10 @@ class BaseScheduler:
 
     def _calculate_next_run(self, job: StoredJob, now: datetime) -> Plan:
         """Decide which occurrences fire now and where the cursor goes: `domain.planning`, with this job's ahead."""
-        ahead = 0.0 if job.definition.delivery == Delivery.AT_MOST_ONCE else CLAIM_AHEAD_SECONDS
+        ahead = AT_ITS_INSTANT if job.definition.delivery is Delivery.AT_MOST_ONCE else CLAIM_AHEAD
         if job.missing_calendars:
             self._known.miss_calendars(job)
-        return plan(job, now, timedelta(seconds=ahead))
+        return plan(job, now, ahead)
 
     def _hand_over(self, heir: str) -> None:
         """A run waits for a callback that this replica lacks and the heir has."""
@@ -465,10 +468,8 @@ class BaseScheduler:
         """Whether a run of this term may start at this very instant."""
         return self._keeper.trusts(term)
 
-    def _spawn(self, work: Any, name: str) -> None:
-        task = asyncio.ensure_future(work)
-        if isinstance(task, asyncio.Task):
-            task.set_name(name)
+    def _spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        task = self._loop.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._task_ended)
 
