@@ -416,3 +416,13 @@ async def test_history_that_can_not_be_created_does_not_keep_families_from_their
     finally:
         TableScheduler.unregister("log")
     assert one(sql, "SELECT count(*) FROM pg_class WHERE starts_with(relname, 'log_2')") == 1
+
+
+async def test_a_question_about_one_job_reads_its_rows_by_key(prepared: Container, sql: Sql) -> None:
+    for n in range(2_000):
+        add_run(sql, noon(today(sql)) + timedelta(seconds=n), job_id=f"j{n % 500}")
+    sql.execute("ANALYZE scheduler.runs")
+    plan = "\n".join(
+        line for (line,) in sql.execute("EXPLAIN SELECT * FROM scheduler_audit.daily_summary WHERE job_id = 'j7'")
+    )
+    assert f"Index Scan using {day_name('runs', today(sql))}_job_id_scheduled_for_key" in plan, plan
