@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime
 from typing import Any, Protocol
@@ -410,5 +410,5 @@ class Storage:
     open_control: Callable[[], ControlSession]
     open_lease: Callable[[], Lease | None]
     """Called in the keeper's thread: clients belong to the event loop that made them."""
-    maintain: Callable[[], Awaitable[None]]
+    maintain: Callable[[], Coroutine[Any, Any, None]]
     """Have tomorrow's partitions, drop those past their time; the leader asks for it now and then."""
