@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
@@ -38,7 +39,8 @@ _CHANGEABLE = (
     "consecutive_failures",
 )
 
-_BATCH = 5_000
+_BATCH = 1_000
+"""Jobs of one statement: some milliseconds of work, here and there, so that neither side keeps others waiting."""
 
 # Safe for any number of replicas at once: rows go in by job_id order, an existing row is left alone, and only
 # one of several inserters wins it. The losers read what stands there and decide again.
@@ -145,16 +147,28 @@ class JobStore:
         Returns job_id → digest of those that were there already, "" for one that an operator has reverted.
         """
         known: dict[str, str] = {}
-        for start in range(0, len(jobs), _BATCH):
-            parameters = {
-                "jobs": f"[{','.join(map(_new_row, jobs[start : start + _BATCH]))}]",
-                "instance_id": instance_id,
-                "schema": self._database.schema,
-                **telling(actor, at=jobs[start].anchor),
-            }
-            rows = await self._database.fetch(DECLARE, parameters)
-            known.update({row.job_id: row.digest or "" for row in rows if row.job_id is not None})
+        inserting: asyncio.Task[Mapping[str, str]] | None = None
+        try:
+            # While Postgres inserts a batch, the next one is written.
+            for start in range(0, len(jobs), _BATCH):
+                rows = f"[{','.join(map(_new_row, jobs[start : start + _BATCH]))}]"
+                if inserting is not None:
+                    known.update(await inserting)
+                parameters = {"instance_id": instance_id, **telling(actor, at=jobs[start].anchor)}
+                inserting = asyncio.create_task(self._insert(rows, parameters), name="scheduler declares jobs")
+                await asyncio.sleep(0)
+            if inserting is not None:
+                known.update(await inserting)
+        finally:
+            if inserting is not None and not inserting.done():
+                inserting.cancel()
+                await asyncio.gather(inserting, return_exceptions=True)
         return known
+
+    async def _insert(self, rows: str, parameters: Mapping[str, Any]) -> Mapping[str, str]:
+        given = {"jobs": rows, "schema": self._database.schema, **parameters}
+        standing = await self._database.fetch(DECLARE, given)
+        return {row.job_id: row.digest or "" for row in standing if row.job_id is not None}
 
     async def load(self, job_ids: Iterable[str]) -> list[StoredJob | InvalidRow]:
         """The jobs with these ids, as far as they exist, and their calendars; a row that can't be read comes as

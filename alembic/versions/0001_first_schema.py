@@ -371,19 +371,19 @@ CREATE FUNCTION {schema}.log_added_jobs() RETURNS trigger
     + AS_OWNER
     + """ AS $$
 BEGIN
-    INSERT INTO job_changes (job_id, version, action, new)
-    SELECT a.job_id, greatest(a.version, 1 + before.latest), 'added', job_document(to_jsonb(a))
-    FROM added a
-    CROSS JOIN LATERAL (
-        SELECT coalesce(max(c.version), 0) AS latest FROM job_changes c WHERE c.job_id = a.job_id
-    ) AS before
-    ORDER BY a.job_id;
-    UPDATE jobs j SET version = now_at.latest
-    FROM added a
-    CROSS JOIN LATERAL (
-        SELECT max(c.version) AS latest FROM job_changes c WHERE c.job_id = a.job_id
-    ) AS now_at
-    WHERE j.job_id = a.job_id AND a.version < now_at.latest;
+    -- A job that comes back goes on counting where it left off, in the log and in its row.
+    WITH numbered AS MATERIALIZED (
+        SELECT a.job_id, a.version, greatest(a.version, 1 + before.latest) AS number,
+               job_document(to_jsonb(a)) AS document
+        FROM added a
+        CROSS JOIN LATERAL (
+            SELECT coalesce(max(c.version), 0) AS latest FROM job_changes c WHERE c.job_id = a.job_id
+        ) AS before
+    ), logged AS (
+        INSERT INTO job_changes (job_id, version, action, new)
+        SELECT job_id, number, 'added', document FROM numbered ORDER BY job_id
+    )
+    UPDATE jobs j SET version = n.number FROM numbered n WHERE n.number > n.version AND j.job_id = n.job_id;
     RETURN NULL;
 END
 $$

@@ -6,12 +6,15 @@ scan is given to look up is asserted as well.
 
 from __future__ import annotations
 
+import asyncio
 import re
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import psycopg
 import pytest
+from waiting import eventually_async
 
 from scheduler_core import Container
 from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
@@ -20,7 +23,9 @@ from storage.claims import CLAIM, DUE, claim_parameters
 from storage.database import Database
 from storage.keys import new_run_id
 from storage.outcomes import RECORD, record_parameters
+from storage.requests import CANCEL
 from storage.runs import HOT_PATH_SETTINGS
+from storage.takeovers import ADOPT, BURY
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 
@@ -102,7 +107,74 @@ async def test_with_a_bound_the_update_would_walk_the_day(database: Database, sq
     assert walks(await explained(database, bound, told())) != []
 
 
+LOCKING = {"RECORD": RECORD, "ADOPT": ADOPT, "BURY": BURY, "CLAIM": CLAIM, "CANCEL": CANCEL}
+
+
+@pytest.mark.parametrize("name", LOCKING)
+async def test_no_statement_that_locks_chooses_partitions_when_it_starts(database: Database, name: str) -> None:
+    """PostgreSQL 18.6 (and so perhaps others) crashes where a row that was waited for has changed meanwhile, in a
+    generic plan that pruned partitions as it started: two sessions and a bound on scheduled_for bring the server down.
+    """
+    await database.fetch("PREPARE it AS " + numbered(database, LOCKING[name]))
+    nulls = ", ".join(["NULL"] * count_of_parameters(database, LOCKING[name]))
+    rows = await database.fetch(f"EXPLAIN EXECUTE it({nulls})")
+    assert "Subplans Removed" not in "\n".join(row[0] for row in rows)
+
+
+async def test_a_bound_would_have_them_chosen(database: Database) -> None:
+    """The mutant of the above; executing it is what brings the server down."""
+    bound = RECORD.replace(
+        "r.scheduled_for = t.scheduled_for\n      AND",
+        "r.scheduled_for = t.scheduled_for AND r.scheduled_for >= now() AND",
+    )
+    assert bound != RECORD
+    assert "Subplans Removed" in await explained(database, bound, told())
+
+
+@pytest.mark.parametrize("statement", ["record", "start"])
+async def test_rows_that_change_while_they_are_waited_for(
+    container: Container, database: Database, sql: psycopg.Connection[Any], statement: str
+) -> None:
+    run = told_runs()[0]
+    sql.execute(
+        "INSERT INTO scheduler.runs (run_id, job_id, job_name, scheduled_for, due_at, origin, status, "
+        "definition_version, term, instance_id) VALUES (%s, 'job-1', 'J', %s, %s, 'schedule', 'pending', 1, 1, 'me')",
+        [str(run.run_id), NOW, NOW],
+    )
+    runs = container.get_storage().runs
+    run = replace(run, job_id="job-1")
+    with sql.transaction():
+        sql.execute("UPDATE scheduler.jobs SET error_count = error_count + 1 WHERE job_id = 'job-1'")
+        sql.execute("UPDATE scheduler.runs SET reason = 'seen' WHERE run_id = %s", [str(run.run_id)])
+        works: dict[str, Any] = {
+            "start": lambda: runs.start(run, "me", NOW),
+            "record": lambda: runs.record([Outcome(run, RunStatus.SUCCEEDED, 1, None, NOW, NOW)], "me"),
+        }
+        waiting = asyncio.create_task(works[statement]())
+        blocked = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+        await eventually_async(lambda: one(database, blocked), what="the statement waits")
+    await waiting
+    status = sql.execute("SELECT status FROM scheduler.runs WHERE run_id = %s", [str(run.run_id)]).fetchone()
+    assert status == ({"record": "succeeded", "start": "running"}[statement],)
+
+
+async def one(database: Database, question: str) -> Any:
+    row = await database.fetch_one(question)
+    return row is not None and row[0]
+
+
+def numbered(database: Database, statement: str) -> str:
+    return database._statement(statement)[0]
+
+
+def count_of_parameters(database: Database, statement: str) -> int:
+    return len(set(database._statement(statement)[1]))
+
+
+def told_runs() -> list[Run]:
+    return [Run(new_run_id(NOW), f"job-{n}", NOW, NOW, Origin.SCHEDULE, 1, 1) for n in range(3)]
+
+
 def told() -> dict[str, Any]:
-    runs = [Run(new_run_id(NOW), f"job-{n}", NOW, NOW, Origin.SCHEDULE, 1, 1) for n in range(3)]
-    outcomes = [Outcome(run, RunStatus.SUCCEEDED, 1, None, NOW, NOW) for run in runs]
+    outcomes = [Outcome(run, RunStatus.SUCCEEDED, 1, None, NOW, NOW) for run in told_runs()]
     return {**record_parameters(outcomes), "instance_id": "me", "earliest": NOW}
