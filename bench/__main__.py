@@ -1,7 +1,7 @@
 """`python -m bench [MEASURE…] [--quick] [--json FILE]`: all figures in one run, on the same embedded servers.
 
 `python -m bench compare BEFORE.json AFTER.json` holds two result files side by side; `python -m bench history` asks
-and drops ten million runs.
+and drops ten million runs; `python -m bench peers` measures the peers beside ourselves.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from rich.console import Console
 from bench import add_jobs, history, idle, lateness, next_fires, outage, start_up, takeover, throughput, tick
 from bench.compare import print_comparison
 from bench.goals import with_goal
+from bench.peers import compare as peers
 from bench.picture import draw_svg
 from bench.sizes import QUICK, Sizes
 from scheduler_core import SchedulerError
@@ -118,7 +119,11 @@ def compare() -> None:
     print_comparison(given.before, given.after)
 
 
-ASIDE: dict[str, Callable[[], None]] = {"compare": compare, "history": lambda: history.main(sys.argv[2:])}
+ASIDE: dict[str, Callable[[], None]] = {
+    "compare": compare,
+    "history": lambda: history.main(sys.argv[2:]),
+    "peers": lambda: peers.main(sys.argv[2:]),
+}
 """What is no measure of the one run."""
 
 if __name__ == "__main__":
