@@ -25,7 +25,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from bench.peers import table, venvs
-from bench.peers.catalogue import OURS, PEERS, Peer, lacking
+from bench.peers.catalogue import OURS, PEERS, Peer, Tuning, lacking
 from bench.peers.processes import TooSlowError, TrialError
 from bench.peers.table import Row
 from bench.peers.trial import Throughput, Trial
@@ -34,6 +34,7 @@ from storage.embedded import EmbeddedServers
 
 Found = TypeVar("Found")
 PATIENCE = 4.0
+TRIED_SHARE = 0.25
 CACHE = Path(__file__).parents[2] / ".bench"
 SETTINGS = ("server_version", "fsync", "synchronous_commit", "shared_buffers")
 
@@ -51,7 +52,7 @@ class Plan:
     wait_seconds: float = 90.0
 
 
-QUICK = Plan(share=0.1, every_tuning=False, lateness_seconds=3.0, limit_seconds=40.0, kills=1)
+QUICK = Plan(share=0.2, every_tuning=False, lateness_seconds=3.0, limit_seconds=40.0, kills=1)
 
 
 def compare(peers: Sequence[Peer], plan: Plan, cache: Path) -> dict[str, Any]:
@@ -95,21 +96,27 @@ def measure(peer: Peer, python: Path, servers: EmbeddedServers, plan: Plan) -> R
 
 
 def _throughput(trial: Trial, plan: Plan) -> Row:
-    """The fastest of the peer's tunings; the others beside it. Raises TrialError if none comes to an end."""
-    found: list[Throughput] = []
+    """With the tuning that was the fastest with a part of the jobs; all of them beside it. Raises TrialError."""
+    tunings = trial.peer.tunings
+    if len(tunings) == 1 or not plan.every_tuning:
+        return asdict(_run(trial, plan, tunings[0], plan.share))
+    tried: list[Throughput] = []
     failures = []
-    count = round(trial.peer.count * plan.share)
-    for tuning in trial.peer.tunings if plan.every_tuning else trial.peer.tunings[:1]:
+    for tuning in tunings:
         try:
-            found.append(
-                _patiently(trial, partial(Trial.throughput, count=count, tuning=tuning, limit=plan.limit_seconds))
-            )
+            tried.append(_run(trial, plan, tuning, plan.share * TRIED_SHARE))
         except TrialError as error:
             failures.append(error)
-    if not found:
+    if not tried:
         raise failures[0]
-    best = max(found, key=lambda throughput: throughput.fires_per_second)
-    return asdict(best) | {"each": [asdict(throughput) for throughput in found]}
+    best = max(tried, key=lambda throughput: throughput.fires_per_second)
+    found = _run(trial, plan, best.tuning, plan.share)
+    return asdict(found) | {"tried": [asdict(throughput) for throughput in tried]}
+
+
+def _run(trial: Trial, plan: Plan, tuning: Tuning, share: float) -> Throughput:
+    count = round(trial.peer.count * share)
+    return _patiently(trial, partial(Trial.throughput, count=count, tuning=tuning, limit=plan.limit_seconds))
 
 
 def _lateness(trial: Trial, plan: Plan, rate: int) -> Row:
@@ -181,14 +188,15 @@ def main(arguments: Sequence[str]) -> None:
     parser = argparse.ArgumentParser(prog="python -m bench peers", description=__doc__)
     names = [peer.name for peer in PEERS]
     parser.add_argument("--only", nargs="+", choices=names, default=names, metavar="NAME", help=", ".join(names))
-    parser.add_argument("--quick", action="store_true", help="a tenth of the jobs, one kill, the first tuning")
+    parser.add_argument("--quick", action="store_true", help="a fifth of the jobs, one kill, the first tuning")
     parser.add_argument("--wait", type=float, default=Plan.wait_seconds, help="for a survivor, in seconds (90)")
     parser.add_argument("--cache", type=Path, default=CACHE, help="folder of the environments (.bench)")
+    parser.add_argument("--label", default="", help="what to know of this run: the machine, what else it does")
     parser.add_argument("--json", type=Path, help="write all figures there")
     given = parser.parse_args(arguments)
     plan = QUICK if given.quick else Plan()
     plan = Plan(**(asdict(plan) | {"wait_seconds": given.wait}))
-    found = compare([peer for peer in PEERS if peer.name in given.only], plan, given.cache)
+    found = {"label": given.label} | compare([peer for peer in PEERS if peer.name in given.only], plan, given.cache)
     if given.json:
         given.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")
     print(table.text(found["rows"]))

@@ -120,6 +120,11 @@ def parse(arguments: list[str]) -> Given:
     return Given(**vars(parser.parse_args(arguments)))
 
 
+def end_group(*_: object) -> None:
+    """At the limit: a worker's forked children go with it."""
+    os.killpg(0, signal.SIGKILL)
+
+
 def main() -> None:
     sys.modules["inside"] = sys.modules["__main__"]
     given = parse(sys.argv[1:])
@@ -127,6 +132,7 @@ def main() -> None:
     signal.setitimer(signal.ITIMER_REAL, given.limit)
     peer = load(given.peer)
     if given.command == "work":
+        signal.signal(signal.SIGALRM, end_group)
         peer.work(given)
         return
     if given.command == "wait":

@@ -22,7 +22,7 @@ from bench.peers.figures import Fire, Kill, Lateness
 from bench.peers.processes import Inside, TooSlowError, TrialError, kill
 from storage.embedded import EmbeddedServers
 
-START_SECONDS = 8.0
+START_SECONDS = 6.0
 """From storing the last job to its being due: the processes start meanwhile."""
 INSTALL_SECONDS = 60.0
 SCHEDULES = 10
