@@ -196,6 +196,8 @@ def main(arguments: Sequence[str]) -> None:
     given = parser.parse_args(arguments)
     plan = QUICK if given.quick else Plan()
     plan = Plan(**(asdict(plan) | {"wait_seconds": given.wait}))
+    if given.json:
+        given.json.parent.mkdir(parents=True, exist_ok=True)
     found = {"label": given.label} | compare([peer for peer in PEERS if peer.name in given.only], plan, given.cache)
     if given.json:
         given.json.write_text(json.dumps(found, indent=2) + "\n", encoding="utf-8")

@@ -1,11 +1,12 @@
 """What runs inside a peer's environment: standard library, and one peer's file.
 
 `python -P inside.py PEER COMMAND …` loads PEER.py beside it under the name `peer_PEER` (so that `oban.py` does not hide
-the package `oban`, and so that a job store can import the task again) and does one of four things:
+the package `oban`, and so that a job store can import the task again) and does one of these:
 
     install    the peer's tables in an empty database
     enqueue    store `count` no-op jobs; number i is due at `due` + i × `spacing`; prints {"stored", "seconds"}
     work       one of the peer's processes, until it is ended, or for `limit` seconds at most
+    leader     prints {"pid"} of the process that schedules, where that need not be the one that fires, else 0
     wait       until the outcome of `count` jobs is durable by the peer's own record; prints {"done", "finished_at"}
 
 A task that was told to appends the instant of its fire to a file of its process: key, due, started, pid.
@@ -113,7 +114,7 @@ def wait(given: Given, count: Callable[[], int]) -> dict[str, float]:
 def parse(arguments: list[str]) -> Given:
     parser = argparse.ArgumentParser()
     parser.add_argument("peer")
-    parser.add_argument("command", choices=["install", "enqueue", "work", "wait"])
+    parser.add_argument("command", choices=["install", "enqueue", "work", "wait", "leader"])
     for field in fields(Given)[2:]:
         kind = {"str": str, "int": int, "float": float}[str(field.type)]
         parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default)
@@ -137,6 +138,8 @@ def main() -> None:
         return
     if given.command == "wait":
         answer = wait(given, peer.counter(given))
+    elif given.command == "leader":
+        answer = {"pid": peer.leader(given) if hasattr(peer, "leader") else 0}
     else:
         began = time.monotonic()
         getattr(peer, given.command)(given)

@@ -92,6 +92,13 @@ def work(given: Given) -> None:
     uvloop.run(run())
 
 
+def leader(given: Given) -> int:
+    """The pid of the process that inserts cron jobs; any may run them."""
+    with psycopg.connect(given.database_url) as connection:
+        row = connection.execute("SELECT node FROM oban_leaders").fetchone()
+    return int(row[0].rpartition(".")[2]) if row is not None else 0
+
+
 def counter(given: Given) -> Callable[[], int]:
     connection = psycopg.connect(given.database_url, autocommit=True)
 

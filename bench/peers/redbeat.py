@@ -36,6 +36,8 @@ from redis import Redis
 
 DAY_SECONDS = 86_400
 LONGEST_SLEEP_SECONDS = 0.1
+LOCK_SECONDS = 1_500
+"""The default: it would else be five times the longest sleep, and RedBeat drops the fraction of a second."""
 DATABASE = 5
 """Of Redis: the peer's own."""
 
@@ -101,6 +103,7 @@ def work(given: Given) -> None:
             ).save()
     else:
         app.conf.beat_max_loop_interval = LONGEST_SLEEP_SECONDS
+        app.conf.redbeat_lock_timeout = LOCK_SECONDS
     ready(given)
     app.Beat(scheduler_cls=RedBeatScheduler, loglevel="ERROR", quiet=True).run()
 

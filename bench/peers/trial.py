@@ -81,7 +81,7 @@ class Trial:
             return figures.lateness(_fires(inside.folder), count)
 
     def takeover(self, number: int, wait_seconds: float) -> Kill:
-        """Kill the process that fires, shortly before the next instant; wait for the other, so long at most.
+        """Kill the process that schedules, shortly before the next instant; wait for the other, so long at most.
 
         number: of the kill, from 0; it says how shortly before.
         """
@@ -96,8 +96,9 @@ class Trial:
             steady_at = max(time.time(), due)
             _until(lambda: bool(_fires(inside.folder)), 3 * period + 20, "a first fire")
             time.sleep(max(0.0, steady_at + STEADY_SECONDS - time.time()))
-            last = max(_fires(inside.folder), key=lambda fire: fire.at)
-            victim = next((process for process in rivals if process.pid == last.pid), rivals[0])
+            last = max(_fires(inside.folder), key=lambda fire: fire.at).pid
+            leader = inside.ask("leader", INSTALL_SECONDS)["pid"] or last
+            victim = next((process for process in rivals if process.pid == leader), rivals[0])
             time.sleep(_next_strike(period, number) - time.time())
             killed_at = time.time()
             kill(victim)
