@@ -62,7 +62,8 @@ class DueJob:
 
     job_id: str
     version: int
-    next_run: datetime
+    next_run: datetime | None
+    """None: one that can't be read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,6 +83,15 @@ class InvalidRow:
 
     job_id: str
     version: int
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class InvalidRun:
+    """A run's row that can't be read: somebody edited it by hand, or a newer version wrote it."""
+
+    run_id: UUID
+    job_id: str
     problem: str
 
 
@@ -218,7 +228,7 @@ class Runs(Protocol):
         trust_seconds: float,
         limit: int,
         full: Sequence[str] = (),
-    ) -> list[Run]:
+    ) -> list[Run | InvalidRun]:
         """Take over runs that nobody alive has started; of the jobs in `full` no more backfilled ones for now."""
 
     async def bury(

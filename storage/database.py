@@ -197,7 +197,7 @@ class Database:
 
         Parameters: timeout_seconds, when the answer is given up; whether the statement was executed is then unknown.
         Raises ServerUnreachableError, SchemaError or another SchedulerError; a missing partition is
-        MissingPartitionError.
+        MissingPartitionError, a value that Python does not have UnreadableRowError.
         """
         statement, names = self._statement(template)
         arguments = [parameters[name] for name in names] if parameters else ()
@@ -212,6 +212,9 @@ class Database:
                 return rows
         except (SQLAlchemyError, *DRIVER_ERRORS) as error:
             raise self.explain(error) from error
+        except (ValueError, OverflowError) as error:
+            # The answer is there, and Python has no such value: a date BC, a number of five thousand digits.
+            raise UnreadableRowError(f"a row holds a value that can't be read ({error}): correct it in SQL") from error
         finally:
             out_of_patience.cancel()
 
@@ -281,7 +284,11 @@ _EMPTY_JSON: Mapping[str, Callable[[], Any]] = {"[]": list, "{}": dict}
 def _decode_json(text: str) -> Any:
     """Most jobs have no arguments."""
     empty = _EMPTY_JSON.get(text)
-    return json.loads(text) if empty is None else empty()
+    try:
+        return json.loads(text) if empty is None else empty()
+    except RecursionError:
+        # A RuntimeError, which would look like a connection that broke.
+        raise ValueError("JSON is nested too deeply") from None
 
 
 def _driver_of(connection: AsyncConnection) -> asyncpg.Connection[Any]:
@@ -296,6 +303,10 @@ SELECT EXISTS (
     SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = :schema AND c.relname = :name)
 """
+
+
+class UnreadableRowError(SchedulerError):
+    """A row of the answer holds a value that Python can't; which one, only asking for each alone tells."""
 
 
 class MissingPartitionError(SchedulerError):

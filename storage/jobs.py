@@ -11,17 +11,22 @@ from typing import Any
 
 from scheduler_core.domain.actor import Actor
 from scheduler_core.domain.calendars import Calendar
-from scheduler_core.domain.errors import InvalidJobError
 from scheduler_core.domain.job import JobDefinition, JobStatus, digest_of
 from scheduler_core.domain.planning import Missed, Plan, StoredJob
 from scheduler_core.ports import InvalidRow, Settlement
 from storage.calendars import CalendarStore
-from storage.database import Database, MissingPartitionError, Row
+from storage.database import Database, MissingPartitionError, Row, UnreadableRowError
 from storage.job_changes import TELL, definition_at, telling
 from storage.keys import NUDGE_CHANNEL, new_run_id
 from storage.partitions import Partitions
 
 _DEFINITION = tuple(field.name for field in fields(JobDefinition))
+_INSTANTS = (
+    *("start_at", "end_at", "declared_since", "anchor", "next_run", "due_at"),
+    *("paused_at", "paused_until", "auto_disabled_at", "finished_at"),
+)
+"""The driver gives infinity as an instant without a time zone."""
+
 _CHANGEABLE = (
     *(name for name in _DEFINITION if name != "job_id"),
     "digest",
@@ -66,6 +71,10 @@ LEFT JOIN (given g LEFT JOIN {{schema}}.jobs j USING (job_id)) ON g.job_id NOT I
 
 LOAD = """
 SELECT * FROM {schema}.jobs WHERE job_id = ANY(CAST(:job_ids AS text[]))
+"""
+
+VERSION = """
+SELECT version FROM {schema}.jobs WHERE job_id = :job_id
 """
 
 # The one verb of operators and of code that changes a definition. The cursor, the version and what is accounted
@@ -174,11 +183,24 @@ class JobStore:
         """The jobs with these ids, as far as they exist, and their calendars; a row that can't be read comes as
         InvalidRow.
         """
-        rows = await self._database.fetch(LOAD, {"job_ids": list(job_ids)})
+        rows, invalid = await self._fetch_readable(LOAD, list(job_ids))
         named = {name for row in rows for name in row.calendars}
         stored = await self._calendars.load(named) if named else {}
         calendars = {name: found.calendar for name, found in stored.items()}
-        return [stored_job(row, calendars) for row in rows]
+        return [*invalid, *(stored_job(row, calendars) for row in rows)]
+
+    async def _fetch_readable(self, statement: str, job_ids: Sequence[str]) -> tuple[list[Row], list[InvalidRow]]:
+        """The rows of these jobs, and those that hold what Python can't: one such must not hide the others."""
+        try:
+            return list(await self._database.fetch(statement, {"job_ids": job_ids})), []
+        except UnreadableRowError as error:
+            if len(job_ids) == 1:
+                versions = await self._database.fetch(VERSION, {"job_id": job_ids[0]})
+                return [], [InvalidRow(job_ids[0], row.version, str(error)) for row in versions]
+        middle = len(job_ids) // 2
+        rows, invalid = await self._fetch_readable(statement, job_ids[:middle])
+        more_rows, more_invalid = await self._fetch_readable(statement, job_ids[middle:])
+        return rows + more_rows, invalid + more_invalid
 
     async def definition_at(self, job_id: str, version: int) -> JobDefinition | None:
         """What the job's definition was from this version on; None if the log has no such version."""
@@ -210,9 +232,12 @@ class JobStore:
         return row is not None and row.settled == 1
 
     async def states(self, job_ids: Iterable[str] | None) -> list[JobStatus]:
-        """Counters and state of these jobs, or of all (None)."""
-        ids = None if job_ids is None else list(job_ids)
-        rows = await self._database.fetch(STATES, {"job_ids": ids})
+        """Counters and state of these jobs, or of all (None). Raises UnreadableRowError only for all."""
+        rows: Sequence[Row]
+        if job_ids is None:
+            rows = await self._database.fetch(STATES, {"job_ids": None})
+        else:
+            rows, _ = await self._fetch_readable(STATES, list(job_ids))
         return [JobStatus(**row) for row in rows]
 
     async def announce(self, instance_id: str, callbacks: Sequence[str]) -> None:
@@ -271,6 +296,9 @@ def stored_job(row: Row, calendars: Mapping[str, Calendar]) -> StoredJob | Inval
     """
     values = row
     try:
+        for name in _INSTANTS:
+            if values[name] is not None and values[name].tzinfo is None:
+                raise ValueError(f"{name} is infinite")
         definition = JobDefinition.from_columns({name: values[name] for name in _DEFINITION})
         return StoredJob(
             definition=definition,
@@ -288,7 +316,7 @@ def stored_job(row: Row, calendars: Mapping[str, Calendar]) -> StoredJob | Inval
             set_aside=values["set_aside"],
             calendars=tuple(calendars[name] for name in definition.calendars if name in calendars),
         )
-    except (InvalidJobError, TypeError, ValueError, KeyError, OverflowError) as error:
+    except Exception as error:  # noqa: BLE001 - whatever it is, it is this row's alone (a time zone may be a folder)
         return InvalidRow(values["job_id"], values["version"], f"{type(error).__name__}: {error}")
 
 

@@ -20,7 +20,7 @@ from uuid import UUID
 from scheduler_core.domain.errors import NotLeaderError, ServerUnreachableError
 from scheduler_core.domain.planning import Plan
 from scheduler_core.domain.run import Origin, Outcome, Run
-from scheduler_core.ports import Claimed, DueJob, DueJobs, Leadership, Owner, Recorded
+from scheduler_core.ports import Claimed, DueJob, DueJobs, InvalidRun, Leadership, Owner, Recorded
 from storage.claims import CLAIM, CLAIMED, DUE, claim_parameters, runs_of
 from storage.database import Database, MissingPartitionError, Row
 from storage.jobs import LOAD
@@ -162,8 +162,9 @@ class RunStore:
         trust_seconds: float,
         limit: int,
         full: Sequence[str] = (),
-    ) -> list[Run]:
-        """Take over runs that nobody alive has begun, at most `limit`, earliest first.
+    ) -> list[Run | InvalidRun]:
+        """Take over runs that nobody alive has begun, at most `limit`, earliest first; one whose row can't be read
+        comes as InvalidRun.
 
         Parameters: mine, runs that this process has in hand already; callables, callbacks that it can call;
         trust_seconds, how long a former leader may have gone on starting runs; full, jobs whose backfilled runs

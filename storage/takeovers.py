@@ -7,7 +7,7 @@ from typing import Any
 from uuid import UUID
 
 from scheduler_core.domain.run import Origin, Run, RunStatus
-from scheduler_core.ports import Leadership
+from scheduler_core.ports import InvalidRun, Leadership
 from storage.database import Row
 
 # Runs that nobody alive has begun: handed back or triggered (no owner), or waiting under an owner that is not
@@ -15,7 +15,7 @@ from storage.database import Row
 # that is alive and silent loses them a TTL after the term began, when its trust window must have closed: each
 # start asks the trust window. A run of our own that we don't know of is one whose claim or adoption was never
 # answered: it counts once no answer can come any more. Backfilled runs, old as they are, come after all others. Fenced
-# like the claim.
+# like the claim. An instant that Python does not have (somebody wrote infinity) must not take the answer along.
 ADOPT = """
 WITH fence AS (
     SELECT term, acquired_at FROM {schema}.leader WHERE term = :term AND nonce = :nonce FOR SHARE
@@ -44,9 +44,12 @@ UPDATE {schema}.runs r
 SET instance_id = :instance_id, term = :term, reason = NULL
 FROM waiting w
 WHERE r.run_id = w.run_id AND r.job_id = w.job_id AND r.scheduled_for = w.scheduled_for
-RETURNING r.run_id, r.job_id, r.scheduled_for, r.due_at, r.origin, r.term, r.definition_version, r.attempt,
-          r.deliveries, r.next_attempt_at, r.status
-"""
+RETURNING r.run_id, r.job_id, r.scheduled_for, r.origin, r.term, r.definition_version, r.attempt,
+          r.deliveries, r.status,
+          CASE WHEN r.due_at BETWEEN {years} THEN r.due_at END AS due_at,
+          CASE WHEN r.next_attempt_at BETWEEN {years} THEN r.next_attempt_at END AS next_attempt_at,
+          (r.next_attempt_at NOT BETWEEN {years}) IS TRUE AS waits_for_ever
+""".replace("{years}", "'0001-01-03' AND '9999-12-30'")
 
 # FIELD: river #342, jobs declared on one service vanish when another leads. The longest waiting run decides.
 HEIR = """
@@ -145,6 +148,9 @@ SELECT count(*) AS buried FROM updated
 """
 
 
+_ORIGINS = frozenset(origin.value for origin in Origin)
+
+
 def adopt_parameters(
     leadership: Leadership,
     mine: Sequence[UUID],
@@ -168,8 +174,13 @@ def adopt_parameters(
     }
 
 
-def adopted_run(row: Row) -> Run:
-    """A run that ADOPT returned."""
+def adopted_run(row: Row) -> Run | InvalidRun:
+    """A run that ADOPT returned. Nothing in a row is trusted: it may have been edited by hand."""
+    if row.due_at is None or row.waits_for_ever:
+        name = "due_at" if row.due_at is None else "next_attempt_at"
+        return InvalidRun(row.run_id, row.job_id, f"{name} is no instant between the years 1 and 9999")
+    if row.origin not in _ORIGINS:
+        return InvalidRun(row.run_id, row.job_id, f"its origin is {row.origin!r}")
     return Run(
         run_id=row.run_id,
         job_id=row.job_id,

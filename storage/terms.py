@@ -34,11 +34,13 @@ SELECT term, nonce, instance_id, witnessed, heir FROM {schema}.leader
 
 # Compare-and-swap from exactly the (term, nonce) that was read before the lease was taken: of several candidates
 # one moves the row, the others find nothing. Terms only grow, also when an asynchronous standby took over that
-# had not seen the last one: the lease carried it along, and proposes a number above it.
+# had not seen the last one: the lease carried it along, and proposes a number above it. Where somebody lowered the
+# row by hand, the list of terms knows better: without it the number would be taken, and nobody could lead again.
 CLAIM_TERM = """
 WITH claimed AS (
     UPDATE {schema}.leader
-    SET term = greatest(term + 1, $1::bigint), nonce = $2, instance_id = $3, witnessed = $4,
+    SET term = greatest(term + 1, $1::bigint, (SELECT max(term) + 1 FROM {schema}.leader_terms)),
+        nonce = $2, instance_id = $3, witnessed = $4,
         acquired_at = clock_timestamp(), heir = NULL
     WHERE term = $5 AND nonce IS NOT DISTINCT FROM $6
     RETURNING term, acquired_at

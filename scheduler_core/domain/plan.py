@@ -106,11 +106,6 @@ class Plan:
     next_run: datetime | None
     next_due_at: datetime | None
 
-    @property
-    def moves(self) -> bool:
-        """Whether it changes anything."""
-        return bool(self.fires or self.missed) or self.next_due_at != self.job.due_at
-
 
 def jitter_offset(job_id: str, scheduled_for: datetime, jitter_seconds: float) -> timedelta:
     """How much later than `scheduled_for` an occurrence starts: 0 to `jitter_seconds`.

@@ -7,9 +7,10 @@ waits, visibly, for a replica that can.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
+from scheduler_core.domain.errors import NotLeaderError, SchedulerError, SchemaError, ServerUnreachableError
 from scheduler_core.domain.planning import Plan, StoredJob
 from scheduler_core.domain.run import LoggerLike
 from scheduler_core.engine.clock import DatabaseClock
@@ -17,7 +18,7 @@ from scheduler_core.engine.hand import Hand
 from scheduler_core.engine.known_jobs import KnownJobs
 from scheduler_core.engine.recorder import MAX_QUEUED, Recorder
 from scheduler_core.engine.registry import Registry
-from scheduler_core.ports import Leadership, Runs
+from scheduler_core.ports import InvalidRow, Leadership, Runs
 
 CLAIM_AHEAD_SECONDS = 0.05
 """What is due within this is claimed already and started by a timer: lateness then owes nothing to a claim."""
@@ -85,7 +86,8 @@ class Claiming:
         coming = [due.next_due_at]
         if due.jobs:
             jobs = await self._known.look_up(due.jobs)
-            plans = [p for p in (self._calculate_next_run(job, due.now) for job in jobs) if p.moves]
+            # Also one that moves nothing but a due_at that somebody set by hand: the job is due until that is right.
+            plans = [made for job in jobs if (made := self._plan(job, due.now)) is not None]
             await self._claim(leadership, plans)
             # The answer above was given before these cursors moved.
             coming += [p.next_due_at for p in plans]
@@ -101,15 +103,39 @@ class Claiming:
             return max(0.0, until)
         return max(CLAIM_EVERY_SECONDS - since_last, min(until - CLAIM_AHEAD_SECONDS, IDLE_SECONDS))
 
+    def _plan(self, job: StoredJob, now: datetime) -> Plan | None:
+        try:
+            return self._calculate_next_run(job, now)
+        except Exception as error:  # noqa: BLE001 - a row edited by hand may hold anything; it is this job's alone
+            self._leave_alone(job, error)
+            return None
+
+    def _leave_alone(self, job: StoredJob, error: Exception) -> None:
+        self._known.leave_alone(InvalidRow(job.job_id, job.version, f"{type(error).__name__}: {error}"))
+
     async def _claim(self, leadership: Leadership, plans: Sequence[Plan]) -> None:
         callable_here: list[Plan] = []
         uncallable: list[Plan] = []
         for made in plans:
             (callable_here if self._registry.can_call(made.job.definition) else uncallable).append(made)
-        if callable_here:
-            await self._claim_and_arrange(leadership, callable_here)
-        if uncallable:
-            await self._claim_uncallable(leadership, uncallable)
+        for claim, these in ((self._claim_and_arrange, callable_here), (self._claim_uncallable, uncallable)):
+            if these:
+                await self._claim_each_if_need_be(claim, leadership, these)
+
+    async def _claim_each_if_need_be(
+        self, claim: Callable[[Leadership, Sequence[Plan]], Awaitable[None]], leadership: Leadership, plans: list[Plan]
+    ) -> None:
+        """Claim these together; where Postgres refuses what they say, each alone, so that one takes no other along."""
+        try:
+            await claim(leadership, plans)
+        except (NotLeaderError, ServerUnreachableError, SchemaError):
+            raise
+        except SchedulerError as error:
+            if len(plans) == 1:
+                self._leave_alone(plans[0].job, error)
+                return
+            for made in plans:
+                await self._claim_each_if_need_be(claim, leadership, [made])
 
     async def _claim_and_arrange(self, leadership: Leadership, plans: Sequence[Plan]) -> None:
         claimed = await self._runs.claim(leadership, plans, uncallable=False)

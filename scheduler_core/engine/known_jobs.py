@@ -1,12 +1,13 @@
 """Jobs in memory: definitions that have been read and are good for as long as their version stands.
 
 What is due comes with its version, so memory is never trusted for more than sparing a read. A row that can't be read
-is left alone until it changes; it never keeps the others waiting.
+is left alone until it is put right, and looked at again once a second; it never keeps the others waiting.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 
@@ -16,6 +17,9 @@ from scheduler_core.ports import DueJob, InvalidRow, Storage
 
 MOST_KNOWN = 50_000
 """Some 2 kB each: what is due seldom is read again each time."""
+
+LOOK_AGAIN_SECONDS = 1.0
+"""An edit by hand tells nobody, and one of a cursor raises no version: only looking shows that a row is right again."""
 
 
 class KnownJobs:
@@ -30,14 +34,16 @@ class KnownJobs:
         self._known: OrderedDict[str, StoredJob] = OrderedDict()
         self._stale: set[str] = set()
         self._loading: dict[str, asyncio.Future[None]] = {}
-        self._unreadable: dict[str, int] = {}
+        self._unreadable: dict[str, tuple[int, float]] = {}
+        """By job_id: the version that was reported, and when it was looked at last."""
         self._without_calendar: set[str] = set()
         self._calendars_revision = ""
 
     @property
     def unreadable(self) -> Iterable[str]:
-        """Ids of the rows that can't be read."""
-        return self._unreadable
+        """Ids of the rows that can't be read, as was seen just now."""
+        since = time.monotonic() - LOOK_AGAIN_SECONDS
+        return [job_id for job_id, (_, looked_at) in self._unreadable.items() if looked_at > since]
 
     async def read_calendars_revision(self) -> None:
         """Begin with the calendars as they are now."""
@@ -46,13 +52,19 @@ class KnownJobs:
     async def look_up(self, due: Sequence[DueJob]) -> list[StoredJob]:
         """The due jobs with their cursors; definitions come from memory unless their version has moved."""
         known = self._known
-        missing = [job.job_id for job in due if (k := known.get(job.job_id)) is None or k.version != job.version]
+        missing = [
+            job.job_id
+            for job in due
+            if (k := known.get(job.job_id)) is None or k.version != job.version or job.next_run is None
+        ]
         if missing:
             await self.load(missing)
         return [
             found.at(job.next_run)
             for job in due
-            if (found := known.get(job.job_id)) is not None and found.version == job.version
+            if job.next_run is not None
+            and (found := known.get(job.job_id)) is not None
+            and found.version == job.version
         ]
 
     def remember(self, jobs: Sequence[StoredJob]) -> None:
@@ -91,7 +103,8 @@ class KnownJobs:
             self._known.pop(gone, None)
         for job in loaded:
             if isinstance(job, InvalidRow):
-                self._leave_alone(job)
+                self._known.pop(job.job_id, None)
+                self.leave_alone(job)
             else:
                 self._unreadable.pop(job.job_id, None)
                 self._known[job.job_id] = job
@@ -102,10 +115,11 @@ class KnownJobs:
         while len(self._known) > MOST_KNOWN:
             self._known.popitem(last=False)
 
-    def _leave_alone(self, row: InvalidRow) -> None:
-        self._known.pop(row.job_id, None)
-        if self._unreadable.get(row.job_id) != row.version:
-            self._unreadable[row.job_id] = row.version
+    def leave_alone(self, row: InvalidRow) -> None:
+        """Nothing can be done with this row for now; it is said once."""
+        reported, _ = self._unreadable.get(row.job_id, (None, 0.0))
+        self._unreadable[row.job_id] = (row.version, time.monotonic())
+        if reported != row.version:
             self._logger.error(
                 "the row of job %r can't be read and is left alone until it changes: %s", row.job_id, row.problem
             )

@@ -14,10 +14,12 @@ from uuid import UUID
 from scheduler_core.domain.errors import NotLeaderError, SchedulerError
 from scheduler_core.domain.run import LoggerLike, Run
 from scheduler_core.engine.clock import boottime
-from scheduler_core.ports import Leadership, Owner, Runs
+from scheduler_core.ports import InvalidRun, Leadership, Owner, Runs
 
 BATCH = 500
 MAX_DELIVERIES = 3
+LOOK_AGAIN_SECONDS = 10.0
+MOST_UNREADABLE = 10_000
 
 
 class Recovery:
@@ -54,6 +56,8 @@ class Recovery:
         self._gone_since: dict[str, float] = {}
         self._nudged = asyncio.Event()
         self._elsewhere: frozenset[str] = frozenset()
+        self._unreadable: dict[UUID, float] = {}
+        """Runs whose rows can't be read: reported once, and looked at again now and then."""
         self.surveyed = asyncio.Event()
         """Set once it is known, in this leadership, which jobs are still running under other owners."""
 
@@ -105,19 +109,37 @@ class Recovery:
                 continue
 
     async def _adopt(self, leadership: Leadership) -> int:
-        runs = await self._runs.adopt(
+        now = boottime()
+        left_alone = [run_id for run_id, seen_at in self._unreadable.items() if now - seen_at < LOOK_AGAIN_SECONDS]
+        adopted = await self._runs.adopt(
             leadership,
-            mine=self._mine(),
+            mine=[*self._mine(), *left_alone],
             callables=self._callables(),
             trust_seconds=self._ttl_seconds,
             limit=BATCH,
             full=self._full(),
         )
+        runs = [run for run in adopted if isinstance(run, Run)]
         for run in sorted(runs, key=lambda run: (run.scheduled_for, run.job_id)):
             self._take(run)
         if runs:
             self._logger.info("adopted %d runs that nobody had begun", len(runs))
-        return len(runs)
+        for invalid in adopted:
+            if isinstance(invalid, InvalidRun):
+                self._leave_alone(invalid)
+        return len(adopted)
+
+    def _leave_alone(self, run: InvalidRun) -> None:
+        if run.run_id not in self._unreadable:
+            self._logger.error(
+                "the row of run %s of job %r can't be read and is left alone until it changes: %s",
+                run.run_id,
+                run.job_id,
+                run.problem,
+            )
+        if len(self._unreadable) >= MOST_UNREADABLE:
+            self._unreadable.clear()
+        self._unreadable[run.run_id] = boottime()
 
     async def _survey(self) -> list[Owner]:
         """Find out which jobs are running under other owners."""
