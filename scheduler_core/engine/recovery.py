@@ -19,7 +19,7 @@ from scheduler_core.ports import InvalidRun, Leadership, Owner, Runs
 BATCH = 500
 MAX_DELIVERIES = 3
 LOOK_AGAIN_SECONDS = 10.0
-MOST_UNREADABLE = 10_000
+MOST_PASSED_OVER = 10_000
 
 
 class Recovery:
@@ -56,8 +56,8 @@ class Recovery:
         self._gone_since: dict[str, float] = {}
         self._nudged = asyncio.Event()
         self._elsewhere: frozenset[str] = frozenset()
-        self._unreadable: dict[UUID, float] = {}
-        """Runs whose rows can't be read: reported once, and looked at again now and then."""
+        self._passed_over: dict[UUID, float] = {}
+        """Runs whose rows can't be read, or that turned out not to be callable here: looked at again now and then."""
         self.surveyed = asyncio.Event()
         """Set once it is known, in this leadership, which jobs are still running under other owners."""
 
@@ -110,10 +110,10 @@ class Recovery:
 
     async def _adopt(self, leadership: Leadership) -> int:
         now = boottime()
-        left_alone = [run_id for run_id, seen_at in self._unreadable.items() if now - seen_at < LOOK_AGAIN_SECONDS]
+        passed_over = [run_id for run_id, seen_at in self._passed_over.items() if now - seen_at < LOOK_AGAIN_SECONDS]
         adopted = await self._runs.adopt(
             leadership,
-            mine=[*self._mine(), *left_alone],
+            mine=[*self._mine(), *passed_over],
             callables=self._callables(),
             trust_seconds=self._ttl_seconds,
             limit=BATCH,
@@ -130,16 +130,20 @@ class Recovery:
         return len(adopted)
 
     def _leave_alone(self, run: InvalidRun) -> None:
-        if run.run_id not in self._unreadable:
+        if run.run_id not in self._passed_over:
             self._logger.error(
                 "the row of run %s of job %r can't be read and is left alone until it changes: %s",
                 run.run_id,
                 run.job_id,
                 run.problem,
             )
-        if len(self._unreadable) >= MOST_UNREADABLE:
-            self._unreadable.clear()
-        self._unreadable[run.run_id] = boottime()
+        self.pass_over(run.run_id)
+
+    def pass_over(self, run_id: UUID) -> None:
+        """Adopt this run no more for a while: nothing can be done with it here."""
+        if len(self._passed_over) >= MOST_PASSED_OVER:
+            self._passed_over.clear()
+        self._passed_over[run_id] = boottime()
 
     async def _survey(self) -> list[Owner]:
         """Find out which jobs are running under other owners."""

@@ -491,9 +491,10 @@ class BaseScheduler:
                     await self._recorder.record(ended(run, RunStatus.SKIPPED, "paused", now))
                     return
             try:
-                callback = self.registry.find(job.definition)
+                job, callback = await self._find_callback(job)
             except CallbackNotFoundError as error:
                 self._logger.error("run %s waits: %s", run.idempotency_key, error)
+                self._recovery.pass_over(run.run_id)
                 await self._recorder.record(returned(run, "no_callback"))
                 return
             overlap = job.definition.overlap
@@ -509,6 +510,22 @@ class BaseScheduler:
             await self._recorder.record(failed(run, "internal_error", failure, self._clock.now()))
         finally:
             self._hand.waits_no_more(run)
+
+    async def _find_callback(self, job: StoredJob) -> tuple[StoredJob, Callback]:
+        """The job's callback, and the job as it is now; what is remembered of it may be older than an edit by hand.
+
+        Raises CallbackNotFoundError.
+        """
+        try:
+            return job, self.registry.find(job.definition)
+        except CallbackNotFoundError:
+            self._known.forget(job.job_id)
+            fresh = await self._known.find(job.job_id)
+            if fresh is None:
+                raise
+            callback = self.registry.find(fresh.definition)
+            self._claiming.retry([job.job_id])
+            return fresh, callback
 
     async def _execute_in_slot(self, run: Run, job: StoredJob, callback: Callback) -> None:
         """Execute once fewer than `max_concurrent_runs` do."""
