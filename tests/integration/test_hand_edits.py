@@ -187,7 +187,7 @@ HARMLESS = [
     "last_run = '0044-03-15 BC'",
     "last_run = 'infinity'",
     "paused_at = NULL, paused_until = clock_timestamp() + interval '1 day'",
-    "paused_until = paused_at - interval '1 day'",
+    "paused_at = clock_timestamp(), paused_until = clock_timestamp() - interval '1 day'",
     "executor = 'maybe'",
     "digest = 'none', schedule_digest = 'none'",
 ]
