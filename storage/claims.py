@@ -17,7 +17,8 @@ from storage.keys import new_run_id
 # The clock is read once, in a sub-select, so that the index on due_at serves the comparison. Work and answer
 # grow with what is due, not with what is stored. Claimed within `ahead` is all but at_most_once, which has an index
 # of its own for being looked for there. Edited by hand, an instant may be what Python does not have (infinity, BC):
-# next_run comes as NULL then, and the next due_at is none that far away. A due_at without a next_run means nothing.
+# next_run comes as NULL then, and the next due_at is none that far away. A due_at means nothing without a next_run, or
+# where somebody has disabled the job by hand.
 DUE = """
 WITH clock AS MATERIALIZED (
     SELECT now, now + make_interval(secs => :ahead) AS horizon FROM (SELECT clock_timestamp() AS now) AS read
@@ -25,7 +26,7 @@ WITH clock AS MATERIALIZED (
     SELECT job_id, version,
            CASE WHEN next_run BETWEEN '0001-01-03' AND '9999-12-30' THEN next_run END AS next_run
     FROM {schema}.jobs
-    WHERE due_at <= (SELECT horizon FROM clock) AND next_run IS NOT NULL
+    WHERE due_at <= (SELECT horizon FROM clock) AND next_run IS NOT NULL AND enabled AND auto_disabled_at IS NULL
       AND (delivery = 'at_least_once' OR due_at <= (SELECT now FROM clock))
       AND NOT job_id = ANY(CAST(:excluding AS text[]))
     ORDER BY due_at LIMIT :limit

@@ -202,6 +202,8 @@ SILENT = [
     "due_at = 'infinity'",
     "due_at = '20000-01-01'",
     "paused_at = clock_timestamp(), paused_until = NULL",
+    "enabled = false",
+    "auto_disabled_at = clock_timestamp()",
 ]
 
 RESTORE = """
