@@ -23,11 +23,12 @@ def eventually(ask: Callable[[], T], *, within_seconds: float = 30.0, what: str 
         time.sleep(POLL_SECONDS)
 
 
-async def eventually_async(ask: Callable[[], Awaitable[T]], *, within_seconds: float = 30.0, what: str = "") -> T:
-    """The same, where the asking is awaited."""
+async def eventually_async(ask: Callable[[], Awaitable[T] | T], *, within_seconds: float = 30.0, what: str = "") -> T:
+    """The same inside an event loop; the asking may have to be awaited."""
     deadline = time.monotonic() + within_seconds
     while True:
-        answer = await ask()
+        asked = ask()
+        answer = await asked if isinstance(asked, Awaitable) else asked
         if answer:
             return answer
         assert time.monotonic() < deadline, f"not within {within_seconds} s: {what or ask}; last answer {answer!r}"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
@@ -13,7 +12,6 @@ import pytest
 from waiting import eventually_async
 
 from scheduler_core import (
-    Container,
     InvalidJobError,
     JobNotFoundError,
     RunContext,
@@ -26,17 +24,6 @@ from scheduler_core.engine.scheduler import BaseScheduler
 Sql = psycopg.Connection[Any]
 
 HOUR = timedelta(hours=1)
-
-
-@pytest.fixture
-async def scheduler(container: Container) -> AsyncIterator[BaseScheduler]:
-    started = await container.start()
-    await eventually_async(lambda: _true(started.is_leader), what="leading")
-    return started
-
-
-async def _true(value: bool) -> bool:
-    return value
 
 
 def hourly(callback: Any = lambda: None, **policies: Any) -> ScheduleJob:
@@ -155,7 +142,7 @@ async def test_a_backfill_does_not_swallow_what_the_schedule_fires(scheduler: Ba
 
     await eventually_async(one_waits, what="a fire that waits for the backfilled run")
     release.set()
-    await eventually_async(lambda: _true(bool(scheduled)))
+    await eventually_async(lambda: bool(scheduled))
     await ended(sql, 21)
 
 

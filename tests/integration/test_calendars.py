@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -46,17 +45,6 @@ def this_week(name: str = "c") -> Calendar:
 
 def ticking(callback: Any, *calendars: str) -> ScheduleJob:
     return ScheduleJob("j", "J", "interval", STEP, callback, calendars=calendars, overlap="allow")
-
-
-@pytest.fixture
-async def scheduler(container: Container) -> AsyncIterator[BaseScheduler]:
-    started = await container.start()
-    await eventually_async(lambda: _true(started.is_leader), what="leading")
-    return started
-
-
-async def _true(value: Any) -> Any:
-    return value
 
 
 async def rows(sql: Sql, status: str, reason: str | None = None, count: int = 1) -> list[Any]:
@@ -129,11 +117,9 @@ async def test_a_job_whose_calendar_is_gone_waits_and_loses_nothing(
     await scheduler.add_job(ticking(lambda: None, "c"))
     await rows(sql, "succeeded", count=2)
     sql.execute("DELETE FROM scheduler.calendars")
-    await eventually_async(
-        lambda: _true("its calendars 'c' are missing" in caplog.text), what="an error in the log, once"
-    )
+    await eventually_async(lambda: "its calendars 'c' are missing" in caplog.text, what="an error in the log, once")
     waiting = "SELECT due_at > next_run + interval '5 s' FROM scheduler.jobs"
-    await eventually_async(lambda: _true(sql.execute(waiting).fetchone() == (True,)), what="waiting")
+    await eventually_async(lambda: sql.execute(waiting).fetchone() == (True,), what="waiting")
     (before,) = sql.execute("SELECT count(*) FROM scheduler.runs").fetchone()  # type: ignore[misc]
     assert_accounted(sql)
     await scheduler.add_calendar(Calendar("c", note="again"))

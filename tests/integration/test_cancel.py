@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,17 +18,6 @@ from scheduler_core import Container, RunContext, RunNotFoundError, RunStateErro
 from scheduler_core.engine.scheduler import BaseScheduler
 
 Sql = psycopg.Connection[Any]
-
-
-@pytest.fixture
-async def scheduler(container: Container) -> AsyncIterator[BaseScheduler]:
-    started = await container.start()
-    await eventually_async(lambda: _true(started.is_leader), what="leading")
-    return started
-
-
-async def _true(value: bool) -> bool:
-    return value
 
 
 def state(sql: Sql, run_id: UUID) -> Any:
@@ -143,7 +131,7 @@ async def test_a_thread_that_fails_after_a_cancel_is_not_tried_again(scheduler: 
     await until(sql, run.run_id, "running")
     await scheduler.run_operations.cancel(run.run_id)
     begun = scheduler._hand._begun[run.run_id]
-    await eventually_async(lambda: _true(begun.cancel_requested))
+    await eventually_async(lambda: begun.cancel_requested)
     release.set()
     assert await until(sql, run.run_id, "cancelled") == ("cancelled", "requested", 1)
     assert attempts(sql, run.run_id) == [(1, "cancelled", False)]
@@ -159,7 +147,7 @@ async def test_a_run_that_waits_for_its_next_attempt_ends_at_once(scheduler: Bas
     assert (await scheduler.run_operations.cancel(run.run_id)).status is RunStatus.CANCELLED
     assert state(sql, run.run_id) == ("cancelled", "requested", 1)
     assert attempts(sql, run.run_id) == [(1, "failed", False)]
-    await eventually_async(lambda: _true(not scheduler._hand and not scheduler._hand._begun), what="dropped")
+    await eventually_async(lambda: not scheduler._hand and not scheduler._hand._begun, what="dropped")
     assert state(sql, run.run_id) == ("cancelled", "requested", 1)
 
 
@@ -180,7 +168,7 @@ async def test_a_queued_run_is_dropped_and_the_others_go_on(scheduler: BaseSched
     await until(sql, third.run_id, "succeeded")
     assert order == [first.run_id, third.run_id]
     assert state(sql, second.run_id) == ("cancelled", "requested", 0)
-    await eventually_async(lambda: _true(not scheduler._hand), what="nothing in hand")
+    await eventually_async(lambda: not scheduler._hand, what="nothing in hand")
 
 
 async def test_a_run_that_nobody_took_yet_is_ended_without_any_replica(container: Container, sql: Sql) -> None:
@@ -219,7 +207,7 @@ async def test_of_a_cancel_and_an_outcome_at_the_same_moment_one_counts(schedule
             return "ended"
 
     answers = await asyncio.gather(*(cancel(run.run_id) for run in runs))
-    await eventually_async(lambda: _true(not scheduler._hand))
+    await eventually_async(lambda: not scheduler._hand)
     for run, answer in zip(runs, answers, strict=True):
         status = state(sql, run.run_id)[0]
         assert (status == "cancelled") == (answer == "cancelled"), (answer, status)
@@ -272,13 +260,13 @@ async def test_a_draining_former_leader_still_cancels(
     former = Container(settings)
     try:
         old = await former.start([never("j", work)])
-        await eventually_async(lambda: _true(old.is_leader))
+        await eventually_async(lambda: old.is_leader)
         run = await old.operations.trigger("j")
         await asyncio.wait_for(began.wait(), 15)
         await until(sql, run.run_id, "running")
         successor = await container.start()
         stopping = asyncio.create_task(old.stop())
-        await eventually_async(lambda: _true(successor.is_leader))
+        await eventually_async(lambda: successor.is_leader)
         assert not stopping.done()
         await container.get_run_operations().cancel(run.run_id)
         await asyncio.wait_for(stopping, 15)

@@ -3,57 +3,36 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from commands import Command
 from replicas import Replicas
 from waiting import eventually
 
 
-@pytest.fixture
-def scheduler(environment: dict[str, str], tmp_path: Path) -> Any:
-    def run(*words: str, code: int = 0, **settings: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "scheduler_core.cli", *words],
-            env=environment | {f"SCHEDULER_{k.upper()}": v for k, v in settings.items()},
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=tmp_path,
-            check=False,
-        )
-        assert done.returncode == code, (done.stdout, done.stderr)
-        if code:
-            assert "Traceback" not in done.stderr
-        return done
-
-    return run
+def add(command: Command, job_id: str = "j", *words: str, **options: Any) -> Any:
+    return command("jobs", "add", job_id, "--callback", "apps.idle:work", *(words or ("--every", "3600")), **options)
 
 
-def add(scheduler: Any, job_id: str = "j", *words: str, **options: Any) -> Any:
-    return scheduler("jobs", "add", job_id, "--callback", "apps.idle:work", *(words or ("--every", "3600")), **options)
-
-
-def test_jobs_are_added_shown_changed_and_removed(scheduler: Any, sql: psycopg.Connection[Any]) -> None:
-    add(scheduler, "j", "--every", "3600", "--policy", "max_retries=7", "--policy", 'tags=["a"]')
-    (job,) = json.loads(scheduler("jobs", "list", "--json").stdout)
+def test_jobs_are_added_shown_changed_and_removed(command: Command, sql: psycopg.Connection[Any]) -> None:
+    add(command, "j", "--every", "3600", "--policy", "max_retries=7", "--policy", 'tags=["a"]')
+    (job,) = json.loads(command("jobs", "list", "--json").stdout)
     assert (job["job_id"], job["schedule_value"], job["enabled"]) == ("j", 3600, True)
-    assert json.loads(scheduler("jobs", "show", "j", "--json").stdout)["tags"] == ["a"]
-    assert "j" in scheduler("jobs", "list").stdout
-    scheduler("jobs", "pause", "j", "--note", "why")
-    assert json.loads(scheduler("jobs", "show", "j", "--json").stdout)["pause_note"] == "why"
-    scheduler("jobs", "resume", "j")
-    run = json.loads(scheduler("jobs", "trigger", "j", "--json").stdout)
-    assert json.loads(scheduler("runs", "show", run["run_id"], "--json").stdout)["status"] == "pending"
-    (listed,) = json.loads(scheduler("runs", "list", "--job", "j", "--json").stdout)
+    assert json.loads(command("jobs", "show", "j", "--json").stdout)["tags"] == ["a"]
+    assert "j" in command("jobs", "list").stdout
+    command("jobs", "pause", "j", "--note", "why")
+    assert json.loads(command("jobs", "show", "j", "--json").stdout)["pause_note"] == "why"
+    command("jobs", "resume", "j")
+    run = json.loads(command("jobs", "trigger", "j", "--json").stdout)
+    assert json.loads(command("runs", "show", run["run_id"], "--json").stdout)["status"] == "pending"
+    (listed,) = json.loads(command("runs", "list", "--job", "j", "--json").stdout)
     assert listed["run_id"] == run["run_id"]
-    scheduler("runs", "list")
-    scheduler("jobs", "remove", "j")
-    assert json.loads(scheduler("jobs", "list", "--json").stdout) == []
+    command("runs", "list")
+    command("jobs", "remove", "j")
+    assert json.loads(command("jobs", "list", "--json").stdout) == []
 
 
 @pytest.mark.parametrize(
@@ -72,9 +51,9 @@ def test_jobs_are_added_shown_changed_and_removed(scheduler: Any, sql: psycopg.C
     ],
 )
 def test_a_wrong_definition_is_one_line_and_stores_nothing(
-    scheduler: Any, sql: psycopg.Connection[Any], words: tuple[str, ...], says: str
+    command: Command, sql: psycopg.Connection[Any], words: tuple[str, ...], says: str
 ) -> None:
-    done = add(scheduler, "j", *words, code=2)
+    done = add(command, "j", *words, code=2)
     assert len(done.stderr.strip().splitlines()) == 1
     assert says in done.stderr
     assert sql.execute("SELECT count(*) FROM scheduler.jobs").fetchone() == (0,)
@@ -92,99 +71,99 @@ def test_a_wrong_definition_is_one_line_and_stores_nothing(
         ({"schema": "Not-A-Name"}, 2, "schema"),
     ],
 )
-def test_a_replica_that_can_not_start_says_why(scheduler: Any, settings: dict[str, str], code: int, says: str) -> None:
-    done = scheduler("run", "--app", "apps.idle", code=code, **settings)
+def test_a_replica_that_can_not_start_says_why(
+    command: Command, settings: dict[str, str], code: int, says: str
+) -> None:
+    done = command("run", "--app", "apps.idle", code=code, **settings)
     last = done.stderr.strip().splitlines()[-1]
     assert says in last
     assert "hidden" not in done.stderr
 
 
 def test_a_wrong_password_a_missing_and_a_newer_schema_say_why(
-    scheduler: Any, environment: dict[str, str], sql: psycopg.Connection[Any]
+    command: Command, environment: dict[str, str], sql: psycopg.Connection[Any]
 ) -> None:
     wrong = environment["SCHEDULER_DATABASE_URL"].replace("scheduler:", "scheduler:wrong")
-    assert "refused the login" in scheduler("jobs", "list", code=3, database_url=wrong).stderr
+    assert "refused the login" in command("jobs", "list", code=3, database_url=wrong).stderr
     redis = environment["SCHEDULER_REDIS_URL"].replace("redis://:", "redis://:wrong")
-    assert "refused the login" in scheduler("run", "--app", "apps.idle", code=3, redis_url=redis).stderr
-    assert "scheduler migrate" in scheduler("jobs", "list", code=1, schema="not_there").stderr
-    assert "scheduler migrate" in scheduler("migrate", "--check", code=1, schema="not_there").stderr
+    assert "refused the login" in command("run", "--app", "apps.idle", code=3, redis_url=redis).stderr
+    assert "scheduler migrate" in command("jobs", "list", code=1, schema="not_there").stderr
+    assert "scheduler migrate" in command("migrate", "--check", code=1, schema="not_there").stderr
     sql.execute("UPDATE scheduler.alembic_version SET version_num = '9999'")
-    assert "newer" in scheduler("run", "--app", "apps.idle", code=1).stderr
+    assert "newer" in command("run", "--app", "apps.idle", code=1).stderr
 
 
-def test_a_read_only_database_says_so(scheduler: Any, sql: psycopg.Connection[Any]) -> None:
+def test_a_read_only_database_says_so(command: Command, sql: psycopg.Connection[Any]) -> None:
     sql.execute(f'ALTER DATABASE "{sql.info.dbname}" SET default_transaction_read_only = on')
-    done = scheduler("run", "--app", "apps.idle", code=1)
+    done = command("run", "--app", "apps.idle", code=1)
     assert "read-only" in done.stderr
 
 
 @pytest.mark.parametrize("app", ["nothing.here", "apps.broken"])
-def test_an_app_that_can_not_be_imported_says_why(scheduler: Any, app: str) -> None:
-    assert app in scheduler("run", "--app", app, code=1).stderr
+def test_an_app_that_can_not_be_imported_says_why(command: Command, app: str) -> None:
+    assert app in command("run", "--app", app, code=1).stderr
 
 
-def test_migrate_checks_and_prints(scheduler: Any) -> None:
-    scheduler("migrate")
-    scheduler("migrate", "--check")
-    assert "CREATE TABLE jobs" in scheduler("migrate", "--sql").stdout
+def test_migrate_checks_and_prints(command: Command) -> None:
+    command("migrate")
+    command("migrate", "--check")
+    assert "CREATE TABLE jobs" in command("migrate", "--sql").stdout
 
 
-def test_next_needs_no_server_for_a_spec(scheduler: Any) -> None:
+def test_next_needs_no_server_for_a_spec(command: Command) -> None:
     nowhere = {"database_url": "postgresql://u:p@127.0.0.1:1/d"}
-    rows = json.loads(
-        scheduler("next", "30 2 * * 1-5", "--count", "5", "--timezone", "UTC", "--json", **nowhere).stdout
-    )
+    rows = json.loads(command("next", "30 2 * * 1-5", "--count", "5", "--timezone", "UTC", "--json", **nowhere).stdout)
     assert len(rows) == 5
     assert all(row["utc"].endswith("02:30:00+00:00") for row in rows)
-    assert len(json.loads(scheduler("next", "14:30", "-c", "2", "--json", **nowhere).stdout)) == 2
-    assert "0 0 31 2 *" in scheduler("next", "0 0 31 2 *", code=2, **nowhere).stderr
+    assert len(json.loads(command("next", "14:30", "-c", "2", "--json", **nowhere).stdout)) == 2
+    assert "0 0 31 2 *" in command("next", "0 0 31 2 *", code=2, **nowhere).stderr
 
 
-def test_next_of_a_job_and_of_nothing(scheduler: Any) -> None:
-    add(scheduler)
-    assert len(json.loads(scheduler("next", "j", "--count", "3", "--json").stdout)) == 3
-    assert "neither" in scheduler("next", "nothing", code=1).stderr
+def test_next_of_a_job_and_of_nothing(command: Command) -> None:
+    add(command)
+    assert len(json.loads(command("next", "j", "--count", "3", "--json").stdout)) == 3
+    assert "neither" in command("next", "nothing", code=1).stderr
 
 
-def test_wrong_usage_is_two(scheduler: Any) -> None:
-    scheduler("jobs", "frobnicate", code=2)
-    scheduler("runs", "show", "not-a-uuid", code=2)
-    scheduler("run", code=2)
-    scheduler("dev", "--for", "-1", code=2)
+def test_wrong_usage_is_two(command: Command) -> None:
+    command("jobs", "frobnicate", code=2)
+    command("runs", "show", "not-a-uuid", code=2)
+    command("run", code=2)
+    command("dev", "--for", "-1", code=2)
 
 
-def test_what_is_not_there_is_one(scheduler: Any) -> None:
+def test_what_is_not_there_is_one(command: Command) -> None:
     for verb in ("show", "pause", "resume", "trigger", "remove"):
-        assert "nothing" in scheduler("jobs", verb, "nothing", code=1).stderr
-    scheduler("runs", "show", "00000000-0000-0000-0000-000000000000", code=1)
-    scheduler("leader", "status", code=1)
+        assert "nothing" in command("jobs", verb, "nothing", code=1).stderr
+    command("runs", "show", "00000000-0000-0000-0000-000000000000", code=1)
+    command("leader", "status", code=1)
 
 
 def test_the_leader_is_shown_and_can_be_asked_to_resign(
-    scheduler: Any, environment: dict[str, str], tmp_path: Path, sql: psycopg.Connection[Any]
+    command: Command, environment: dict[str, str], tmp_path: Path, sql: psycopg.Connection[Any]
 ) -> None:
     replicas = Replicas(environment, "apps.idle", tmp_path)
     try:
         replicas.start(2)
         replicas.wait_for(sql, 2)
-        status = json.loads(scheduler("leader", "status", "--json").stdout)
+        status = json.loads(command("leader", "status", "--json").stdout)
         assert set(status) >= {"term", "instance_id", "host", "pid", "acquired_at", "lease_expires_in", "replicas"}
         assert {replica["role"] for replica in status["replicas"]} == {"leader", "follower"}
         assert 0 < status["lease_expires_in"] <= 3
-        scheduler("doctor")
-        assert json.loads(scheduler("doctor", "--json").stdout)["troubles"] == []
-        scheduler("leader", "resign")
-        eventually(lambda: json.loads(scheduler("leader", "status", "--json").stdout)["term"] > status["term"])
-        now = json.loads(scheduler("leader", "status", "--json").stdout)
+        command("doctor")
+        assert json.loads(command("doctor", "--json").stdout)["troubles"] == []
+        command("leader", "resign")
+        eventually(lambda: json.loads(command("leader", "status", "--json").stdout)["term"] > status["term"])
+        now = json.loads(command("leader", "status", "--json").stdout)
         assert now["instance_id"] != status["instance_id"], "FIELD: river #1213, re-elects itself after resigning"
-        history = json.loads(scheduler("leader", "history", "--json").stdout)
+        history = json.loads(command("leader", "history", "--json").stdout)
         assert history[-1]["end_reason"] == "asked to"
     finally:
         replicas.stop()
 
 
-def test_the_doctor_finds_what_needs_a_person(scheduler: Any, sql: psycopg.Connection[Any]) -> None:
-    add(scheduler)
+def test_the_doctor_finds_what_needs_a_person(command: Command, sql: psycopg.Connection[Any]) -> None:
+    add(command)
     sql.execute("UPDATE scheduler.jobs SET due_at = now() - interval '1 hour', timezone = 'Mars/Olympus'")
-    report = json.loads(scheduler("doctor", "--json", code=1).stdout)
+    report = json.loads(command("doctor", "--json", code=1).stdout)
     assert {trouble["kind"] for trouble in report["troubles"]} == {"overdue", "unreadable"}

@@ -3,31 +3,20 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import psycopg
 import pytest
+from commands import Command
 
 Sql = psycopg.Connection[Any]
 
 
 @pytest.fixture
-def scheduler(environment: dict[str, str], tmp_path: Path) -> Any:
+def scheduler(command: Command) -> Any:
     def run(*words: str, code: int = 0, given: str = "") -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "scheduler_core.cli", *words],
-            env=environment,
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=tmp_path,
-            check=False,
-        )
-        assert done.returncode == code, (done.stdout, done.stderr)
+        done = command(*words, code=code, given=given)
         if code and not done.stdout:
             assert len(done.stderr.strip().splitlines()) == 1, done.stderr
         return done.stdout or done.stderr

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,17 +15,6 @@ from scheduler_core import Container, JobNotFoundError, LockService, RunContext,
 from scheduler_core.engine.scheduler import BaseScheduler
 
 Sql = psycopg.Connection[Any]
-
-
-@pytest.fixture
-async def scheduler(container: Container) -> AsyncIterator[BaseScheduler]:
-    started = await container.start()
-    await eventually_async(lambda: _true(started.is_leader), what="leading")
-    return started
-
-
-async def _true(value: bool) -> bool:
-    return value
 
 
 async def run_row(sql: Sql, job_id: str, *statuses: str, within_seconds: float = 15.0) -> dict[str, Any]:
@@ -189,7 +177,7 @@ async def test_overlap_is_decided_at_the_start(scheduler: BaseScheduler, sql: Sq
     await scheduler.add_job(ScheduleJob("j", "J", "interval", 0.5, release.wait, overlap=overlap))
     await run_row(sql, "j", "running")
     await eventually_async(
-        lambda: _true(
+        lambda: (
             sql.execute("SELECT count(*) FROM scheduler_audit.runs WHERE status = %s", [expected]).fetchone()[0]  # type: ignore[index]
             >= (2 if expected == "running" else 1)
         )
@@ -213,7 +201,7 @@ async def test_queued_runs_execute_in_order_one_at_a_time(scheduler: BaseSchedul
         busy -= 1
 
     await scheduler.add_job(ScheduleJob("j", "J", "interval", 0.1, work, overlap="queue"))
-    await eventually_async(lambda: _true(len(order) >= 4))
+    await eventually_async(lambda: len(order) >= 4)
     assert order == sorted(order)
     assert len(set(order)) == len(order)
 
@@ -257,7 +245,7 @@ async def test_repeated_failures_disable_a_job_until_it_is_resumed(scheduler: Ba
 
     job = ScheduleJob("j", "J", "interval", 0.2, work, max_retries=0, disable_after=3)
     await scheduler.add_job(job)
-    await eventually_async(lambda: _true(job_row(sql, "j")[3] is False))
+    await eventually_async(lambda: job_row(sql, "j")[3] is False)
     assert job_row(sql, "j")[2] == 3
     await scheduler.add_job(job)
     assert job_row(sql, "j")[3] is False, "adding it again does not enable it"
@@ -271,9 +259,7 @@ async def test_a_row_that_somebody_spoilt_stops_nobody_else(scheduler: BaseSched
     sql.execute("UPDATE scheduler.jobs SET timezone = 'Mars/Olympus', version = version + 1 WHERE job_id = 'bad'")
     count = sql.execute("SELECT count(*) FROM scheduler_audit.runs WHERE job_id = 'good'").fetchone()[0]  # type: ignore[index]
     await eventually_async(
-        lambda: _true(
-            sql.execute("SELECT count(*) FROM scheduler_audit.runs WHERE job_id = 'good'").fetchone()[0] > count + 3  # type: ignore[index]
-        )
+        lambda: sql.execute("SELECT count(*) FROM scheduler_audit.runs WHERE job_id = 'good'").fetchone()[0] > count + 3  # type: ignore[index]
     )
 
 
@@ -312,7 +298,7 @@ async def test_stopping_and_starting_again_loses_nothing(container: Container, s
     await scheduler.start()
     await scheduler.start()
     await eventually_async(
-        lambda: _true(sql.execute("SELECT count(*) FROM scheduler_audit.runs").fetchone()[0] > before + 3)  # type: ignore[index]
+        lambda: sql.execute("SELECT count(*) FROM scheduler_audit.runs").fetchone()[0] > before + 3  # type: ignore[index]
     )
 
 
@@ -326,7 +312,7 @@ async def test_a_stop_waits_for_what_runs(container: Container, sql: Sql) -> Non
     scheduler = await container.start([once("j", work)])
     await asyncio.wait_for(started.wait(), 15)
     stopping = asyncio.create_task(scheduler.stop())
-    await eventually_async(lambda: _true(sql.execute("SELECT nonce FROM scheduler.leader").fetchone() == (None,)))
+    await eventually_async(lambda: sql.execute("SELECT nonce FROM scheduler.leader").fetchone() == (None,))
     assert not stopping.done(), "leadership is given up before running work has ended"
     release.set()
     await stopping
@@ -337,7 +323,7 @@ async def test_no_fire_is_early(scheduler: BaseScheduler, sql: Sql) -> None:
     """Runs are claimed ahead of their instant, and timers count in whole milliseconds."""
     await scheduler.add_job(ScheduleJob("j", "J", "interval", 0.25, lambda: None, start_at=datetime.now(UTC)))
     await eventually_async(
-        lambda: _true(sql.execute("SELECT count(*) FROM scheduler_audit.runs").fetchone()[0] >= 6)  # type: ignore[index]
+        lambda: sql.execute("SELECT count(*) FROM scheduler_audit.runs").fetchone()[0] >= 6  # type: ignore[index]
     )
     earliest = sql.execute("SELECT min(lateness) FROM scheduler_audit.runs").fetchone()
     assert earliest is not None
