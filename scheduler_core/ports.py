@@ -16,6 +16,7 @@ from scheduler_core.domain.planning import Plan, StoredJob
 from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.domain.table_family import TableFamily
 from scheduler_core.domain.table_steps import Planning
+from scheduler_core.domain.value import value
 
 RESIGN_REQUEST = "\x01resign"
 """A nudge that asks the leader to resign; no job_id looks like it, because those are printable."""
@@ -56,7 +57,7 @@ class Leadership:
     instance_id: str
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class DueJob:
     """A job whose cursor is due, as little of it as planning needs to look the rest up."""
 

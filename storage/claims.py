@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
-from uuid import UUID
 
-from scheduler_core.domain.planning import Plan
+from scheduler_core.domain.planning import Missed, Plan
 from scheduler_core.domain.run import Origin, Run
 from scheduler_core.ports import Leadership
 from storage.arrays import sparse
@@ -50,38 +49,38 @@ FROM listed
 # Fenced: FOR SHARE holds the leader's row until commit, so no successor can raise the term in between, and a
 # claim that waited behind one re-reads the row and finds its own term gone. (FOR KEY SHARE would not conflict
 # with the successor's update: a zombie could commit after its term.) Cursor and runs move together or not at all.
-# Plans come in job_id order, and LATERAL has their rows locked in it, each found by its key however many there are;
-# IN ... IS TRUE keeps a set a hash table where a join might be planned for ten rows and get two thousand.
+# Plans come in job_id order and their rows are found, and so locked, in it: `= ANY (ARRAY[…])` is what no hash and no
+# merge can join by, so whatever the planner believes, it looks them up one by one.
+# A plan mostly fires the occurrence that its cursor stands at, and says no more of it than the run's id; what else it
+# fires or counts comes as rows of its own. The answer is mostly "all of it", and says no more than that.
 CLAIM = """
 WITH fence AS (
     SELECT term FROM {schema}.leader WHERE term = :term AND nonce = :nonce FOR SHARE
-), locked AS (
-    SELECT p.job_id, p.next_run, p.due_at
-    FROM unnest(CAST(:job_ids AS text[]), CAST(:cursors AS timestamptz[]), CAST(:versions AS bigint[]),
-                CAST(:next_runs AS timestamptz[]), CAST(:next_due_ats AS timestamptz[]))
-         AS p (job_id, cursor, version, next_run, due_at)
-    CROSS JOIN LATERAL (
-        SELECT FROM {schema}.jobs j
-        WHERE j.job_id = p.job_id AND j.next_run = p.cursor AND j.version = p.version AND EXISTS (SELECT FROM fence)
-        FOR NO KEY UPDATE OF j
-    ) AS held
 ), moved AS (
     UPDATE {schema}.jobs j
-    SET next_run = l.next_run, due_at = l.due_at,
-        finished_at = CASE WHEN l.next_run IS NULL THEN clock_timestamp() END
-    FROM locked l
-    WHERE j.job_id = l.job_id
-    RETURNING j.job_id
+    SET next_run = p.next_run, due_at = p.due_at,
+        finished_at = CASE WHEN p.next_run IS NULL THEN clock_timestamp() END
+    FROM unnest(CAST(:job_ids AS text[]), CAST(:cursors AS timestamptz[]), CAST(:versions AS bigint[]),
+                CAST(:next_runs AS timestamptz[]), CAST(:next_due_ats AS timestamptz[]), CAST(:run_ids AS uuid[]),
+                CAST(:starts AS timestamptz[]))
+         AS p (job_id, cursor, version, next_run, due_at, run_id, starts_at)
+    WHERE j.job_id = ANY (ARRAY[p.job_id]) AND j.next_run = p.cursor AND j.version = p.version
+      AND EXISTS (SELECT FROM fence)
+    RETURNING j.job_id, j.name, j.version, p.cursor, p.run_id, p.starts_at
 ), fired AS (
     INSERT INTO {schema}.runs (run_id, job_id, job_name, scheduled_for, due_at, origin, status, reason, term,
                                instance_id, definition_version, missed_count, missed_from, finished_at)
+    SELECT run_id, job_id, name, cursor, coalesce(starts_at, cursor), 'schedule', 'pending', :reason, :term,
+           :owner, version, NULL, NULL, NULL
+    FROM moved WHERE run_id IS NOT NULL
+    UNION ALL
     SELECT f.run_id, f.job_id, f.job_name, f.scheduled_for, f.due_at, 'schedule', f.status, f.reason, :term,
            f.owner, f.version, f.missed_count, f.missed_from,
            CASE WHEN f.status IN ('missed', 'skipped') THEN clock_timestamp() END
-    FROM unnest(CAST(:run_ids AS uuid[]), CAST(:run_job_ids AS text[]), CAST(:run_job_names AS text[]),
-                CAST(:run_versions AS bigint[]), CAST(:scheduled_fors AS timestamptz[]),
-                CAST(:due_ats AS timestamptz[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]),
-                CAST(:owners AS text[]), CAST(:missed_counts AS bigint[]), CAST(:missed_froms AS timestamptz[]))
+    FROM unnest(CAST(:more_run_ids AS uuid[]), CAST(:more_job_ids AS text[]), CAST(:more_job_names AS text[]),
+                CAST(:more_versions AS bigint[]), CAST(:more_scheduled_fors AS timestamptz[]),
+                CAST(:more_due_ats AS timestamptz[]), CAST(:more_statuses AS text[]), CAST(:more_reasons AS text[]),
+                CAST(:more_owners AS text[]), CAST(:missed_counts AS bigint[]), CAST(:missed_froms AS timestamptz[]))
          AS f (run_id, job_id, job_name, version, scheduled_for, due_at, status, reason, owner, missed_count,
                missed_from)
     WHERE (f.job_id IN (SELECT job_id FROM moved)) IS TRUE
@@ -92,8 +91,8 @@ WITH fence AS (
     RETURNING run_id
 )
 SELECT (SELECT term FROM fence) AS term,
-       ARRAY(SELECT job_id FROM moved) AS moved,
-       ARRAY(SELECT run_id FROM fired) AS fired
+       CASE WHEN (SELECT count(*) FROM moved) < :plans THEN ARRAY(SELECT job_id FROM moved) END AS moved,
+       CASE WHEN (SELECT count(*) FROM fired) < :rows THEN ARRAY(SELECT run_id FROM fired) END AS fired
 """
 
 # After a lost reply: what the claim of exactly these run ids has won.
@@ -102,88 +101,112 @@ SELECT CAST(:term AS bigint) AS term,
        ARRAY(SELECT j.job_id FROM {schema}.jobs j
              JOIN unnest(CAST(:job_ids AS text[]), CAST(:next_runs AS timestamptz[])) AS p (job_id, next_run)
                ON j.job_id = p.job_id AND j.next_run IS NOT DISTINCT FROM p.next_run) AS moved,
-       ARRAY(SELECT run_id FROM {schema}.runs
-             WHERE run_id = ANY(CAST(:run_ids AS uuid[]))
-               AND scheduled_for = ANY(CAST(:scheduled_fors AS timestamptz[]))
-               AND term = :term AND instance_id = :instance_id AND status = 'pending') AS fired
+       ARRAY(SELECT r.run_id FROM (
+                 SELECT * FROM unnest(CAST(:job_ids AS text[]), CAST(:cursors AS timestamptz[]),
+                                      CAST(:run_ids AS uuid[])) AS p (job_id, scheduled_for, run_id)
+                 UNION ALL
+                 SELECT * FROM unnest(CAST(:more_job_ids AS text[]), CAST(:more_scheduled_fors AS timestamptz[]),
+                                      CAST(:more_run_ids AS uuid[])) AS f (job_id, scheduled_for, run_id)
+             ) AS claimed
+             JOIN {schema}.runs r USING (job_id, scheduled_for, run_id)
+             WHERE r.term = :term AND r.instance_id = :instance_id AND r.status = 'pending') AS fired
 """
 
 
 def runs_of(plan: Plan, leadership: Leadership) -> list[Run]:
     """The plan's fires as the runs that a claim inserts."""
+    job_id, version = plan.job.definition.job_id, plan.job.version
     return [
         Run(
-            run_id=new_run_id(fire.scheduled_for),
-            job_id=plan.job.job_id,
-            scheduled_for=fire.scheduled_for,
-            due_at=fire.due_at,
-            origin=Origin.SCHEDULE,
-            term=leadership.term,
-            definition_version=plan.job.version,
+            new_run_id(fire.scheduled_for),
+            job_id,
+            fire.scheduled_for,
+            fire.due_at,
+            Origin.SCHEDULE,
+            leadership.term,
+            version,
         )
         for fire in plan.fires
     ]
 
 
 def claim_parameters(
-    leadership: Leadership, plans: Sequence[Plan], runs: Mapping[UUID, Run], uncallable: bool
+    leadership: Leadership, plans: Sequence[Plan], runs: Sequence[Sequence[Run]], uncallable: bool
 ) -> dict[str, Any]:
-    """Parameters of CLAIM and CLAIMED: plans and runs as parallel arrays."""
+    """Parameters of CLAIM and CLAIMED: plans, and the runs of each, as parallel arrays."""
     reason, owner = ("no_callback", None) if uncallable else (None, leadership.instance_id)
-    names_of = {plan.job.job_id: plan.job.definition.name for plan in plans}
-    rows: list[tuple[Any, ...]] = [
-        (
-            run.run_id,
-            run.job_id,
-            names_of[run.job_id],
-            run.definition_version,
-            run.scheduled_for,
-            run.due_at,
-            "pending",
-            reason,
-            owner,
-            None,
-            None,
-        )
-        for run in runs.values()
-    ]
-    rows += [
-        (
-            new_run_id(m.last),
-            plan.job.job_id,
-            plan.job.definition.name,
-            plan.job.version,
-            m.last,
-            m.last,
-            m.status.value,
-            m.reason,
-            None,
-            *count_of(m),
-        )
-        for plan in plans
-        for m in plan.missed
-    ]
-    names = (
-        "run_ids",
-        "run_job_ids",
-        "run_job_names",
-        "run_versions",
-        "scheduled_fors",
-        "due_ats",
-        "statuses",
-        "reasons",
-        "owners",
-        "missed_counts",
-        "missed_froms",
-    )
-    columns = list(zip(*rows, strict=True)) if rows else [()] * len(names)
+    firsts: list[Run | None] = []
+    more: list[tuple[Any, ...]] = []
+    for plan, fires in zip(plans, runs, strict=True):
+        starts_at_cursor = bool(fires) and fires[0].scheduled_for == plan.job.next_run
+        firsts.append(fires[0] if starts_at_cursor else None)
+        if len(fires) > starts_at_cursor:
+            more += [_fired(plan, run, reason, owner) for run in fires[starts_at_cursor:]]
+        if plan.missed:
+            more += [_missed(plan, missed) for missed in plan.missed]
+    columns = list(zip(*more, strict=True)) if more else [()] * len(_MORE)
     return {
         "term": leadership.term,
         "nonce": leadership.nonce,
-        "job_ids": [plan.job.job_id for plan in plans],
+        "reason": reason,
+        "owner": owner,
+        "plans": len(plans),
+        "rows": len(firsts) - firsts.count(None) + len(more),
+        "job_ids": [plan.job.definition.job_id for plan in plans],
         "cursors": [plan.job.next_run for plan in plans],
         "versions": [plan.job.version for plan in plans],
-        "next_runs": [plan.next_run for plan in plans],
-        "next_due_ats": [plan.next_due_at for plan in plans],
-        **{name: sparse(column) for name, column in zip(names, columns, strict=True)},
+        "next_runs": sparse(plan.next_run for plan in plans),
+        "next_due_ats": sparse(plan.next_due_at for plan in plans),
+        "run_ids": sparse(run and run.run_id for run in firsts),
+        "starts": sparse(run.due_at if run and run.due_at != run.scheduled_for else None for run in firsts),
+        **{name: sparse(column) for name, column in zip(_MORE, columns, strict=True)},
     }
+
+
+_MORE = (
+    "more_run_ids",
+    "more_job_ids",
+    "more_job_names",
+    "more_versions",
+    "more_scheduled_fors",
+    "more_due_ats",
+    "more_statuses",
+    "more_reasons",
+    "more_owners",
+    "missed_counts",
+    "missed_froms",
+)
+
+
+def _fired(plan: Plan, run: Run, reason: str | None, owner: str | None) -> tuple[Any, ...]:
+    name = plan.job.definition.name
+    return (
+        run.run_id,
+        run.job_id,
+        name,
+        run.definition_version,
+        run.scheduled_for,
+        run.due_at,
+        "pending",
+        reason,
+        owner,
+        None,
+        None,
+    )
+
+
+def _missed(plan: Plan, missed: Missed) -> tuple[Any, ...]:
+    job_id, name, version = plan.job.job_id, plan.job.definition.name, plan.job.version
+    status, count = missed.status.value, count_of(missed)
+    return (
+        new_run_id(missed.last),
+        job_id,
+        name,
+        version,
+        missed.last,
+        missed.last,
+        status,
+        missed.reason,
+        None,
+        *count,
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from scheduler_core.domain.run import Outcome
+from scheduler_core.domain.run import Failure, Outcome, RunStatus
 from storage.arrays import sparse
 
 START = """
@@ -24,25 +24,25 @@ RETURNING run_id
 # the caller asks again. Where somebody asked for a cancel, a run that would wait ends instead; and an owner that had
 # begun what looked as if it waited still tells how its attempt ended. Each run is found by its
 # key alone: with a bound on scheduled_for the planner, which makes this plan once, perhaps while today's partition is
-# empty, may walk the whole day for each batch.
+# empty, may walk the whole day for each batch. `= ANY (ARRAY[…])` has rows looked up, and locked, in the order given,
+# as in the claim: runs first, then jobs in job_id order. Most outcomes are first attempts that succeeded under one
+# term: NULL says so.
 RECORD = (
     """
 WITH told AS (
-    SELECT * FROM unnest(CAST(:run_ids AS uuid[]), CAST(:job_ids AS text[]),
-                         CAST(:scheduled_fors AS timestamptz[]), CAST(:terms AS bigint[]),
-                         CAST(:statuses AS text[]), CAST(:reasons AS text[]), CAST(:attempts AS integer[]),
-                         CAST(:started_ats AS timestamptz[]), CAST(:attempt_started_ats AS timestamptz[]),
-                         CAST(:finished_ats AS timestamptz[]), CAST(:next_attempt_ats AS timestamptz[]),
-                         CAST(:outcomes AS text[]), CAST(:error_types AS text[]),
-                         CAST(:error_messages AS text[]), CAST(:tracebacks AS text[]))
-             AS t (run_id, job_id, scheduled_for, term, status, reason, attempt, started_at, attempt_started_at,
-                   finished_at, next_attempt_at, outcome, error_type, error_message, traceback)
-), locked AS (
-    SELECT count(*) AS jobs FROM told t CROSS JOIN LATERAL (
-        SELECT FROM {schema}.jobs j
-        WHERE j.job_id = t.job_id AND (t.outcome IS NOT NULL OR t.status IN {finished})
-        FOR NO KEY UPDATE OF j
-    ) AS held
+    SELECT run_id, job_id, scheduled_for, coalesce(term, :term) AS term, coalesce(status, 'succeeded') AS status,
+           reason, coalesce(attempt, 1) AS attempt, started_at,
+           coalesce(attempt_started_at, started_at) AS attempt_started_at, finished_at, next_attempt_at, outcome,
+           error_type, error_message, traceback
+    FROM unnest(CAST(:run_ids AS uuid[]), CAST(:job_ids AS text[]),
+                CAST(:scheduled_fors AS timestamptz[]), CAST(:terms AS bigint[]),
+                CAST(:statuses AS text[]), CAST(:reasons AS text[]), CAST(:attempts AS integer[]),
+                CAST(:started_ats AS timestamptz[]), CAST(:attempt_started_ats AS timestamptz[]),
+                CAST(:finished_ats AS timestamptz[]), CAST(:next_attempt_ats AS timestamptz[]),
+                CAST(:outcomes AS text[]), CAST(:error_types AS text[]),
+                CAST(:error_messages AS text[]), CAST(:tracebacks AS text[]))
+         AS t (run_id, job_id, scheduled_for, term, status, reason, attempt, started_at, attempt_started_at,
+               finished_at, next_attempt_at, outcome, error_type, error_message, traceback)
 ), updated AS (
     UPDATE {schema}.runs r
     SET status = CASE WHEN {honours} THEN 'cancelled' ELSE t.status END,
@@ -58,10 +58,9 @@ WITH told AS (
                      WHEN t.status = 'succeeded' THEN NULL
                      ELSE r.error END
     FROM told t
-    WHERE r.run_id = t.run_id AND r.job_id = t.job_id AND r.scheduled_for = t.scheduled_for
+    WHERE r.run_id = t.run_id AND r.job_id = ANY (ARRAY[t.job_id]) AND r.scheduled_for = t.scheduled_for
       AND r.instance_id = :instance_id AND r.term = t.term AND {is_open}
       AND r.attempt <= t.attempt AND (r.attempt < t.attempt OR t.outcome IS NULL)
-      AND (SELECT jobs FROM locked) >= 0
     RETURNING r.run_id, r.job_id, r.status, r.started_at, t.outcome, t.error_type, t.error_message, t.finished_at
 ), remaining AS (
     SELECT * FROM told WHERE (run_id IN (SELECT run_id FROM updated)) IS NOT TRUE
@@ -100,6 +99,7 @@ WITH told AS (
                 FILTER (WHERE outcome <> 'cancelled'))[1] AS last_error
     FROM updated
     GROUP BY job_id
+    ORDER BY job_id
 ), tallied AS (
     UPDATE {schema}.jobs j
     SET run_count = j.run_count + c.ended,
@@ -112,7 +112,7 @@ WITH told AS (
         due_at = CASE WHEN {disables} THEN NULL ELSE j.due_at END,
         version = CASE WHEN {disables} THEN j.version + 1 ELSE j.version END
     FROM counted c
-    WHERE j.job_id = c.job_id
+    WHERE j.job_id = ANY (ARRAY[c.job_id])
     RETURNING j.job_id
 )
 SELECT run_id, is_late FROM refused
@@ -138,25 +138,38 @@ SELECT run_id, is_late FROM refused
 )
 
 
-def record_parameters(outcomes: Sequence[Outcome]) -> dict[str, list[Any]]:
-    """A batch as the parallel arrays that RECORD unnests."""
+def record_parameters(outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """A batch as the parallel arrays that RECORD unnests, without what goes without saying."""
+    runs = [o.run for o in outcomes]
     failures = [o.failure for o in outcomes]
+    term = runs[0].term if runs else None
     return {
-        "run_ids": [o.run.run_id for o in outcomes],
-        "job_ids": [o.run.job_id for o in outcomes],
-        "scheduled_fors": [o.run.scheduled_for for o in outcomes],
-        "terms": [o.run.term for o in outcomes],
-        "statuses": [o.status.value for o in outcomes],
+        "term": term,
+        "run_ids": [run.run_id for run in runs],
+        "job_ids": [run.job_id for run in runs],
+        "scheduled_fors": [run.scheduled_for for run in runs],
+        "terms": sparse(None if run.term == term else run.term for run in runs),
+        "statuses": sparse(None if o.status is RunStatus.SUCCEEDED else o.status.value for o in outcomes),
         "reasons": sparse(o.reason for o in outcomes),
-        "attempts": [o.attempt for o in outcomes],
+        "attempts": sparse(None if o.attempt == 1 else o.attempt for o in outcomes),
         "started_ats": sparse(o.started_at for o in outcomes),
-        "attempt_started_ats": sparse(o.attempt_started_at for o in outcomes),
+        "attempt_started_ats": sparse(
+            None if o.attempt_started_at == o.started_at else o.attempt_started_at for o in outcomes
+        ),
         "finished_ats": sparse(o.finished_at for o in outcomes),
         "next_attempt_ats": sparse(o.next_attempt_at for o in outcomes),
-        "outcomes": sparse(f and f.outcome for f in failures),
-        "error_types": sparse(f and _storable(f.error_type) for f in failures),
-        "error_messages": sparse(f and _storable(f.error_message) for f in failures),
-        "tracebacks": sparse(f and _storable(f.traceback) for f in failures),
+        **_failure_parameters(failures),
+    }
+
+
+def _failure_parameters(failures: Sequence[Failure | None]) -> dict[str, list[Any]]:
+    if failures.count(None) == len(failures):
+        return {"outcomes": [], "error_types": [], "error_messages": [], "tracebacks": []}
+    return {
+        "outcomes": [f and f.outcome for f in failures],
+        "error_types": [f and _storable(f.error_type) for f in failures],
+        "error_messages": [f and _storable(f.error_message) for f in failures],
+        "tracebacks": [f and _storable(f.traceback) for f in failures],
     }
 
 

@@ -42,13 +42,11 @@ FROM old LEFT JOIN added ON true
 
 # A run that waits ends here and now; whoever has it in hand is told, and drops it. A run that executes is only
 # marked: its owner ends it, or, if the owner is dead, whoever buries it. The row's lock decides between an outcome
-# and this: the second of the two looks at the row again, and a run that has ended is left alone. The job is locked
-# before the run, as everywhere.
+# and this: the second of the two looks at the row again, and a run that has ended is left alone. The run is locked
+# before its job, as everywhere.
 CANCEL = f"""
 WITH found AS (
     SELECT run_id, job_id, scheduled_for FROM {{schema}}.runs WHERE run_id = :run_id
-), locked AS (
-    SELECT job_id FROM {{schema}}.jobs WHERE job_id IN (SELECT job_id FROM found) FOR NO KEY UPDATE
 ), asked AS (
     UPDATE {{schema}}.runs r
     SET cancel_requested_at = coalesce(r.cancel_requested_at, clock_timestamp()),
@@ -60,7 +58,6 @@ WITH found AS (
     FROM found f
     WHERE r.run_id = f.run_id AND r.job_id = f.job_id AND r.scheduled_for = f.scheduled_for
       AND r.status IN ('pending', 'queued', 'running', 'retrying')
-      AND (SELECT count(*) FROM locked) >= 0
     RETURNING r.run_id, r.job_id, r.scheduled_for, r.status, r.instance_id
 ), told AS (
     UPDATE {{schema}}.jobs j SET last_status = 'cancelled'

@@ -4,9 +4,11 @@
     outcomes    what happened
     takeovers   what the dead left behind
 
-Their statements work on batches, in arrays. Each is one statement, and so one transaction. All of them lock jobs in
-job_id order, by code point, before anything else of a job: claim and outcome would otherwise deadlock (measured: six
-times in six seconds). Each names `scheduled_for`, so that only the partitions concerned are read.
+Their statements work on batches, in arrays. Each is one statement, and so one transaction, and names `scheduled_for`,
+so that only the partitions concerned are read. All of them lock rows in one order, or claim and outcome would deadlock
+(measured: six times in six seconds): runs that exist, then jobs, both in job_id order by code point, then runs that are
+new. (A claim of an occurrence that has a run already, because somebody set a cursor back by hand, may wait for that run
+out of turn. Should its outcome wait for the job at that moment, Postgres ends one of the two, and it is done again.)
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
+from itertools import chain
 from typing import Any
 from uuid import UUID
 
@@ -50,6 +53,8 @@ HOT_PATH_SETTINGS = {
     "enable_bitmapscan": "off",
     "enable_hashjoin": "off",
     "enable_mergejoin": "off",
+    # Nor may what a batch is compared with be read once and gone through for each row of it.
+    "enable_material": "off",
     "jit": "off",
 }
 """Of the sessions that the engine uses; reports have their own."""
@@ -87,9 +92,9 @@ class RunStore:
         Parameters: uncallable, insert the fires as `pending / no_callback` without an owner, because this
         replica can't call them. Raises NotLeaderError if the term has ended; then nothing was changed.
         """
-        plans = sorted(plans, key=lambda plan: plan.job.job_id)
-        runs = {run.run_id: run for plan in plans for run in runs_of(plan, leadership)}
-        parameters = claim_parameters(leadership, plans, runs, uncallable)
+        plans = sorted(plans, key=lambda plan: plan.job.definition.job_id)
+        fires = [runs_of(plan, leadership) for plan in plans]
+        parameters = claim_parameters(leadership, plans, fires, uncallable)
         try:
             row = await self._with_partitions(CLAIM, parameters)
         except ServerUnreachableError:
@@ -98,8 +103,11 @@ class RunStore:
             row = await self._with_partitions(CLAIMED, parameters | {"instance_id": leadership.instance_id})
         if row is None or row.term is None:
             raise NotLeaderError(f"term {leadership.term} has ended: another replica leads; nothing was claimed")
-        won = set(row.fired)
-        return Claimed([run for run_id, run in runs.items() if run_id in won], frozenset(row.moved))
+        runs = list(chain.from_iterable(fires))
+        if row.fired is not None:
+            won = set(row.fired)
+            runs = [run for run in runs if run.run_id in won]
+        return Claimed(runs, frozenset(row.moved if row.moved is not None else parameters["job_ids"]))
 
     async def warm_up(self) -> None:
         """Run each statement of the hot path once, on nothing, on as many connections as a takeover uses at once.
@@ -109,7 +117,7 @@ class RunStore:
         nobody = Leadership(-1, "", "")
         statements: Sequence[tuple[str, Mapping[str, Any]]] = (
             (DUE, {"ahead": 0.0, "limit": 0, "excluding": []}),
-            (CLAIM, claim_parameters(nobody, (), {}, False)),
+            (CLAIM, claim_parameters(nobody, (), (), False)),
             (ADOPT, adopt_parameters(nobody, (), (), 0.0, 0.0, 0, ())),
             (OWNERS, {"silence": MAX_INSTANCE_SILENCE_SECONDS}),
             (HEIR, {"instance_id": "", "silence": MAX_INSTANCE_SILENCE_SECONDS}),
@@ -226,7 +234,11 @@ class RunStore:
             rows = await self._fetch(statement, parameters)
         except MissingPartitionError:
             now = await self._database.now()
-            instants: Iterable[datetime] = [now, *parameters.get("scheduled_fors", ())]
+            instants: Iterable[datetime] = [
+                now,
+                *parameters.get("cursors", ()),
+                *parameters.get("more_scheduled_fors", ()),
+            ]
             await self._partitions.ensure(instants)
             rows = await self._fetch(statement, parameters)
         return rows[0] if rows else None

@@ -125,7 +125,7 @@ runs = Table(
     Column("cancel_requested_by", Text),
     _required("created_at", _INSTANT),
     UniqueConstraint("job_id", "scheduled_for"),
-    Index("runs_by_id", "run_id"),
+    Index("runs_by_id", "run_id", postgresql_using="brin"),
     Index(
         "runs_unfinished",
         "job_id",

@@ -82,8 +82,8 @@ FROM begun b LEFT JOIN {schema}.instances i USING (instance_id)
 # An owner's death ends the attempt as `lost` and counts a delivery; one that has come back since is not dead. Then
 # the delivery policy: at_most_once ends the run; at_least_once gives it back to be adopted, with a pause that
 # doubles from the second time on, until the limit: a callback that kills its process must not kill every replica in
-# turn. Whoever asked for a cancel gets it. Jobs are locked before runs, as everywhere: what was chosen is looked at
-# again once it is locked.
+# turn. Whoever asked for a cancel gets it. Runs are locked before jobs, and both in job_id order, as everywhere: what
+# was chosen is looked at again once it is locked.
 BURY = """
 WITH fence AS (
     SELECT term FROM {schema}.leader WHERE term = :term AND nonce = :nonce FOR SHARE
@@ -98,10 +98,6 @@ WITH fence AS (
                         AND {schema}.witness_held(i.life_key))
     ORDER BY r.job_id
     LIMIT :limit
-), locked AS (
-    SELECT job_id FROM {schema}.jobs WHERE job_id IN (SELECT job_id FROM dead)
-    ORDER BY job_id COLLATE "C"
-    FOR NO KEY UPDATE
 ), updated AS (
     UPDATE {schema}.runs r
     SET deliveries = r.deliveries + 1,
@@ -121,9 +117,8 @@ WITH fence AS (
         error = 'OwnerDied: the replica that ran this attempt died',
         instance_id = NULL
     FROM dead d
-    WHERE r.run_id = d.run_id AND r.job_id = d.job_id AND r.scheduled_for = d.scheduled_for
+    WHERE r.run_id = d.run_id AND r.job_id = ANY (ARRAY[d.job_id]) AND r.scheduled_for = d.scheduled_for
       AND r.status = 'running' AND r.instance_id = d.instance_id
-      AND (SELECT count(*) FROM locked) >= 0
     RETURNING r.run_id, r.job_id, r.scheduled_for, r.attempt, r.attempt_started_at, r.term, d.instance_id, r.status,
               r.started_at
 ), kept AS (
@@ -141,8 +136,8 @@ WITH fence AS (
         last_status = CASE WHEN c.ended > 0 THEN c.last_status ELSE j.last_status END
     FROM (SELECT job_id, count(*) FILTER (WHERE status IN ('lost', 'failed')) AS ended,
                  max(started_at) AS last_run, max(status) AS last_status
-          FROM updated GROUP BY job_id) AS c
-    WHERE j.job_id = c.job_id
+          FROM updated GROUP BY job_id ORDER BY job_id) AS c
+    WHERE j.job_id = ANY (ARRAY[c.job_id])
 )
 SELECT count(*) AS buried FROM updated
 """

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from scheduler_core.domain.calendars import Calendar, Exclusions
@@ -11,6 +11,7 @@ from scheduler_core.domain.job import JobDefinition
 from scheduler_core.domain.run import RunStatus
 from scheduler_core.domain.schedule import Schedule
 from scheduler_core.domain.schedule.zone import find_zone
+from scheduler_core.domain.value import value
 
 CALENDAR = "calendar"
 NO_CALENDAR = "no_calendar"
@@ -19,7 +20,7 @@ NO_CALENDAR = "no_calendar"
 NO_EXCLUSIONS = Exclusions((), find_zone("UTC"))
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class StoredJob:
     """A job as the database holds it: code's definition beside the cursor and the operator's state."""
 
@@ -62,13 +63,31 @@ class StoredJob:
 
     def at(self, next_run: datetime) -> StoredJob:
         """The same job with its cursor there."""
-        return self if self.next_run == next_run else replace(self, next_run=next_run)
+        if self.next_run == next_run:
+            return self
+        # Field by field: `replace` takes longer than all the rest of a plan.
+        return StoredJob(
+            self.definition,
+            self.version,
+            self.anchor,
+            self.schedule,
+            next_run,
+            self.due_at,
+            self.paused_at,
+            self.paused_until,
+            self.auto_disabled_at,
+            self.finished_at,
+            self.digest,
+            self.declared_since,
+            self.set_aside,
+            self.calendars,
+        )
 
     def is_paused(self, now: datetime) -> bool:
         return self.paused_at is not None and (self.paused_until is None or now < self.paused_until)
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Fire:
     """One occurrence that is to be executed, and the instant at which (later than its own by the jitter)."""
 
@@ -96,7 +115,7 @@ class Missed:
         return self.count == 1 and self.status is RunStatus.SKIPPED
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Plan:
     """What one planning of one job decided; `storage` makes it true in one statement or not at all."""
 

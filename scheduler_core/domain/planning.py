@@ -85,21 +85,21 @@ def plan(job: StoredJob, now: datetime, ahead: timedelta = timedelta(0)) -> Plan
 
     horizon = now + ahead
     fires: list[Fire] = []
-    if cursor is not None:
-        grace = timedelta(seconds=job.definition.misfire_grace + job.definition.jitter)
+    definition, exclusions = job.definition, job.exclusions
+    if cursor is not None and cursor < now:
+        grace = timedelta(seconds=definition.misfire_grace + definition.jitter)
         if cursor < now - grace:
             cursor = _drop_misfires(job, cursor, now - grace, horizon, missed)
-    exclusions = job.exclusions
     while cursor is not None and len(fires) < MAX_FIRES_PER_PLAN and len(missed) < MAX_COUNTS_PER_PLAN:
         if cursor <= horizon and exclusions.excludes(cursor):
             excluded = next(segments(job.schedule, exclusions, cursor, horizon + TICK))
             _skip(job.schedule, excluded, missed)
             cursor = job.schedule.next_after(excluded.last)
             continue
-        fire = Fire(cursor, cursor + jitter_offset(job.job_id, cursor, job.definition.jitter))
-        if fire.due_at > horizon:
+        starts_at = cursor + jitter_offset(definition.job_id, cursor, definition.jitter)
+        if starts_at > horizon:
             break
-        fires.append(fire)
+        fires.append(Fire(cursor, starts_at))
         cursor = job.schedule.next_after(cursor)
     return _finish_plan(job, tuple(fires), missed, cursor)
 

@@ -14,6 +14,7 @@ from typing import Any, Protocol
 from uuid import UUID
 
 from scheduler_core.domain.errors import RunNotFoundError
+from scheduler_core.domain.value import value
 from scheduler_core.domain.wording import shown
 
 
@@ -57,7 +58,7 @@ class LoggerLike(Protocol):
     def error(self, msg: str, /, *args: Any, **kwargs: Any) -> Any: ...
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Run:
     """One unfinished run that this replica owns: what it takes to execute it."""
 
@@ -124,7 +125,7 @@ class Failure:
         return f"{self.error_type}: {self.error_message}" if self.error_message else self.error_type
 
 
-@dataclass(frozen=True, slots=True)
+@value(frozen=True, slots=True)
 class Outcome:
     """One thing that happened to a run and is to be recorded.
 

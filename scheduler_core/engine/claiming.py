@@ -6,6 +6,7 @@ waits, visibly, for a replica that can.
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
@@ -26,7 +27,10 @@ CLAIM_AHEAD_SECONDS = 0.05
 CLAIM_EVERY_SECONDS = 0.02
 """Less than the above, so that evenly spread fires are claimed some at a time and none late."""
 
-CLAIM_LIMIT = 2_000
+CLAIM_LIMIT = 4_000
+CLAIM_BATCH = 1_000
+"""Jobs of one statement. While Postgres is at one, the next is planned, and callbacks of the former execute."""
+
 MAX_IN_HAND = 20_000
 """Claimed runs that have not ended; beyond that the rest waits in Postgres, where it is safe."""
 
@@ -85,12 +89,8 @@ class Claiming:
         self._known.see_calendars(due.calendars_revision)
         coming = [due.next_due_at]
         if due.jobs:
-            jobs = await self._known.look_up(due.jobs)
-            # Also one that moves nothing but a due_at that somebody set by hand: the job is due until that is right.
-            plans = [made for job in jobs if (made := self._plan(job, due.now)) is not None]
-            await self._claim(leadership, plans)
             # The answer above was given before these cursors moved.
-            coming += [p.next_due_at for p in plans]
+            coming += await self._claim_in_batches(leadership, await self._known.look_up(due.jobs), due.now)
         if len(due.jobs) >= room:
             return 0.0
         next_due_at = min((instant for instant in coming if instant is not None), default=None)
@@ -102,6 +102,32 @@ class Claiming:
             # Only an at_most_once job is left alone so close to its instant: be there exactly then.
             return max(0.0, until)
         return max(CLAIM_EVERY_SECONDS - since_last, min(until - CLAIM_AHEAD_SECONDS, IDLE_SECONDS))
+
+    async def _claim_in_batches(
+        self, leadership: Leadership, jobs: Sequence[StoredJob], now: datetime
+    ) -> list[datetime | None]:
+        """Plan and claim, one batch being planned while another is claimed; returns when each job is due next."""
+        next_due_ats: list[datetime | None] = []
+        claiming: asyncio.Task[None] | None = None
+        try:
+            for begin in range(0, len(jobs), CLAIM_BATCH):
+                # Also a plan that moves nothing but a due_at that somebody set by hand: the job is due until that is
+                # right.
+                batch = jobs[begin : begin + CLAIM_BATCH]
+                plans = [made for job in batch if (made := self._plan(job, now)) is not None]
+                next_due_ats += [made.next_due_at for made in plans]
+                if claiming is not None:
+                    await claiming
+                claiming = asyncio.create_task(self._claim(leadership, plans), name="scheduler claim")
+                # The statement is on its way before the next batch is planned.
+                await asyncio.sleep(0)
+            if claiming is not None:
+                await claiming
+        finally:
+            if claiming is not None and not claiming.done():
+                claiming.cancel()
+                await asyncio.wait({claiming})
+        return next_due_ats
 
     def _plan(self, job: StoredJob, now: datetime) -> Plan | None:
         try:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -53,7 +53,7 @@ class DatabaseClock:
         """The database's time, as well as this process knows it; its own wall clock before the first answer."""
         if self._offset_seconds is None:
             return datetime.now(UTC)
-        return _EPOCH + timedelta(seconds=time.monotonic() + self._offset_seconds)
+        return datetime.fromtimestamp(time.monotonic() + self._offset_seconds, UTC)
 
     def monotonic_at(self, instant: datetime) -> float:
         """The reading of the monotonic clock at an instant of the database's."""

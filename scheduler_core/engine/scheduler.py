@@ -174,6 +174,8 @@ class BaseScheduler:
         self._clock = DatabaseClock()
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
+        # By the run's identity: one that was handed back and adopted again is another, with the same run_id.
+        self._executing: dict[int, asyncio.Task[None]] = {}
         self._slots = asyncio.Semaphore(self._max_concurrent_runs)
         # Where runs of one job may overlap, a backfill leaves half of the slots to what is due.
         self._backfill_slots = asyncio.Semaphore(max(1, self._max_concurrent_runs // 2))
@@ -293,7 +295,7 @@ class BaseScheduler:
         await self._recorder.flush(timeout_seconds=1.0)
 
     async def _drain(self) -> None:
-        executing = {task for task in self._tasks if not task.done()}
+        executing = {task for task in (*self._tasks, *self._executing.values()) if not task.done()}
         if not executing:
             return
         _, left = await asyncio.wait(executing, timeout=self._drain_timeout_seconds)
@@ -459,7 +461,9 @@ class BaseScheduler:
     def _begin(self, run: Run, in_order: bool) -> None:
         """The run's instant has come."""
         if self._keeper.trusts(run.term):
-            self._spawn(self._execute_job(run, in_order), f"run {run.job_id}")
+            task = self._loop.create_task(self._execute_job(run, in_order), name=f"run {run.job_id}")
+            if not task.done():  # a loop whose tasks begin at once may have ended it
+                self._executing[id(run)] = task
         elif self._hand.waits_no_more(run):
             # Not ours to start any more: handed back, if it still can be, and otherwise left to recovery.
             self._recorder.record_soon(returned(run))
@@ -510,6 +514,7 @@ class BaseScheduler:
             await self._recorder.record(failed(run, "internal_error", failure, self._clock.now()))
         finally:
             self._hand.waits_no_more(run)
+            self._executing.pop(id(run), None)
 
     async def _find_callback(self, job: StoredJob) -> tuple[StoredJob, Callback]:
         """The job's callback, and the job as it is now; what is remembered of it may be older than an edit by hand.
@@ -570,7 +575,7 @@ class BaseScheduler:
         """Call the callback, again after a failure up to `max_retries` times, and record how the run ended."""
         now = self._clock.now()
         begun = Begun(run, job, now, time.monotonic(), now, run.attempt + 1, run.attempt, stoppable=callback.is_async)
-        begun.task = asyncio.current_task()
+        begun.task = self._executing.get(id(run)) or asyncio.current_task()
         self._hand.put(begun)
         try:
             failure = await self._attempts.until_settled(begun, callback, lock)

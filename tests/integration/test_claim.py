@@ -230,3 +230,51 @@ async def test_an_outcome_that_is_sent_twice_at_the_same_moment_is_recorded_once
     assert await runs.record([outcome], "me") == Recorded(), "asked again, it is there"
     assert sql.execute("SELECT run_count FROM scheduler.jobs").fetchone() == (1,)
     assert sql.execute("SELECT count(*) FROM scheduler.attempts").fetchone() == (0,)
+
+
+IN_ORDER = "    ORDER BY job_id\n"
+
+
+@pytest.mark.parametrize(("statement", "mutant"), [("claim", False), ("record", False), ("record", True)])
+async def test_jobs_are_locked_in_one_order(
+    container: Container,
+    leader: Leadership,
+    sql: psycopg.Connection[Any],
+    database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    statement: str,
+    mutant: bool,
+) -> None:
+    """Who waits for a job holds none that comes after it, or claim and outcome deadlock. By code point: B before a."""
+    runs = container.get_storage().runs
+    plans = [plan_of(await stored(container, job_id)) for job_id in ("a", "B")]
+    if statement == "record":
+        claimed = (await runs.claim(leader, plans, uncallable=False)).runs
+        outcomes = [Outcome(run, RunStatus.SUCCEEDED, 1, None, run.due_at, run.due_at) for run in claimed]
+    assert IN_ORDER in runs_module.RECORD
+    if mutant:
+        monkeypatch.setattr(runs_module, "RECORD", runs_module.RECORD.replace(IN_ORDER, "    ORDER BY job_id DESC\n"))
+    with psycopg.connect(database_url) as operator:
+        operator.execute("SELECT FROM scheduler.jobs WHERE job_id = 'B' FOR UPDATE")
+        working: asyncio.Task[Any] = asyncio.create_task(
+            runs.claim(leader, plans, uncallable=False) if statement == "claim" else runs.record(outcomes, "me")
+        )
+        await _until_it_waits(sql, working)
+        free = sql.execute("SELECT job_id FROM scheduler.jobs FOR UPDATE SKIP LOCKED").fetchall()
+        operator.rollback()
+    await working
+    assert free == ([] if mutant else [("a",)])
+
+
+async def test_a_job_that_changes_while_a_claim_waits_for_it_is_left_alone(
+    container: Container, leader: Leadership, sql: psycopg.Connection[Any], database_url: str
+) -> None:
+    plans = [plan_of(await stored(container, job_id)) for job_id in ("one", "two")]
+    with psycopg.connect(database_url) as operator:
+        operator.execute("UPDATE scheduler.jobs SET version = version + 1 WHERE job_id = 'one'")
+        claiming = asyncio.create_task(container.get_storage().runs.claim(leader, plans, uncallable=False))
+        await _until_it_waits(sql, claiming)
+        operator.commit()
+    claimed = await claiming
+    assert (claimed.moved_job_ids, [run.job_id for run in claimed.runs]) == ({"two"}, ["two"])
+    assert sql.execute("SELECT job_id FROM scheduler.runs").fetchall() == [("two",)]
