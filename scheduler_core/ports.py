@@ -178,11 +178,21 @@ class Instance:
     callbacks: tuple[str, ...] = field(default=())
 
 
+@dataclass(frozen=True, slots=True)
+class Declared:
+    """What became of jobs that code declares: those that were added, and the ids of those in whose place something else
+    stands, an operator's revert included. The others stand there as they are.
+    """
+
+    added: Sequence[StoredJob]
+    changed: Sequence[str]
+
+
 class Jobs(Protocol):
     """Definitions and cursors."""
 
-    async def declare(self, jobs: Sequence[StoredJob], instance_id: str, actor: Actor) -> Mapping[str, str]:
-        """Insert the jobs that are not there yet; return job_id → digest of those that were ("" after a revert)."""
+    async def declare(self, jobs: Iterable[StoredJob], instance_id: str, actor: Actor) -> Declared:
+        """Insert the jobs that are not there yet."""
 
     async def load(self, job_ids: Iterable[str]) -> list[StoredJob | InvalidRow]: ...
 

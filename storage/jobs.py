@@ -1,26 +1,27 @@
-"""Definitions and cursors: the statements by which code declares jobs and operators change them."""
+"""Definitions and cursors: storing what code declares, changing it, reading it."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
 from datetime import datetime
+from itertools import islice
 from typing import Any
 
 from scheduler_core.domain.actor import Actor
 from scheduler_core.domain.calendars import Calendar
-from scheduler_core.domain.job import JobDefinition, JobStatus, digest_of
+from scheduler_core.domain.job import JobDefinition, JobStatus
 from scheduler_core.domain.planning import Missed, Plan, StoredJob
-from scheduler_core.ports import InvalidRow, Settlement
+from scheduler_core.ports import Declared, InvalidRow, Settlement
 from storage.calendars import CalendarStore
 from storage.database import Database, MissingPartitionError, Row, UnreadableRowError
+from storage.declarations import DECLARE, DEFINITION, declaration
 from storage.job_changes import TELL, definition_at, telling
 from storage.keys import NUDGE_CHANNEL, new_run_id
 from storage.partitions import Partitions
 
-_DEFINITION = tuple(field.name for field in fields(JobDefinition))
 _INSTANTS = (
     *("start_at", "end_at", "declared_since", "anchor", "next_run", "due_at"),
     *("paused_at", "paused_until", "auto_disabled_at", "finished_at"),
@@ -28,7 +29,7 @@ _INSTANTS = (
 """The driver gives infinity as an instant without a time zone."""
 
 _CHANGEABLE = (
-    *(name for name in _DEFINITION if name != "job_id"),
+    *(name for name in DEFINITION if name != "job_id"),
     "digest",
     "schedule_digest",
     "declared_by",
@@ -47,27 +48,8 @@ _CHANGEABLE = (
 _BATCH = 1_000
 """Jobs of one statement: some milliseconds of work, here and there, so that neither side keeps others waiting."""
 
-# Safe for any number of replicas at once: rows go in by job_id order, an existing row is left alone, and only
-# one of several inserters wins it. The losers read what stands there and decide again.
-DECLARE = f"""
-WITH given AS (
-    SELECT * FROM jsonb_populate_recordset(CAST(NULL AS {{schema}}.jobs), CAST(:jobs AS jsonb))
-), added AS (
-    INSERT INTO {{schema}}.jobs ({", ".join(_DEFINITION)}, digest, schedule_digest,
-                                 anchor, next_run, due_at, declared_by, declared_since)
-    SELECT {", ".join(_DEFINITION)}, digest, schedule_digest, anchor, next_run, due_at, :instance_id,
-           (SELECT started_at FROM {{schema}}.instances WHERE instance_id = :instance_id)
-    FROM given
-    ORDER BY job_id COLLATE "C"
-    ON CONFLICT (job_id) DO NOTHING
-    RETURNING job_id
-), nudged AS (
-    SELECT pg_notify('{NUDGE_CHANNEL}', :schema || ':') WHERE EXISTS (SELECT FROM added)
-)
-SELECT g.job_id, CASE WHEN j.set_aside IS NULL THEN j.digest ELSE '' END AS digest
-FROM (SELECT (SELECT count(*) FROM nudged) AS sent, {TELL}) AS always
-LEFT JOIN (given g LEFT JOIN {{schema}}.jobs j USING (job_id)) ON g.job_id NOT IN (SELECT job_id FROM added)
-"""
+_AT_ONCE = 2
+"""Statements under way: while Postgres inserts a batch, the next one is computed and sent."""
 
 LOAD = """
 SELECT * FROM {schema}.jobs WHERE job_id = ANY(CAST(:job_ids AS text[]))
@@ -125,9 +107,11 @@ SELECT job_id, name, enabled AND auto_disabled_at IS NULL AND finished_at IS NUL
        EXISTS (SELECT FROM {schema}.runs r WHERE r.job_id = j.job_id AND r.status = 'running') AS running,
        last_status, last_error
 FROM {schema}.jobs j
-WHERE CAST(:job_ids AS text[]) IS NULL OR job_id = ANY(CAST(:job_ids AS text[]))
-ORDER BY job_id
 """
+
+# Two statements: one plan that served both would read every job to find one.
+ALL_STATES = STATES + "ORDER BY job_id"
+STATES_OF = STATES + "WHERE job_id = ANY(CAST(:job_ids AS text[])) ORDER BY job_id"
 
 
 class JobStore:
@@ -149,35 +133,36 @@ class JobStore:
             {"channel": NUDGE_CHANNEL, "schema": self._database.schema, "message": message},
         )
 
-    async def declare(self, jobs: Sequence[StoredJob], instance_id: str, actor: Actor) -> Mapping[str, str]:
-        """Insert the jobs that are not there yet, in batches.
+    async def declare(self, jobs: Iterable[StoredJob], instance_id: str, actor: Actor) -> Declared:
+        """Insert the jobs that are not there yet, in batches of a transaction each.
 
-        Parameters: jobs, definitions with their first cursors.
-        Returns job_id → digest of those that were there already, "" for one that an operator has reverted.
+        Parameters: jobs, definitions with their first cursors; they are made while Postgres works, if they come from a
+        generator.
         """
-        known: dict[str, str] = {}
-        inserting: asyncio.Task[Mapping[str, str]] | None = None
-        try:
-            # While Postgres inserts a batch, the next one is written.
-            for start in range(0, len(jobs), _BATCH):
-                rows = f"[{','.join(map(_new_row, jobs[start : start + _BATCH]))}]"
-                if inserting is not None:
-                    known.update(await inserting)
-                parameters = {"instance_id": instance_id, **telling(actor, at=jobs[start].anchor)}
-                inserting = asyncio.create_task(self._insert(rows, parameters), name="scheduler declares jobs")
-                await asyncio.sleep(0)
-            if inserting is not None:
-                known.update(await inserting)
-        finally:
-            if inserting is not None and not inserting.done():
-                inserting.cancel()
-                await asyncio.gather(inserting, return_exceptions=True)
-        return known
+        added: list[StoredJob] = []
+        changed: list[str] = []
+        inserting: deque[asyncio.Task[None]] = deque()
 
-    async def _insert(self, rows: str, parameters: Mapping[str, Any]) -> Mapping[str, str]:
-        given = {"jobs": rows, "schema": self._database.schema, **parameters}
-        standing = await self._database.fetch(DECLARE, given)
-        return {row.job_id: row.digest or "" for row in standing if row.job_id is not None}
+        async def insert(batch: Sequence[StoredJob]) -> None:
+            told = telling(actor, at=batch[0].anchor)
+            given = {**declaration(batch), **told, "instance_id": instance_id, "schema": self._database.schema}
+            standing = {row.job_id: row.is_same for row in await self._database.fetch(DECLARE, given) if row.job_id}
+            added.extend(job for job in batch if job.job_id not in standing)
+            changed.extend(job_id for job_id, is_same in standing.items() if not is_same)
+
+        left = iter(jobs)
+        try:
+            while batch := list(islice(left, _BATCH)):
+                if len(inserting) == _AT_ONCE:
+                    await inserting.popleft()
+                inserting.append(asyncio.create_task(insert(batch), name="scheduler declares jobs"))
+                await asyncio.sleep(0)
+            while inserting:
+                await inserting.popleft()
+        finally:
+            # After an error too, nothing is under way any more when it is told.
+            await asyncio.gather(*inserting, return_exceptions=True)
+        return Declared(added, changed)
 
     async def load(self, job_ids: Iterable[str]) -> list[StoredJob | InvalidRow]:
         """The jobs with these ids, as far as they exist, and their calendars; a row that can't be read comes as
@@ -235,9 +220,9 @@ class JobStore:
         """Counters and state of these jobs, or of all (None). Raises UnreadableRowError only for all."""
         rows: Sequence[Row]
         if job_ids is None:
-            rows = await self._database.fetch(STATES, {"job_ids": None})
+            rows = await self._database.fetch(ALL_STATES)
         else:
-            rows, _ = await self._fetch_readable(STATES, list(job_ids))
+            rows, _ = await self._fetch_readable(STATES_OF, list(job_ids))
         return [JobStatus(**row) for row in rows]
 
     async def announce(self, instance_id: str, callbacks: Sequence[str]) -> None:
@@ -273,22 +258,6 @@ def count_of(missed: Missed) -> tuple[int | None, datetime | None]:
     return (None, None) if missed.stands_for_one else (missed.count, missed.first)
 
 
-def _new_row(job: StoredJob) -> str:
-    """A row of `jobs`, as JSON. What the digest is taken of is what is stored: one text serves both."""
-    canonical = job.definition.canonical_json
-    rest = {
-        "digest": digest_of(canonical),
-        "schedule_digest": job.definition.schedule_digest,
-        "anchor": job.anchor.isoformat(),
-        "next_run": None if job.next_run is None else job.next_run.isoformat(),
-        "due_at": None if job.due_at is None else job.due_at.isoformat(),
-    }
-    return f"{canonical[:-1]},{_encode(rest)[1:]}"
-
-
-_encode = json.JSONEncoder().encode
-
-
 def stored_job(row: Row, calendars: Mapping[str, Calendar]) -> StoredJob | InvalidRow:
     """A row of `jobs` as the engine knows it. Nothing in a row is trusted: it may have been edited by hand.
 
@@ -299,7 +268,7 @@ def stored_job(row: Row, calendars: Mapping[str, Calendar]) -> StoredJob | Inval
         for name in _INSTANTS:
             if values[name] is not None and values[name].tzinfo is None:
                 raise ValueError(f"{name} is infinite")
-        definition = JobDefinition.from_columns({name: values[name] for name in _DEFINITION})
+        definition = JobDefinition.from_columns({name: values[name] for name in DEFINITION})
         return StoredJob(
             definition=definition,
             version=values["version"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import sys
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any
@@ -37,7 +38,8 @@ def callback_reference(callback: Callable[..., Any]) -> str:
         return f"{type(callback).__module__}:<instance>.{type(callback).__qualname__}"
     holder = getattr(callback, "__objclass__", None)
     module = getattr(callback, "__module__", None) or getattr(holder, "__module__", None) or "builtins"
-    return f"{module}:{qualname}"
+    # Thousands of jobs may name one function: they share the text.
+    return sys.intern(f"{module}:{qualname}")
 
 
 def is_importable_reference(reference: str) -> bool:

@@ -10,9 +10,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from scheduler_core.domain.callback import callback_reference, is_importable_reference
 from scheduler_core.domain.errors import InvalidJobError
@@ -74,7 +75,7 @@ class ScheduleJob(BaseModel):
     error_count: int = 0
     max_retries: int = 3
     args: tuple[Any, ...] = ()
-    kwargs: dict[str, Any] = {}
+    kwargs: dict[str, Any] = Field(default_factory=dict)
     timezone: str | None = None
     start_at: datetime | None = None
     end_at: datetime | None = None
@@ -234,14 +235,14 @@ class JobDefinition:
         )
 
     @property
-    def canonical_json(self) -> str:
-        """All fields as one JSON object, the same text in any process."""
-        return _canonical_json({name: getattr(self, name) for name in _DEFINITION_FIELDS})
+    def shared(self) -> tuple[Any, ...]:
+        """The values of SHARED_FIELDS, in that order: what many jobs have in common."""
+        return _get_shared(self)
 
     @property
     def digest(self) -> str:
         """SHA-256, in hex, of all fields: equal definitions have equal digests, in any process."""
-        return digest_of(self.canonical_json)
+        return _digest_of(_canonical_json(_get_own(self)) + shared_json(self.shared))
 
     @property
     def schedule_digest(self) -> str:
@@ -278,16 +279,22 @@ class JobStatus:
 
 
 _DEFINITION_FIELDS = tuple(item.name for item in fields(JobDefinition))
-_OF_ITS_OWN = ("job_id", "name", "schedule_value", "start_at", "end_at", "args", "kwargs")
-_SHARED = tuple(name for name in _DEFINITION_FIELDS if name not in _OF_ITS_OWN)
+OWN_FIELDS = ("job_id", "name", "schedule_value", "start_at", "end_at", "args", "kwargs")
+SHARED_FIELDS = tuple(name for name in _DEFINITION_FIELDS if name not in OWN_FIELDS)
+"""Policies, callback, time zone: what many jobs have in common, and so is checked, written and sent once."""
+
+_get_own = attrgetter(*OWN_FIELDS)
+_get_shared = attrgetter(*SHARED_FIELDS)
 _ANY_ANCHOR = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 def _check_row(row: Mapping[str, Any]) -> dict[str, Any]:
     """A row's fields as they are to be kept. Many jobs share their policies: those are checked once."""
     try:
-        shared = _check_shared(tuple(tuple(v) if isinstance(v, list) else v for v in map(row.__getitem__, _SHARED)))
-        kept = shared | {name: CHECKS[name](row[name]) for name in _OF_ITS_OWN}
+        shared = _check_shared(
+            tuple(tuple(v) if isinstance(v, list) else v for v in map(row.__getitem__, SHARED_FIELDS))
+        )
+        kept = shared | {name: CHECKS[name](row[name]) for name in OWN_FIELDS}
     except Exception:  # noqa: BLE001 - whatever a value's own methods raise
         # The whole check says it well.
         return check_job(row, _STORED_CHECKS)
@@ -296,15 +303,20 @@ def _check_row(row: Mapping[str, Any]) -> dict[str, Any]:
 
 @lru_cache(maxsize=4_096)
 def _check_shared(values: tuple[Any, ...]) -> dict[str, Any]:
-    return check_job(dict(zip(_SHARED, values, strict=True)), _STORED_CHECKS)
+    return check_job(dict(zip(SHARED_FIELDS, values, strict=True)), _STORED_CHECKS)
 
 
 _canonical_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=datetime.isoformat).encode
 
 
-def digest_of(canonical_json: str) -> str:
-    """SHA-256, in hex."""
-    return hashlib.sha256(canonical_json.encode()).hexdigest()
+@lru_cache(maxsize=4_096)
+def shared_json(shared: tuple[Any, ...]) -> str:
+    """The `shared` of a definition as a JSON object, the same text in any process."""
+    return _canonical_json(dict(zip(SHARED_FIELDS, shared, strict=True)))
+
+
+def _digest_of(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
 
 
 @lru_cache(maxsize=4_096)
@@ -326,4 +338,4 @@ def _schedule_digest(
         "calendars": calendars,
     }
     what |= {name: given for name, given in (("timezone", timezone), ("dst", dst)) if given is not None}
-    return digest_of(_canonical_json(what))
+    return _digest_of(_canonical_json(what))

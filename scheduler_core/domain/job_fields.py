@@ -101,7 +101,8 @@ def seconds(least: float = 0.0) -> Check:
             raise ValueError(
                 f"can't be {shown(value)}, give seconds (a number or a timedelta) from {least:g} to {TEN_YEARS}"
             )
-        return float(number)
+        # Not -0.0, which is written otherwise than the 0.0 that it equals.
+        return float(number) or 0.0
 
     return check
 

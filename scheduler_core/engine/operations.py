@@ -6,9 +6,10 @@ Any process may do these, leader or not: they go through Postgres. Each change o
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 
 from scheduler_core.domain.actor import Actor
@@ -18,7 +19,7 @@ from scheduler_core.domain.errors import (
     JobNotFoundError,
     JobVersionNotFoundError,
 )
-from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.job import JobDefinition, ScheduleJob
 from scheduler_core.domain.planning import StoredJob, due_at, settlement, with_cursor
 from scheduler_core.domain.run import Origin, Run
 from scheduler_core.engine.calendar_operations import CalendarOperations
@@ -48,7 +49,16 @@ class Operations:
         """The same verbs, on behalf of somebody else."""
         return replace(self, actor=actor)
 
-    def check_declaration(self, definition: JobDefinition) -> None:
+    @property
+    def declared(self) -> Iterable[JobDefinition]:
+        """What this process has declared, and not removed since."""
+        return self._declared.values()
+
+    def forget(self, job_id: str) -> bool:
+        """Declare the job no more; whether it was declared."""
+        return self._declared.pop(job_id, None) is not None
+
+    def check_declaration(self, definition: JobDefinition | ScheduleJob) -> None:
         """Refuse a second job under an id that this process already uses for another kind of schedule.
 
         Raises InvalidJobError. Two such definitions in one process are a name clash, not an edit.
@@ -61,7 +71,7 @@ class Operations:
                 "id, or remove the first one before"
             )
 
-    async def declare(self, definitions: Sequence[JobDefinition]) -> list[StoredJob]:
+    async def declare(self, definitions: Sequence[JobDefinition]) -> Sequence[StoredJob]:
         """Store the jobs that code declares: new ones are added, changed ones settled, the same left alone.
 
         Returns those that were added. Raises InvalidJobError, before anything is stored, if two of them share an id or
@@ -78,15 +88,15 @@ class Operations:
         if any(definition.calendars for definition in definitions):
             await self._calendars().check_jobs(definitions)
         now = await self.storage.jobs.now()
-        ordered = sorted(definitions, key=lambda d: d.job_id)
-        new = [_new_job(definition, now) for definition in ordered]
-        stored = await self.storage.jobs.declare(new, self.instance_id, self.actor)
+        ordered = sorted(definitions, key=attrgetter("job_id"))
+        begun = (_new_job(definition, now) for definition in ordered)
+        declared = await self.storage.jobs.declare(begun, self.instance_id, self.actor)
+        changed = set(declared.changed)
         for definition in ordered:
-            digest = stored.get(definition.job_id)
-            if digest is not None and digest != definition.digest:
+            if definition.job_id in changed:
                 await self._redeclare(definition)
             self._declared[definition.job_id] = definition
-        return [job for job in new if job.job_id not in stored]
+        return declared.added
 
     async def _redeclare(self, definition: JobDefinition) -> None:
         """Settle a job that stands there with another definition, unless that one is newer than ours."""
@@ -104,7 +114,8 @@ class Operations:
             except JobNotFoundError:
                 # Removed in between: then it is a new one.
                 now = await self.storage.jobs.now()
-                if not await self.storage.jobs.declare([_new_job(definition, now)], self.instance_id, self.actor):
+                declared = await self.storage.jobs.declare([_new_job(definition, now)], self.instance_id, self.actor)
+                if declared.added:
                     return
         raise JobConflictError(f"job {definition.job_id!r} keeps being added and removed by others: try again")
 
@@ -204,7 +215,7 @@ class Operations:
     async def remove(self, job_id: str) -> None:
         """Remove a job; its history stays. Raises JobNotFoundError."""
         await self._settle(job_id, lambda job, now: Settlement(settlement(job, now, "removed"), {}, remove=True))
-        self._declared.pop(job_id, None)
+        self.forget(job_id)
 
     async def trigger(self, job_id: str, origin: Origin = Origin.TRIGGER) -> Run:
         """Add a run for now, beside the schedule; the leader starts it at once. Raises JobNotFoundError."""

@@ -17,7 +17,7 @@ import functools
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from typing import Any
@@ -33,7 +33,7 @@ from scheduler_core.domain.errors import (
     NotLeaderError,
     SchedulerError,
 )
-from scheduler_core.domain.job import Delivery, JobStatus, ScheduleJob
+from scheduler_core.domain.job import Delivery, JobDefinition, JobStatus, ScheduleJob
 from scheduler_core.domain.planning import Plan, StoredJob, plan
 from scheduler_core.domain.run import Failure, LoggerLike, Origin, Outcome, Run, RunStatus
 from scheduler_core.domain.trust import RedisOutage, Timing
@@ -106,7 +106,8 @@ class BaseScheduler:
         self._max_concurrent_runs = max_concurrent_runs
         self._logger: LoggerLike = logger or logging.getLogger("scheduler_core")
 
-        self._declared: dict[str, ScheduleJob] = {}
+        self._waiting: dict[str, ScheduleJob] = {}
+        """Jobs that were added before `start`, until they are stored."""
         self._declared_calendars: dict[str, Calendar] = {}
         self._statuses = Statuses(storage.jobs, self._logger)
         self._started = False
@@ -143,7 +144,7 @@ class BaseScheduler:
                 self.operations.started_at = self._keeper.started_at
                 for calendar in self._declared_calendars.values():
                     await self.calendar_operations.put(calendar)
-                await self._declare(list(self._declared.values()))
+                await self._declare_waiting(self.operations.declared)
                 await self._storage.runs.warm_up()
                 await self._known.read_calendars_revision()
                 # A takeover then need not read the definitions first; each plan compares their versions.
@@ -171,6 +172,7 @@ class BaseScheduler:
         loop = asyncio.get_running_loop()
         self._loop = loop
         self._stopping = False
+        self._announced: tuple[str, ...] = ()
         self._clock = DatabaseClock()
         self._wake = asyncio.Event()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -325,48 +327,69 @@ class BaseScheduler:
         for job in jobs:
             if not isinstance(job, ScheduleJob):
                 raise TypeError(f"add_job takes a ScheduleJob, not {type(job).__name__}")
+        if not self._started:
+            # A start that is under way may be past the jobs that were kept for it.
+            async with self._changing:
+                pass
         if self._started:
             await self._declare(jobs)
         else:
             self._keep_for_start(jobs)
-        self._declared.update((job.job_id, job) for job in jobs)
         self._statuses.add(jobs)
 
     def _keep_for_start(self, jobs: Sequence[ScheduleJob]) -> None:
-        kinds = {job_id: job.schedule_type for job_id, job in self._declared.items()}
         for job_id, count in Counter(job.job_id for job in jobs).items():
             if count > 1:
                 raise InvalidJobError(
                     f"job_id {job_id!r} stands twice among the jobs to add: give one of them another id"
                 )
         for job in jobs:
-            if kinds.get(job.job_id, job.schedule_type) != job.schedule_type:
+            earlier = self._waiting.get(job.job_id)
+            if earlier is not None and earlier.schedule_type != job.schedule_type:
                 raise InvalidJobError(
-                    f"job_id {job.job_id!r} was added before with schedule_type {kinds[job.job_id]!s}, now with "
+                    f"job_id {job.job_id!r} was added before with schedule_type {earlier.schedule_type!s}, now with "
                     f"{job.schedule_type!s}: give one of them another id, or remove the first one before"
                 )
+            self.operations.check_declaration(job)
+        self._waiting.update((job.job_id, job) for job in jobs)
 
-    async def _declare(self, jobs: Sequence[ScheduleJob]) -> None:
-        definitions = [job.definition(self.default_timezone) for job in jobs]
+    async def _declare_waiting(self, again: Iterable[JobDefinition] = ()) -> None:
+        """Store the jobs that were added before `start`.
+
+        Parameters: again, what this process declared before its last stop.
+        """
+        waiting = list(self._waiting.values())
+        await self._declare(waiting, [definition for definition in again if definition.job_id not in self._waiting])
+        self._waiting.clear()
+
+    async def _declare(self, jobs: Sequence[ScheduleJob], again: Sequence[JobDefinition] = ()) -> None:
+        definitions = [*again, *(job.definition(self.default_timezone) for job in jobs)]
         for definition in definitions:
             self.operations.check_declaration(definition)
         for job in jobs:
             self.registry.bind(job.job_id, job.callback)
         if definitions:
             self._known.remember(await self.operations.declare(definitions))
-            await self._storage.jobs.announce(self.instance.instance_id, self.registry.references())
+            await self._announce()
             self._claiming.retry([definition.job_id for definition in definitions])
             self._statuses.add(jobs)
             await self._statuses.refresh([definition.job_id for definition in definitions[:CHUNK]])
             self._wake.set()
 
+    async def _announce(self) -> None:
+        """Say which callbacks can be called here, if that is news."""
+        references = self.registry.references()
+        if references != self._announced:
+            await self._storage.jobs.announce(self.instance.instance_id, references)
+            self._announced = references
+
     async def remove_job(self, job_id: str) -> None:
         """Remove a job; its history stays. Raises JobNotFoundError."""
         if self._started:
             await self.operations.remove(job_id)
-        elif job_id not in self._declared:
+        elif not self.operations.forget(job_id) and job_id not in self._waiting:
             raise JobNotFoundError(f"there is no job {job_id!r} among those added so far")
-        self._declared.pop(job_id, None)
+        self._waiting.pop(job_id, None)
         self._statuses.remove(job_id)
         self.registry.unbind(job_id)
 

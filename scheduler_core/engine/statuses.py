@@ -50,7 +50,8 @@ class Statuses:
     def add(self, jobs: Iterable[ScheduleJob]) -> None:
         """Know of these jobs, if only what their code says so far."""
         for job in jobs:
-            self._statuses.setdefault(job.job_id, _initial(job))
+            if job.job_id not in self._statuses:
+                self._statuses[job.job_id] = _initial(job)
 
     def remove(self, job_id: str) -> None:
         self._statuses.pop(job_id, None)

@@ -7,7 +7,7 @@ and nothing is adopted. Whatever is decided is decided elsewhere, by the product
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -17,7 +17,7 @@ from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.job import JobDefinition, JobStatus
 from scheduler_core.domain.planning import Plan, StoredJob, due_at
 from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
-from scheduler_core.ports import Settlement, StoredCalendar
+from scheduler_core.ports import Declared, Settlement, StoredCalendar
 from scheduler_core.testing.clock import VirtualClock
 from scheduler_core.testing.recorded import RecordedRun
 
@@ -130,11 +130,17 @@ class Ledger:
     async def load(self, job_ids: Iterable[str]) -> list[StoredJob]:
         return [self._whole(job_id) for job_id in job_ids if job_id in self.jobs]
 
-    async def declare(self, jobs: Sequence[StoredJob], _instance_id: str, _actor: Actor) -> Mapping[str, str]:
-        known = {job.job_id: self.jobs[job.job_id].digest for job in jobs if job.job_id in self.jobs}
+    async def declare(self, jobs: Iterable[StoredJob], _instance_id: str, _actor: Actor) -> Declared:
+        added: list[StoredJob] = []
+        changed: list[str] = []
         for job in jobs:
-            self.jobs.setdefault(job.job_id, replace(job, digest=job.definition.digest))
-        return known
+            new = replace(job, digest=job.definition.digest)
+            standing = self.jobs.setdefault(job.job_id, new)
+            if standing is new:
+                added.append(job)
+            elif standing.digest != new.digest:
+                changed.append(job.job_id)
+        return Declared(added, changed)
 
     async def settle(self, settlement: Settlement, _actor: Actor, _at: datetime) -> bool:
         self.triggered += self._keep(settlement.plan)

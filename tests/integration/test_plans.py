@@ -21,11 +21,12 @@ from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.ports import Leadership
 from storage.claims import CLAIM, DUE, claim_parameters
 from storage.database import Database
+from storage.jobs import STATES_OF
 from storage.keys import new_run_id
 from storage.outcomes import RECORD, record_parameters
 from storage.requests import CANCEL
 from storage.runs import HOT_PATH_SETTINGS
-from storage.takeovers import ADOPT, BURY
+from storage.takeovers import ADOPT, BURY, HEIR
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 
@@ -109,6 +110,20 @@ async def test_with_a_bound_the_update_would_walk_the_day(database: Database, sq
     assert of_its_own in RECORD
     bound = RECORD.replace(of_its_own, of_its_own.replace("\n", "\n AND r.scheduled_for >= :earliest\n"))
     assert walks(await explained(database, bound, told())) != []
+
+
+async def test_the_states_of_a_few_jobs_are_read_by_key(database: Database) -> None:
+    plan = await explained(database, STATES_OF, {"job_ids": ["j"]})
+    assert re.findall(r"on jobs j.*\n\s+Index Cond: (.*)", plan) == ["(job_id = ANY ('{j}'::text[]))"]
+
+
+async def test_an_heir_is_looked_for_from_what_waits(database: Database, sql: psycopg.Connection[Any]) -> None:
+    """Also where the plan was made while there was no job: a leader asks each second, and at each nudge."""
+    sql.execute("DELETE FROM scheduler.jobs")
+    sql.execute("VACUUM ANALYZE scheduler.jobs")
+    plan = await explained(database, HEIR, {"instance_id": "me", "silence": 3.0})
+    assert re.findall(r"on jobs.*\n\s+Index Cond: (.*)", plan) == ["(job_id = r_1.job_id)"]
+    assert plan.count(" on jobs") == 1
 
 
 LOCKING = {"RECORD": RECORD, "ADOPT": ADOPT, "BURY": BURY, "CLAIM": CLAIM, "CANCEL": CANCEL}

@@ -302,6 +302,30 @@ async def test_stopping_and_starting_again_loses_nothing(container: Container, s
     )
 
 
+async def test_a_second_start_declares_what_was_declared_before(container: Container, sql: Sql) -> None:
+    scheduler = await container.start([once("before", lambda: None)])
+    await scheduler.add_jobs([ScheduleJob(name, "J", "interval", 3600, lambda: None) for name in ("kept", "dropped")])
+    await scheduler.stop()
+    sql.execute("DELETE FROM scheduler.jobs")
+    await scheduler.remove_job("dropped")
+    await scheduler.add_job(ScheduleJob("kept", "J", "interval", 1800, lambda: None))
+    await scheduler.start()
+    stored = sql.execute("SELECT job_id, schedule_value FROM scheduler.jobs ORDER BY 1").fetchall()
+    assert stored == [("before", None), ("kept", 1800)]
+
+
+async def test_jobs_that_are_added_while_the_start_is_under_way_are_stored(container: Container, sql: Sql) -> None:
+    scheduler = container.get_scheduler()
+    await container.prepare()
+    starting, adding = asyncio.create_task(scheduler.start()), []
+    while not starting.done():
+        job = ScheduleJob(f"j-{len(adding)}", "J", "interval", 3600, str)
+        adding.append(asyncio.create_task(scheduler.add_job(job)))
+        await asyncio.wait([starting], timeout=0.005)
+    await asyncio.gather(starting, *adding)
+    assert sql.execute("SELECT count(*) FROM scheduler.jobs").fetchone() == (len(adding),)
+
+
 async def test_a_stop_waits_for_what_runs(container: Container, sql: Sql) -> None:
     started, release = asyncio.Event(), asyncio.Event()
 

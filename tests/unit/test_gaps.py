@@ -5,7 +5,7 @@ A history without a fault shows no gap; take any rows out of it, and exactly the
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from random import Random
@@ -23,7 +23,7 @@ from scheduler_core.domain.planning import StoredJob, occurrences, plan
 from scheduler_core.domain.schedule import Schedule, parse_schedule
 from scheduler_core.domain.segments import TICK
 from scheduler_core.engine.operations import Operations
-from scheduler_core.ports import Settlement, Storage
+from scheduler_core.ports import Declared, Settlement, Storage
 from scheduler_core.testing.clock import VirtualClock
 from scheduler_core.testing.ledger import Ledger
 
@@ -49,11 +49,11 @@ class LoggedLedger(Ledger):
         job = self.jobs.get("j")
         self.log.append(Change(len(self.log) + 1, at, None if job is None else document(job.definition, job.anchor)))
 
-    async def declare(self, jobs: Sequence[StoredJob], instance_id: str, actor: Actor) -> Mapping[str, str]:
-        known = await super().declare(jobs, instance_id, actor)
-        if "j" not in known:
-            self.note(jobs[0].anchor)
-        return known
+    async def declare(self, jobs: Iterable[StoredJob], instance_id: str, actor: Actor) -> Declared:
+        declared = await super().declare(jobs, instance_id, actor)
+        for job in declared.added:
+            self.note(job.anchor)
+        return declared
 
     async def settle(self, settlement: Settlement, actor: Actor, at: datetime) -> bool:
         settled = await super().settle(settlement, actor, at)

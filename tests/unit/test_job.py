@@ -22,6 +22,7 @@ from scheduler_core.domain.job import (
     ScheduleJob,
     callback_reference,
     is_importable_reference,
+    shared_json,
 )
 from scheduler_core.domain.job_checks import CHECKS, POSITIONAL
 from scheduler_core.domain.next_fires import next_fires
@@ -259,6 +260,31 @@ def test_the_same_job_has_the_same_digest() -> None:
     assert same.definition("UTC") == one
     assert same.definition("UTC").digest == one.digest
     assert len(one.digest) == 64
+
+
+OTHERS: dict[str, Any] = {
+    "job_id": "other", "name": "Other", "schedule_type": ScheduleType.CRON, "schedule_value": "* * * * *",
+    "timezone": "Asia/Seoul", "start_at": NOW, "end_at": NOW, "dst": Dst.BOTH, "jitter": 1.0, "calendars": ("c",),
+    "callback": "app:other", "args": (1,), "kwargs": {"a": 1}, "enabled": False, "misfire": Misfire.ALL,
+    "misfire_grace": 1.0, "catch_up_limit": 1, "overlap": Overlap.ALLOW, "delivery": Delivery.AT_MOST_ONCE,
+    "timeout": 1.0, "max_retries": 1, "retry_delay": 2.0, "retry_max_delay": 2.0, "disable_after": 1,
+    "executor": "other", "tags": ("t",), "use_distributed_lock": True, "lock_key": "k", "lock_ttl": 1.0,
+}  # fmt: skip
+
+
+def test_the_digest_is_of_every_field() -> None:
+    assert OTHERS.keys() == {item.name for item in fields(JobDefinition)}
+    one = make().definition("UTC")
+    digests = {replace(one, **{name: value}).digest for name, value in OTHERS.items()}
+    assert len(digests | {one.digest}) == len(OTHERS) + 1
+
+
+def test_equal_definitions_have_equal_digests_whichever_came_first() -> None:
+    """What jobs share is written once and kept, and -0.0 equals 0.0."""
+    assert make(misfire_grace=-0.0).definition("UTC").digest == make(misfire_grace=0.0).definition("UTC").digest
+    shared_json.cache_clear()
+    assert make(misfire_grace=0.0).definition("UTC").digest == make(misfire_grace=-0.0).definition("UTC").digest
+    assert '"misfire_grace":0.0' in shared_json(make(misfire_grace=-0.0).definition("UTC").shared)
 
 
 def test_schedule_digest_changes_with_the_instants_only() -> None:

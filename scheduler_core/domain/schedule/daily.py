@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from datetime import time
+from functools import lru_cache
 
 from scheduler_core.domain.errors import InvalidScheduleError
 from scheduler_core.domain.schedule.pattern import EveryDay, TimeList, WallPattern
@@ -38,7 +39,7 @@ def parse_times(value: object) -> tuple[int, ...]:
 
 def format_times(times: tuple[int, ...]) -> list[str]:
     """The canonical value of a daily schedule: seconds of the day as "HH:MM:SS"."""
-    return [f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}" for second in times]
+    return [_format_time(second) for second in times]
 
 
 def daily_pattern(times: tuple[int, ...]) -> WallPattern:
@@ -49,11 +50,25 @@ def daily_pattern(times: tuple[int, ...]) -> WallPattern:
 def _parse_time(value: object) -> int:
     if isinstance(value, time) and value.tzinfo is None and value.microsecond == 0:
         return value.hour * 3600 + value.minute * 60 + value.second
-    match = _TIME.fullmatch(value.strip()) if isinstance(value, str) else None
+    second = _read_time(value) if isinstance(value, str) else None
+    if second is not None:
+        return second
+    raise InvalidScheduleError(
+        f"A daily time can't be {shown(value)}: give 'HH:MM' or 'HH:MM:SS' from '00:00' to '23:59:59'."
+    )
+
+
+@lru_cache(maxsize=4_096)
+def _read_time(text: str) -> int | None:
+    """Many jobs share a time of day."""
+    match = _TIME.fullmatch(text.strip())
     if match:
         hour, minute, second = (int(part or 0) for part in match.groups())
         if hour < 24 and minute < 60 and second < 60:
             return hour * 3600 + minute * 60 + second
-    raise InvalidScheduleError(
-        f"A daily time can't be {shown(value)}: give 'HH:MM' or 'HH:MM:SS' from '00:00' to '23:59:59'."
-    )
+    return None
+
+
+@lru_cache(maxsize=4_096)
+def _format_time(second: int) -> str:
+    return f"{second // 3600:02}:{second // 60 % 60:02}:{second % 60:02}"

@@ -5,6 +5,7 @@ stored.
 from __future__ import annotations
 
 from datetime import datetime
+from functools import lru_cache
 from typing import assert_never
 
 from scheduler_core.domain.errors import InvalidScheduleError
@@ -69,13 +70,10 @@ def parse_schedule(
             # definition.
             must_fire = value is not None
         case ScheduleType.DAILY:
-            schedule = _on_the_wall(daily_pattern(parse_times(value)), timezone, (start, end), dst)
+            schedule = _daily(parse_times(value), timezone, (start, end), dst)
             must_fire = start_at is not None and end_at is not None
         case ScheduleType.CRON:
-            cron = parse_cron(normalize_expression(value))
-            schedule = on_the_wall = _on_the_wall(
-                cron.pattern, timezone, (start, end), dst, follows_elapsed_time=cron.follows_elapsed_time
-            )
+            schedule = on_the_wall = _cron(normalize_expression(value), timezone, (start, end), dst)
             must_fire = (start_at is not None and end_at is not None) or on_the_wall.may_never_fire
         case _:
             assert_never(schedule_type)
@@ -148,6 +146,19 @@ def parse_instant(value: object, timezone: str) -> datetime:
             f"The instant {shown(moment.isoformat())} is out of range: give one in the years 1900 to 8999."
         )
     return from_micros(micros)
+
+
+# Nothing on the wall depends on the anchor, so jobs of the same times share their schedule: it is made once, and kept
+# once where thousands of them are known.
+@lru_cache(maxsize=4_096)
+def _daily(times: tuple[int, ...], timezone: str, bounds: tuple[int, int], dst: Dst) -> WallClockSchedule:
+    return _on_the_wall(daily_pattern(times), timezone, bounds, dst)
+
+
+@lru_cache(maxsize=4_096)
+def _cron(expression: str, timezone: str, bounds: tuple[int, int], dst: Dst) -> WallClockSchedule:
+    cron = parse_cron(expression)
+    return _on_the_wall(cron.pattern, timezone, bounds, dst, follows_elapsed_time=cron.follows_elapsed_time)
 
 
 def _on_the_wall(
