@@ -21,6 +21,9 @@ def parse_times(value: object) -> tuple[int, ...]:
     """
     if isinstance(value, (str, time)):
         return (_parse_time(value),)
+    if isinstance(value, list) and len(value) == 1:
+        # What is stored of most.
+        return (_parse_time(value[0]),)
     if not isinstance(value, (list, tuple, set, frozenset)):
         raise InvalidScheduleError(
             f"A daily time can't be {shown(value)}: give 'HH:MM' or 'HH:MM:SS', or a list of them."
