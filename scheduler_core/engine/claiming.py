@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from scheduler_core.domain.errors import NotLeaderError, SchedulerError, SchemaError, ServerUnreachableError
 from scheduler_core.domain.planning import Plan, StoredJob
@@ -24,7 +24,9 @@ from scheduler_core.ports import InvalidRow, Leadership, Runs
 CLAIM_AHEAD_SECONDS = 0.05
 """What is due within this is claimed already and started by a timer: lateness then owes nothing to a claim."""
 
-CLAIM_EVERY_SECONDS = 0.02
+CLAIM_AHEAD = timedelta(seconds=CLAIM_AHEAD_SECONDS)
+
+CLAIM_EVERY_SECONDS = 0.025
 """Less than the above, so that evenly spread fires are claimed some at a time and none late."""
 
 CLAIM_LIMIT = 4_000
@@ -98,8 +100,8 @@ class Claiming:
             return IDLE_SECONDS
         until = self._clock.monotonic_at(next_due_at) - time.monotonic()
         since_last = time.monotonic() - sent_at
-        if due.next_due_at is not None and due.next_due_at == next_due_at and until <= CLAIM_AHEAD_SECONDS:
-            # Only an at_most_once job is left alone so close to its instant: be there exactly then.
+        if next_due_at == due.next_due_at and next_due_at <= due.now + CLAIM_AHEAD:
+            # Within what this look claimed only an at_most_once job is left alone: be there exactly at its instant.
             return max(0.0, until)
         return max(CLAIM_EVERY_SECONDS - since_last, min(until - CLAIM_AHEAD_SECONDS, IDLE_SECONDS))
 

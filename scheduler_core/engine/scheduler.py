@@ -42,7 +42,7 @@ from scheduler_core.engine.attempts import Attempts
 from scheduler_core.engine.begun import Begun, ended, failed, returned
 from scheduler_core.engine.calendar_operations import CalendarOperations
 from scheduler_core.engine.cancellation import CancelRequestedError
-from scheduler_core.engine.claiming import CLAIM_AHEAD_SECONDS, Claiming
+from scheduler_core.engine.claiming import CLAIM_AHEAD, Claiming
 from scheduler_core.engine.clock import DatabaseClock
 from scheduler_core.engine.hand import Hand
 from scheduler_core.engine.known_jobs import KnownJobs
@@ -64,7 +64,6 @@ MAINTENANCE_SECONDS = 3600.0
 MAINTENANCE_DELAY_SECONDS = 10.0
 CLOCK_READINGS = 3
 
-CLAIM_AHEAD = timedelta(seconds=CLAIM_AHEAD_SECONDS)
 AT_ITS_INSTANT = timedelta(0)
 
 
