@@ -137,7 +137,11 @@ async def test_a_zombie_can_not_commit_beside_its_successor(
 
 async def _until_it_waits(sql: psycopg.Connection[Any], zombie: asyncio.Task[Any]) -> None:
     for _ in range(500):
-        waiting = sql.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
+        # Not just any lock: other sessions wait for a leader's witness.
+        waiting = sql.execute(
+            "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND wait_event <> 'advisory' "
+            "AND datname = current_database()"
+        ).fetchone()
         if waiting != (0,):
             return
         assert not zombie.done(), "the claim did not wait for the successor"
