@@ -47,4 +47,4 @@ chaos: setup
 	@$(BIN)/scheduler drill --fault all --kills $(COUNT) --seed $(CHAOS_SEED) $(ARGS)
 
 clean:
-	@rm -rf $(VENV) build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf $(VENV) .bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
