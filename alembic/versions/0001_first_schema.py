@@ -560,7 +560,7 @@ SELECT p.inhparent AS parent, p.inhrelid AS partition, p.inhdetachpending AS is_
 FROM pg_inherits p
 JOIN pg_partitioned_table k ON k.partrelid = p.inhparent AND k.partstrat = 'r' AND k.partnatts = 1
 JOIN LATERAL (
-    SELECT pg_get_expr(c.relpartbound, c.oid) AS bound, t.typname AS type
+    SELECT pg_get_expr(c.relpartbound, 0) AS bound, t.typname AS type
     FROM pg_class c, pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
     WHERE c.oid = p.inhrelid AND a.attrelid = p.inhparent AND a.attnum = k.partattrs[0]
 ) AS b ON true;

@@ -25,6 +25,7 @@ class Lane:
 
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
     waiting: int = 0
+    """Runs that want the turn."""
     holder: Origin | None = None
     """Why the run exists that has the turn."""
     backfill: asyncio.Lock | None = None
@@ -76,22 +77,27 @@ class Lanes:
         return entered
 
     async def _enter(self, lane: Lane, run: Run, overlap: Overlap, in_order: bool) -> bool:
-        await self._recovery.surveyed.wait()
-        # Nobody wants a backfill to swallow what is due meanwhile.
-        in_order = in_order or (lane.holder is Origin.BACKFILL and lane.waiting == 0)
-        busy = lane.turn.locked() or self._recovery.is_running_elsewhere(run.job_id)
-        turn = take_turn(overlap, busy=busy, in_order=in_order, waiting=lane.waiting) if busy else Turn.START
-        if turn.skips:
-            self._clear(run.job_id, lane)
-            await self._recorder.record(ended(run, RunStatus.SKIPPED, turn.value, self._clock.now()))
-            return False
-        if turn is Turn.WAIT and run.attempt == 0:
-            await self._recorder.record(Outcome(run, RunStatus.QUEUED, run.attempt))
+        entered = False
         lane.waiting += 1
         try:
-            await lane.turn.acquire()
+            while not self._recovery.surveyed.is_set() and self._trusts(run.term):
+                await self._recovery.next_survey()
+            others = lane.waiting - 1
+            # Nobody wants a backfill to swallow what is due meanwhile.
+            in_order = in_order or (lane.holder is Origin.BACKFILL and others == 0)
+            # Who leads no more skips nothing: the run goes back once it has its turn.
+            busy = self._trusts(run.term) and (lane.turn.locked() or self._recovery.is_running_elsewhere(run.job_id))
+            turn = take_turn(overlap, busy=busy, in_order=in_order, waiting=others) if busy else Turn.START
+            if turn.skips:
+                await self._recorder.record(ended(run, RunStatus.SKIPPED, turn.value, self._clock.now()))
+                return False
+            if turn is Turn.WAIT and run.attempt == 0:
+                await self._recorder.record(Outcome(run, RunStatus.QUEUED, run.attempt))
+            entered = await lane.turn.acquire()
         finally:
             lane.waiting -= 1
+            if not entered:
+                self._clear(run.job_id, lane)
         lane.holder = run.origin
         try:
             while self._recovery.is_running_elsewhere(run.job_id) and self._trusts(run.term):

@@ -13,6 +13,8 @@ from waiting import eventually_async
 
 from scheduler_core import Container, JobNotFoundError, LockService, RunContext, ScheduleJob
 from scheduler_core.engine.scheduler import BaseScheduler
+from scheduler_core.ports import Owner
+from storage.runs import RunStore
 
 Sql = psycopg.Connection[Any]
 
@@ -341,6 +343,25 @@ async def test_a_stop_waits_for_what_runs(container: Container, sql: Sql) -> Non
     release.set()
     await stopping
     assert (await run_row(sql, "j", "succeeded"))["attempts"] == 1
+
+
+async def test_a_stop_waits_for_no_survey(
+    container: Container, sql: Sql, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A run that waits to know what is running elsewhere goes back when its replica leads no more."""
+
+    async def never(_store: RunStore) -> list[Owner]:
+        await asyncio.Event().wait()
+        return []
+
+    monkeypatch.setattr(RunStore, "owners", never)
+    scheduler = await container.start([ScheduleJob("j", "J", "interval", 0.2, lambda: None)])
+    due = "SELECT count(*) FROM scheduler.runs WHERE instance_id IS NOT NULL AND due_at < now() - interval '1 s'"
+    await eventually_async(lambda: sql.execute(due).fetchone() != (0,))
+    await scheduler.stop()
+    assert "within the drain timeout" not in caplog.text
+    assert sql.execute(due).fetchone() == (0,), "all went back"
+    assert sql.execute("SELECT DISTINCT status, reason FROM scheduler.runs").fetchall() == [("pending", None)]
 
 
 async def test_no_fire_is_early(scheduler: BaseScheduler, sql: Sql) -> None:
