@@ -1,8 +1,62 @@
-"""The command line as the fixture `command` gives it."""
+"""The command line as tests call it: a real process for each command, without a second's imports for each.
+
+The processes are forked from one that has imported the command line already (multiprocessing's fork server, one for
+each worker of pytest). Tests that need a process to send signals to, or the console script itself, start their own.
+"""
 
 from __future__ import annotations
 
+import multiprocessing
+import os
 import subprocess
-from collections.abc import Callable
+import sys
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+
+_forking = multiprocessing.get_context("forkserver")
+_forking.set_forkserver_preload(["scheduler_core.cli.app", "scheduler_core.container", "storage.migrate", "asyncpg"])
+
+
+def scheduler(
+    *words: str, environment: Mapping[str, str], folder: Path, given: bytes = b"", within_seconds: float = 60
+) -> subprocess.CompletedProcess[bytes]:
+    """`scheduler WORDS…` with this environment, in this folder, and `given` to read."""
+    with tempfile.TemporaryDirectory(prefix="scheduler-command-") as place:
+        streams = [Path(place, name) for name in ("given", "said", "complained")]
+        streams[0].write_bytes(given)
+        process = _forking.Process(target=_play, args=(words, dict(environment), str(folder), streams), daemon=True)
+        process.start()
+        try:
+            process.join(within_seconds)
+            if process.exitcode is None:
+                raise subprocess.TimeoutExpired(words, within_seconds, *(s.read_bytes() for s in streams[1:]))
+            return subprocess.CompletedProcess(words, process.exitcode, *(s.read_bytes() for s in streams[1:]))
+        finally:
+            process.kill()
+            process.join(5)
+            process.close()
+
+
+def as_text(done: subprocess.CompletedProcess[bytes]) -> subprocess.CompletedProcess[str]:
+    """The same, decoded."""
+    return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+
+def _play(words: tuple[str, ...], environment: dict[str, str], folder: str, streams: list[Path]) -> None:
+    """In the forked process: be `python -m scheduler_core.cli WORDS…`."""
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.path[:] = ["", *environment.get("PYTHONPATH", "").split(os.pathsep), *sys.path]
+    sys.argv[:] = ["scheduler", *words]
+    flags: list[Any] = [os.O_RDONLY, *[os.O_WRONLY | os.O_CREAT | os.O_APPEND] * 2]
+    for number, (stream, how) in enumerate(zip(streams, flags, strict=True)):
+        os.dup2(os.open(stream, how, 0o600), number)
+    sys.stdin, sys.stdout, sys.stderr = (open(n, mode) for n, mode in enumerate(("r", "w", "w")))  # noqa: SIM115 - theirs to the end
+    from scheduler_core.cli import main
+
+    main()

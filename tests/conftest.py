@@ -12,14 +12,17 @@ import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import urlsplit
 
 import psycopg
 import pytest
+from databases import load_schema, url_of
 from pytest_postgresql import factories
 
 from scheduler_core import Container, load_settings
-from storage import embedded, migrate
+from storage import embedded
+
+LONGEST = ("tests/failover", "tests/integration/test_bench.py", "tests/model")
 
 WITHOUT_SERVERS = ("tests/unit", "tests/model", "tests/architecture", "tests/oracle")
 
@@ -56,17 +59,17 @@ def pytest_configure_node(node: Any) -> None:
         node.workerinput["servers"] = node.config.servers
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes longest comes first, so that no worker of xdist is left alone with it in the end."""
+    items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
 def pytest_unconfigure() -> None:
     """Stop what the controller started."""
     if _servers is not None:
         _servers.stop()
     if _folder is not None:
         shutil.rmtree(_folder, ignore_errors=True)
-
-
-def load_schema(host: str, port: int, user: str, dbname: str, password: str | None = None, **_: Any) -> None:
-    """Migrate the template that every test's database is cloned from."""
-    migrate.upgrade(f"postgresql://{user}:{quote(password or '')}@{host}:{port}/{dbname}")
 
 
 migrated_server = factories.postgresql_noproc(load=[load_schema], dbname="migrated")
@@ -77,7 +80,7 @@ bare = factories.postgresql("bare_server")
 
 def _url(connection: psycopg.Connection[Any]) -> str:
     info = connection.info
-    return f"postgresql://{info.user}:{quote(info.password)}@{info.host}:{info.port}/{info.dbname}"
+    return url_of(info.host, info.port, info.user, info.dbname, info.password)
 
 
 @pytest.fixture

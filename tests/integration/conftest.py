@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import subprocess
-import sys
 from pathlib import Path
 
+import commands
 import pytest
 from commands import Command
 from waiting import eventually_async
@@ -29,15 +29,9 @@ def command(environment: dict[str, str], tmp_path: Path) -> Command:
     """
 
     def run(*words: str, code: int = 0, given: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
-        done = subprocess.run(
-            [sys.executable, "-m", "scheduler_core.cli", *words],
-            env=environment | {f"SCHEDULER_{name.upper()}": value for name, value in settings.items()},
-            input=given,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            cwd=tmp_path,
-            check=False,
+        variables = environment | {f"SCHEDULER_{name.upper()}": value for name, value in settings.items()}
+        done = commands.as_text(
+            commands.scheduler(*words, environment=variables, folder=tmp_path, given=given.encode())
         )
         assert done.returncode == code, (done.stdout, done.stderr)
         assert "Traceback" not in done.stderr

@@ -7,10 +7,11 @@ import getpass
 import json
 import random
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import commands
 import psycopg
 import pytest
 from waiting import eventually_async
@@ -247,13 +248,8 @@ async def test_two_rows_of_one_occurrence_would_show(container: Container, sql: 
 
 
 def scheduler(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "scheduler_core.cli", *arguments],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
+    return commands.as_text(
+        commands.scheduler(*arguments, environment=environment, folder=Path.cwd(), within_seconds=120)
     )
 
 

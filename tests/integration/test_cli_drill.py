@@ -4,24 +4,17 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
+import commands
 import pytest
 
 from scheduler_core.drill.schedule import FAULT_NAMES
 
 
 def drill(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "scheduler_core.cli", "drill", *words],
-        env={name: value for name, value in os.environ.items() if not name.startswith("SCHEDULER_")},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        cwd=folder,
-        check=False,
-    )
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("SCHEDULER_")}
+    return commands.as_text(commands.scheduler("drill", *words, environment=clean, folder=folder))
 
 
 @pytest.mark.parametrize(

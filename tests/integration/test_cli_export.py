@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import commands
 import psycopg
 import pytest
 from waiting import eventually
@@ -38,9 +39,7 @@ ODD = ["=1+1", 'it\'s, "so"', "two\r\nlines", "\rone", "naïve – 日本語 �
 @pytest.fixture
 def run_export(environment: dict[str, str], tmp_path: Path) -> Export:
     def run(*words: str, code: int = 0) -> subprocess.CompletedProcess[bytes]:
-        done = subprocess.run(
-            [*COMMAND, *words], env=environment, capture_output=True, timeout=60, cwd=tmp_path, check=False
-        )
+        done = commands.scheduler("runs", "export", *words, environment=environment, folder=tmp_path)
         assert done.returncode == code, (done.stdout, done.stderr)
         assert b"Traceback" not in done.stderr
         return done

@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import commands
 import psycopg
 import pytest
 from replicas import Replicas
@@ -74,15 +75,7 @@ def folder(tmp_path: Path) -> Path:
 @pytest.fixture
 def scheduler(environment: dict[str, str], folder: Path) -> Command:
     def run(*words: str, code: int = 0, given: bytes = b"", **variables: str) -> subprocess.CompletedProcess[bytes]:
-        done = subprocess.run(
-            [sys.executable, "-m", "scheduler_core.cli", "jobs", *words],
-            env=environment | variables,
-            capture_output=True,
-            input=given,
-            timeout=60,
-            cwd=folder,
-            check=False,
-        )
+        done = commands.scheduler("jobs", *words, environment=environment | variables, folder=folder, given=given)
         assert done.returncode == code, (done.stdout.decode(), done.stderr.decode())
         assert b"Traceback" not in done.stderr
         return done

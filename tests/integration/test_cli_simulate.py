@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
-import subprocess
-import sys
+from pathlib import Path
 from typing import Any
 
+import commands
 import psycopg
 
 from scheduler_core import Container, ScheduleJob
@@ -21,7 +21,7 @@ FROM generate_series(1, 100) AS n, LATERAL (SELECT date_trunc('hour', now()) - n
 
 
 async def test_stored_jobs_are_simulated(
-    container: Container, environment: dict[str, str], sql: psycopg.Connection[Any]
+    container: Container, environment: dict[str, str], sql: psycopg.Connection[Any], tmp_path: Path
 ) -> None:
     await container.prepare()
     jobs = [
@@ -35,15 +35,7 @@ async def test_stored_jobs_are_simulated(
     sql.execute(SUCCEEDED)
 
     words = ("simulate", "--days", "2", "--from", "2027-03-27", "--history", "--json")
-    done = await asyncio.to_thread(
-        subprocess.run,
-        [sys.executable, "-m", "scheduler_core.cli", *words],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    done = await asyncio.to_thread(commands.scheduler, *words, environment=environment, folder=tmp_path)
     assert done.returncode == 0, done.stderr
     found = json.loads(done.stdout)
     assert found["fires"] == 2 * 1440 + 2

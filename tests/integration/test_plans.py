@@ -14,9 +14,12 @@ from typing import Any
 
 import psycopg
 import pytest
+from databases import load_schema, url_of
+from pytest_postgresql import factories
+from test_claim import stored
 from waiting import eventually_async
 
-from scheduler_core import Container
+from scheduler_core import Container, load_settings
 from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.ports import Leadership
 from storage.claims import CLAIM, DUE, claim_parameters
@@ -46,13 +49,29 @@ ANALYZE scheduler.runs;
 """
 
 
-@pytest.fixture
-async def database(container: Container, sql: psycopg.Connection[Any], database_url: str) -> Any:
-    from test_claim import stored
+def load_many(**server: Any) -> None:
+    """Fill the template that each test's database is cloned from, statistics and all."""
+    load_schema(**server)
+    url = url_of(**server)
 
+    async def declare() -> None:
+        container = Container(load_settings(database_url=url, timezone="UTC"))
+        await container.prepare()
+        await stored(container)
+        await container.close()
+
+    asyncio.run(declare())
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute(MANY)
+
+
+full_server = factories.postgresql_noproc(load=[load_many], dbname="full")
+migrated = factories.postgresql("full_server")
+
+
+@pytest.fixture
+async def database(container: Container, database_url: str) -> Any:
     await container.prepare()
-    await stored(container)
-    sql.execute(MANY)
     database = Database(database_url, settings=HOT_PATH_SETTINGS)
     yield database
     await database.close()

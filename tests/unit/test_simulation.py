@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import xml.etree.ElementTree as ET
 from collections import Counter
 from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import commands
 import pytest
 from rich.console import Console
 
@@ -241,15 +241,8 @@ def sync(): ...
 def command(folder: Path, *words: str, code: int = 0) -> subprocess.CompletedProcess[str]:
     (folder / "app_of_simulate.py").write_text(APP)
     environment = {k: v for k, v in os.environ.items() if not k.startswith("SCHEDULER_")}
-    done = subprocess.run(
-        [sys.executable, "-m", "scheduler_core.cli", "simulate", *words],
-        cwd=folder,
-        env=environment | {"SCHEDULER_TIMEZONE": "UTC"},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+    environment["SCHEDULER_TIMEZONE"] = "UTC"
+    done = commands.as_text(commands.scheduler("simulate", *words, environment=environment, folder=folder))
     assert done.returncode == code, (done.stdout, done.stderr)
     assert "Traceback" not in done.stderr
     return done
