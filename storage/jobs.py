@@ -6,8 +6,10 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import fields
 from datetime import datetime
 from itertools import islice
+from operator import itemgetter
 from typing import Any
 
 from scheduler_core.domain.actor import Actor
@@ -27,6 +29,12 @@ _INSTANTS = (
     *("paused_at", "paused_until", "auto_disabled_at", "finished_at"),
 )
 """The driver gives infinity as an instant without a time zone."""
+
+_STATE = tuple(item.name for item in fields(StoredJob) if item.name not in ("definition", "schedule", "calendars"))
+"""The columns that are known of a job beside its definition: version, anchor, and the others in their order."""
+
+_get_instants = itemgetter(*_INSTANTS)
+_get_state = itemgetter(*_STATE)
 
 _CHANGEABLE = (
     *(name for name in DEFINITION if name != "job_id"),
@@ -265,26 +273,15 @@ def stored_job(row: Row, calendars: Mapping[str, Calendar]) -> StoredJob | Inval
     """
     values = row
     try:
-        for name in _INSTANTS:
-            if values[name] is not None and values[name].tzinfo is None:
-                raise ValueError(f"{name} is infinite")
-        definition = JobDefinition.from_columns({name: values[name] for name in DEFINITION})
-        return StoredJob(
-            definition=definition,
-            version=values["version"],
-            anchor=values["anchor"],
-            schedule=definition.schedule(values["anchor"]),
-            next_run=values["next_run"],
-            due_at=values["due_at"],
-            paused_at=values["paused_at"],
-            paused_until=values["paused_until"],
-            auto_disabled_at=values["auto_disabled_at"],
-            finished_at=values["finished_at"],
-            digest=values["digest"],
-            declared_since=values["declared_since"],
-            set_aside=values["set_aside"],
-            calendars=tuple(calendars[name] for name in definition.calendars if name in calendars),
-        )
+        for instant in filter(None, _get_instants(values)):
+            if instant.tzinfo is None:
+                raise ValueError(f"{next(name for name in _INSTANTS if values[name] is instant)} is infinite")
+        version, anchor, *state = _get_state(values)
+        definition, schedule = JobDefinition.with_schedule(values, anchor)
+        named = definition.calendars
+        found = tuple(calendars[name] for name in named if name in calendars) if named else ()
+        parts = (definition, version, anchor, schedule, *state, found)
+        return StoredJob(*parts)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this row's alone (a time zone may be a folder)
         return InvalidRow(values["job_id"], values["version"], f"{type(error).__name__}: {error}")
 

@@ -10,15 +10,15 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from operator import attrgetter
+from operator import attrgetter, itemgetter
 from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from scheduler_core.domain.callback import callback_reference, is_importable_reference
 from scheduler_core.domain.errors import InvalidJobError
-from scheduler_core.domain.job_checks import CHECKS, check_job, check_relations, name_positional
-from scheduler_core.domain.job_fields import check_text
+from scheduler_core.domain.job_checks import CHECKS, check_job, find_jitter_problem, name_positional
+from scheduler_core.domain.job_fields import check_args, check_bound, check_kwargs, check_name, check_text, check_zone
 from scheduler_core.domain.policies import Delivery, Misfire, Overlap
 from scheduler_core.domain.schedule import (
     Dst,
@@ -27,7 +27,10 @@ from scheduler_core.domain.schedule import (
     normalize_value,
     parse_instant,
     parse_schedule,
+    value_of,
 )
+from scheduler_core.domain.schedule.base import from_micros
+from scheduler_core.domain.value import value as value_class
 from scheduler_core.domain.wording import shown
 
 __all__ = [
@@ -44,6 +47,8 @@ __all__ = [
 # The name of a callback as it is stored: a lambda's can't be imported, so it is no `module:qualname`. As long as
 # any that code may give.
 _STORED_CHECKS = {**CHECKS, "callback": lambda value: check_text(value, 1_000)}
+
+_SHARED_CHECKS = {**_STORED_CHECKS, "timezone": check_zone}
 
 _WALL_CLOCK = (ScheduleType.DAILY, ScheduleType.CRON)
 
@@ -164,7 +169,7 @@ class ScheduleJob(BaseModel):
         return definition
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value_class(frozen=True, slots=True, kw_only=True)
 class JobDefinition:
     """A job as it is stored: all that code decides, nothing that happened to it. Field names are those of
     SQL.
@@ -210,17 +215,17 @@ class JobDefinition:
 
         Raises InvalidJobError if a value is not acceptable or a column is missing.
         """
-        missing = [name for name in _DEFINITION_FIELDS if name not in columns]
-        if missing:
-            raise InvalidJobError(f"The job's row lacks {', '.join(missing)}: migrate the schema, or correct the row.")
-        values = _check_row({name: columns[name] for name in _DEFINITION_FIELDS})
-        zone = values["timezone"]
-        if zone is None:
-            raise InvalidJobError(f"The job {shown(values['job_id'])} is stored without a timezone: set the column.")
-        values["schedule_value"] = normalize_value(values["schedule_type"], values["schedule_value"], zone)
-        for bound in ("start_at", "end_at"):
-            values[bound] = None if values[bound] is None else parse_instant(values[bound], zone)
-        return cls(**values)
+        return cls.with_schedule(columns, _ANY_ANCHOR)[0]
+
+    @classmethod
+    def with_schedule(cls, columns: Mapping[str, Any], anchor: datetime) -> tuple[JobDefinition, Schedule]:
+        """`from_columns`, and the schedule of the job that was first stored at `anchor`."""
+        try:
+            return _read_row(columns, anchor)
+        except Exception:  # noqa: BLE001 - whatever a value's own methods raise
+            # The whole check says it well.
+            definition = _check_row(columns)
+        return definition, definition.schedule(anchor)
 
     def schedule(self, anchor: datetime) -> Schedule:
         """The schedule of the job that was first stored at `anchor`, an aware instant."""
@@ -283,27 +288,73 @@ OWN_FIELDS = ("job_id", "name", "schedule_value", "start_at", "end_at", "args", 
 SHARED_FIELDS = tuple(name for name in _DEFINITION_FIELDS if name not in OWN_FIELDS)
 """Policies, callback, time zone: what many jobs have in common, and so is checked, written and sent once."""
 
+_LISTS = ("calendars", "tags")
+_SHARED_COLUMNS = (*_LISTS, *(name for name in SHARED_FIELDS if name not in _LISTS))
+
 _get_own = attrgetter(*OWN_FIELDS)
 _get_shared = attrgetter(*SHARED_FIELDS)
+_get_own_columns = itemgetter(*OWN_FIELDS)
+_get_shared_columns = itemgetter(*_SHARED_COLUMNS)
 _ANY_ANCHOR = datetime(2000, 1, 1, tzinfo=UTC)
 
 
-def _check_row(row: Mapping[str, Any]) -> dict[str, Any]:
-    """A row's fields as they are to be kept. Many jobs share their policies: those are checked once."""
-    try:
-        shared = _check_shared(
-            tuple(tuple(v) if isinstance(v, list) else v for v in map(row.__getitem__, SHARED_FIELDS))
-        )
-        kept = shared | {name: CHECKS[name](row[name]) for name in OWN_FIELDS}
-    except Exception:  # noqa: BLE001 - whatever a value's own methods raise
-        # The whole check says it well.
-        return check_job(row, _STORED_CHECKS)
-    return kept if not check_relations(kept) else check_job(row, _STORED_CHECKS)
+def _read_row(columns: Mapping[str, Any], anchor: datetime) -> tuple[JobDefinition, Schedule]:
+    """A row that is in order: what many jobs share is checked once for all of them, and the schedule is read once.
+
+    Raises anything for a row that is not, which `_check_row` says well, and for one that only `_check_row` can read.
+    """
+    calendars, tags, *policies = _get_shared_columns(columns)
+    shared = _check_shared(
+        tuple(calendars) if isinstance(calendars, list) else calendars,
+        tuple(tags) if isinstance(tags, list) else tags,
+        *policies,
+    )
+    job_id, name, value, start_at, end_at, args, kwargs = _get_own_columns(columns)
+    kind, zone = shared["schedule_type"], shared["timezone"]
+    schedule = parse_schedule(
+        kind,
+        value,
+        timezone=zone,
+        anchor=anchor,
+        start_at=None if start_at is None else check_bound(start_at),
+        end_at=None if end_at is None else check_bound(end_at),
+        dst=shared["dst"],
+    )
+    if shared["jitter"] and (problem := find_jitter_problem(schedule, shared["jitter"])):
+        raise InvalidJobError(problem)
+    definition = JobDefinition(
+        job_id=check_name(job_id),
+        name=check_text(name),
+        schedule_value=value_of(schedule, kind, value, zone),
+        start_at=None if start_at is None else from_micros(schedule.start),
+        end_at=None if end_at is None else from_micros(schedule.end),
+        args=check_args(args),
+        kwargs=check_kwargs(kwargs),
+        **shared,
+    )
+    return definition, schedule
 
 
-@lru_cache(maxsize=4_096)
-def _check_shared(values: tuple[Any, ...]) -> dict[str, Any]:
-    return check_job(dict(zip(SHARED_FIELDS, values, strict=True)), _STORED_CHECKS)
+# With their types: True equals 1 and 1.0, and is not the same in a row.
+@lru_cache(maxsize=1_000, typed=True)
+def _check_shared(*values: Any) -> dict[str, Any]:
+    """The shared columns of a row, in the order of `_SHARED_COLUMNS`, as they are kept. Raises InvalidJobError."""
+    return check_job(dict(zip(_SHARED_COLUMNS, values, strict=True)), _SHARED_CHECKS)
+
+
+def _check_row(columns: Mapping[str, Any]) -> JobDefinition:
+    """Any row, field by field: the definition, or all that is wrong with it."""
+    missing = [name for name in _DEFINITION_FIELDS if name not in columns]
+    if missing:
+        raise InvalidJobError(f"The job's row lacks {', '.join(missing)}: migrate the schema, or correct the row.")
+    values = check_job({name: columns[name] for name in _DEFINITION_FIELDS}, _STORED_CHECKS)
+    zone = values["timezone"]
+    if zone is None:
+        raise InvalidJobError(f"The job {shown(values['job_id'])} is stored without a timezone: set the column.")
+    values["schedule_value"] = normalize_value(values["schedule_type"], values["schedule_value"], zone)
+    for bound in ("start_at", "end_at"):
+        values[bound] = None if values[bound] is None else parse_instant(values[bound], zone)
+    return JobDefinition(**values)
 
 
 _canonical_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=datetime.isoformat).encode

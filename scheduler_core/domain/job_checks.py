@@ -9,9 +9,9 @@ from typing import Any
 from scheduler_core.domain import job_fields as check
 from scheduler_core.domain.errors import InvalidJobError, InvalidScheduleError
 from scheduler_core.domain.policies import Delivery, Misfire, Overlap
-from scheduler_core.domain.schedule import Dst, ScheduleType, parse_instant, parse_schedule
+from scheduler_core.domain.schedule import Dst, Schedule, ScheduleType, parse_instant, parse_schedule
 from scheduler_core.domain.schedule.base import EPOCH
-from scheduler_core.domain.schedule.interval import parse_step
+from scheduler_core.domain.schedule.interval import IntervalSchedule
 from scheduler_core.domain.wording import did_you_mean, shown
 
 _COUNTER = check.whole_number(0, 2**63 - 1)
@@ -153,11 +153,17 @@ def _check_schedule(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
         # known.
         bounds = {}
     try:
-        parse_schedule(kind, value, timezone=zone or "UTC", anchor=EPOCH, dst=kept.get("dst", Dst.ONCE), **bounds)
+        schedule = parse_schedule(
+            kind, value, timezone=zone or "UTC", anchor=EPOCH, dst=kept.get("dst", Dst.ONCE), **bounds
+        )
     except InvalidScheduleError as error:
         return [("schedule_value", str(error))]
-    if kind == ScheduleType.INTERVAL:
-        step, jitter = parse_step(value) / 1e6, kept.get("jitter", 0.0)
-        if jitter >= step:
-            return [("jitter", f"{jitter:g} seconds is not less than the interval of {step:g}, give less")]
-    return []
+    problem = find_jitter_problem(schedule, kept.get("jitter", 0.0))
+    return [("jitter", problem)] if problem else []
+
+
+def find_jitter_problem(schedule: Schedule, jitter_seconds: float) -> str | None:
+    """What is wrong with the jitter of a job on this schedule; None when nothing."""
+    if not isinstance(schedule, IntervalSchedule) or jitter_seconds < (step_seconds := schedule.step / 1e6):
+        return None
+    return f"{jitter_seconds:g} seconds is not less than the interval of {step_seconds:g}, give less"

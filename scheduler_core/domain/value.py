@@ -9,14 +9,14 @@ if TYPE_CHECKING:
 else:
     from dataclasses import dataclass
 
-    def value(*, frozen, slots):
+    def value(*, frozen, slots, kw_only=False):
         """A dataclass that the type checker keeps from being changed.
 
         Python freezes one by setting each field through `object.__setattr__`: making a run takes four times as long
         then, and making what one fire needs takes longer than planning it (measured).
         """
         assert frozen
-        return dataclass(slots=slots, unsafe_hash=True)
+        return dataclass(slots=slots, kw_only=kw_only, unsafe_hash=True)
 
 
 __all__ = ["value"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from dataclasses import FrozenInstanceError, fields, replace
+from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from zoneinfo import ZoneInfo
@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from scheduler_core.domain import job as job_module
 from scheduler_core.domain.errors import InvalidJobError, InvalidScheduleError
 from scheduler_core.domain.job import (
     Delivery,
@@ -250,8 +251,6 @@ def test_definition_is_canonical() -> None:
     assert {item.name for item in fields(JobDefinition)} == set(CHECKS) - {
         "last_run", "next_run", "run_count", "error_count",
     }  # fmt: skip
-    with pytest.raises(FrozenInstanceError):
-        definition.name = "B"  # type: ignore[misc]
 
 
 def test_the_same_job_has_the_same_digest() -> None:
@@ -328,6 +327,100 @@ def test_definition_from_columns() -> None:
         JobDefinition.from_columns({**columns, "misfire": "x"})
     with pytest.raises(InvalidJobError, match="without a timezone"):
         JobDefinition.from_columns({**columns, "timezone": None})
+
+
+def columns_of(definition: JobDefinition) -> dict[str, Any]:
+    """As a row holds them: what Python has tuples for comes as lists."""
+    columns = {item.name: getattr(definition, item.name) for item in fields(definition)}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in columns.items()}
+
+
+ROWS = [
+    columns_of(make(callback="app:work", **given).definition("UTC"))
+    for given in (
+        {"timeout": 5, "tags": ["x"], "kwargs": {"a": [1, 1e22, -0.0]}, "jitter": 1},
+        {"start_at": NOW, "end_at": NOW + timedelta(days=1), "max_retries": 1, "disable_after": 1},
+        {"schedule_type": "once", "schedule_value": NOW, "calendars": ["x", "y"], "lock_key": "k"},
+        {"schedule_type": "once", "schedule_value": None, "timezone": "Asia/Seoul"},
+        {"schedule_type": "daily", "schedule_value": ["9:30", "8:15"], "timezone": "Europe/Berlin", "dst": "both"},
+        {"schedule_type": "cron", "schedule_value": "*/5 * * * *", "end_at": NOW},
+    )
+]
+
+
+def read(columns: dict[str, Any]) -> str:
+    """What is made of a row, values with their types, or what is wrong with it."""
+    try:
+        return repr(JobDefinition.with_schedule(columns, NOW))
+    except InvalidJobError as error:
+        return repr(error)
+
+
+def read_whole(columns: dict[str, Any]) -> str:
+    """The same, with nothing that was seen before and no short way."""
+    try:
+        definition = job_module._check_row(columns)
+        return repr((definition, definition.schedule(NOW)))
+    except InvalidJobError as error:
+        return repr(error)
+
+
+@pytest.mark.parametrize("row", ROWS)
+def test_what_is_known_of_a_good_row_lets_no_bad_one_through(row: dict[str, Any]) -> None:
+    job_module._check_shared.cache_clear()
+    assert read(row) == read(dict(row)) == read_whole(row)
+    assert job_module._check_shared.cache_info().hits == 1
+    kind = row["schedule_type"]
+    bad: list[dict[str, Any]] = [
+        # What is the job's own.
+        *({"job_id": bad} for bad in ("", " x", "a\x00", "a\ud800", "x" * 201, 1)),
+        *({"name": bad} for bad in ("", "a\nb", "a\x7f", "x" * 201, None)),
+        *({"args": bad} for bad in ({}, None, ["\ud800"], [float("nan")])),
+        *({"kwargs": bad} for bad in ([], None, {1: 2}, {"\x00": 2})),
+        *({"start_at": bad} for bad in ("x", NOW.replace(year=1899), 5)),
+        *({"end_at": bad} for bad in ("x", NOW.replace(year=9000), True)),
+        {"start_at": NOW, "end_at": NOW},
+        {"schedule_value": "garbage" if kind != "cron" else "0 0 30 2 *"},
+        # What equals something that is right, and what only another column makes wrong.
+        *({name: int(row[name])} for name in ("enabled", "use_distributed_lock")),
+        *({name: float(row[name])} for name in ("catch_up_limit", "max_retries")),
+        {"jitter": False},
+        {"retry_max_delay": row["retry_delay"] / 2},
+        {"timezone": None},
+        {"schedule_type": "cron" if kind != "cron" else "daily"},
+        *([{"jitter": 30.0}, {"schedule_value": 1, "jitter": 1.0}] if kind == "interval" else []),
+        *([{"end_at": NOW - timedelta(days=1)}] if row["schedule_value"] and kind == "once" else []),
+        *([{"max_retries": True}, {"disable_after": True}] if row["max_retries"] == 1 else []),
+    ]
+    for edit in bad:
+        edited = {**row, **edit}
+        assert "Error(" in read(edited), edit
+        assert read(edited) == read_whole(edited)
+        assert read(row) == read_whole(row)
+
+
+@given(
+    st.sampled_from(ROWS),
+    st.dictionaries(
+        st.sampled_from([item.name for item in fields(JobDefinition)]),
+        st.deferred(lambda: ANYTHING) | st.sampled_from([v for row in ROWS for v in row.values()]),
+        max_size=2,
+    ),
+)
+@settings(max_examples=400, deadline=None)
+def test_a_row_is_read_the_same_whatever_was_read_before(row: dict[str, Any], edit: dict[str, Any]) -> None:
+    read(row)
+    edited = {**row, **edit}
+    assert read(edited) == read(edited) == read_whole(edited)
+
+
+def test_a_row_that_lacks_columns_or_holds_lists_where_none_belong() -> None:
+    for name in ROWS[0]:
+        lacking = {key: value for key, value in ROWS[0].items() if key != name}
+        assert read(lacking) == read_whole(lacking)
+        assert f"lacks {name}" in read(lacking)
+        listed = {**ROWS[0], name: [["x"]]}
+        assert read(listed) == read_whole(listed)
 
 
 # --- callbacks

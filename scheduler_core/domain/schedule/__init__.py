@@ -10,7 +10,7 @@ every replica computes the same instants. Nothing walks: a year of one-second ti
 """
 
 from scheduler_core.domain.schedule.base import Dst, Schedule, ScheduleType
-from scheduler_core.domain.schedule.parse import normalize_value, parse_instant, parse_schedule, read_moment
+from scheduler_core.domain.schedule.parse import normalize_value, parse_instant, parse_schedule, read_moment, value_of
 from scheduler_core.domain.schedule.zone import check_timezone
 
 __all__ = [
@@ -22,4 +22,5 @@ __all__ = [
     "parse_instant",
     "parse_schedule",
     "read_moment",
+    "value_of",
 ]

@@ -88,6 +88,12 @@ class Schedule(ABC):
         high = min(to_micros(until), self.end)
         return self._count(low, high) if high > low else 0
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no occurrence at all."""
+        found = self._last(self.end)
+        return found is None or found < self.start
+
     def first(self, now: datetime) -> datetime | None:
         """The first occurrence for a job that is stored at `now`: the earliest after both `now` and its
         start.

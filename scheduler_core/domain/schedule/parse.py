@@ -51,8 +51,8 @@ def parse_schedule(
 
     Raises InvalidScheduleError when a value can't be read, or there can never be an occurrence.
     """
-    start = EARLIEST if start_at is None else to_micros(parse_instant(start_at, timezone))
-    end = LATEST if end_at is None else to_micros(parse_instant(end_at, timezone))
+    start = EARLIEST if start_at is None else _parse_micros(start_at, timezone)
+    end = LATEST if end_at is None else _parse_micros(end_at, timezone)
     if start >= end:
         raise InvalidScheduleError(
             f"start_at {from_micros(start).isoformat()} is not before end_at {from_micros(end).isoformat()}: "
@@ -65,7 +65,8 @@ def parse_schedule(
             origin = to_micros(anchor) + step if start_at is None else start
             return IntervalSchedule(start, end, origin, step)
         case ScheduleType.ONCE:
-            schedule = OnceSchedule(start, end, to_micros(anchor if value is None else parse_instant(value, timezone)))
+            instant = to_micros(anchor) if value is None else _parse_micros(value, timezone)
+            schedule = OnceSchedule(start, end, instant)
             # Whether "the moment at which it was stored" lies within the bounds is no mistake of the
             # definition.
             must_fire = value is not None
@@ -77,7 +78,7 @@ def parse_schedule(
             must_fire = (start_at is not None and end_at is not None) or on_the_wall.may_never_fire
         case _:
             assert_never(schedule_type)
-    if must_fire and schedule.last_until(from_micros(end)) is None:
+    if must_fire and schedule.is_empty:
         if end_at is not None or schedule_type == ScheduleType.ONCE:
             raise InvalidScheduleError(
                 f"The {schedule_type} schedule {shown(value)} has no occurrence between start_at and end_at, so "
@@ -117,6 +118,17 @@ def normalize_value(schedule_type: ScheduleType, value: object, timezone: str) -
             assert_never(schedule_type)
 
 
+def value_of(
+    schedule: Schedule, schedule_type: ScheduleType, value: object, timezone: str
+) -> int | float | str | list[str] | None:
+    """What `normalize_value` makes of the value that `schedule` was parsed from, without reading it again."""
+    if type(schedule) is IntervalSchedule:
+        return step_seconds(schedule.step)
+    if type(schedule) is OnceSchedule:
+        return None if value is None else from_micros(schedule.instant).isoformat()
+    return normalize_value(schedule_type, value, timezone)
+
+
 def read_moment(value: object) -> datetime | None:
     """A datetime, or an ISO string read as one, naive or not; None for anything else."""
     if isinstance(value, str):
@@ -133,6 +145,10 @@ def parse_instant(value: object, timezone: str) -> datetime:
     A naive one that doesn't exist there is the first valid instant after the gap; one that exists twice is
     the first. Raises InvalidScheduleError for anything else, and outside the years 1900 to 8999.
     """
+    return from_micros(_parse_micros(value, timezone))
+
+
+def _parse_micros(value: object, timezone: str) -> int:
     moment = read_moment(value)
     if moment is None:
         raise InvalidScheduleError(
@@ -145,7 +161,7 @@ def parse_instant(value: object, timezone: str) -> datetime:
         raise InvalidScheduleError(
             f"The instant {shown(moment.isoformat())} is out of range: give one in the years 1900 to 8999."
         )
-    return from_micros(micros)
+    return micros
 
 
 # Nothing on the wall depends on the anchor, so jobs of the same times share their schedule: it is made once, and kept
