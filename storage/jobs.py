@@ -59,8 +59,10 @@ _BATCH = 1_000
 _AT_ONCE = 2
 """Statements under way: while Postgres inserts a batch, the next one is computed and sent."""
 
-LOAD = """
-SELECT * FROM {schema}.jobs WHERE job_id = ANY(CAST(:job_ids AS text[]))
+# Counters, and what is told of a job, are nobody's business here: each column that Python makes values of costs.
+LOAD = f"""
+SELECT {", ".join(dict.fromkeys((*DEFINITION, *_STATE)))} FROM {{schema}}.jobs
+WHERE job_id = ANY(CAST(:job_ids AS text[]))
 """
 
 VERSION = """
