@@ -80,9 +80,8 @@ async def test_a_job_that_always_fails_makes_four_attempts_with_growing_waits(
     ).fetchall()
     assert [(number, outcome) for number, outcome, _, _ in attempts] == [(n, "failed") for n in (1, 2, 3, 4)]
     waits = [(attempts[n + 1][2] - attempts[n][3]).total_seconds() for n in range(3)]
-    assert waits == sorted(waits)
-    assert waits[0] >= 0.1
-    assert waits[2] >= 0.4
+    # A busy machine may add to each; none may be shorter.
+    assert [wait >= least for wait, least in zip(waits, (0.1, 0.2, 0.4), strict=True)] == [True] * 3
     assert job_row(sql, "j") == (1, 4, 1, False)
     assert "always" in sql.execute("SELECT traceback FROM scheduler.attempts LIMIT 1").fetchone()[0]  # type: ignore[index]
 
