@@ -103,6 +103,24 @@ def explain(error: BaseException, url: str) -> SchedulerError:
     )
 
 
+async def answered(call: Awaitable[Any], *, within_seconds: float) -> Any:
+    """A call's answer, with no cancellation lost on the way.
+
+    redis-py sends under `asyncio.wait_for`. In Python 3.11 that swallows a cancellation which arrives as the sending
+    ends: a loop of renewals would go on for ever, and whoever cancelled it would wait as long. The task still counts
+    that it was cancelled, so it is made good here.
+    Raises TimeoutError, and whatever the client raises.
+    """
+    task = asyncio.current_task()
+    before = task.cancelling() if task else 0
+    # The outer limit holds also where connecting, sending and reading each take their own time-out.
+    async with asyncio.timeout(within_seconds):
+        answer = await call
+    if task and task.cancelling() > before:
+        raise asyncio.CancelledError
+    return answer
+
+
 class _Scripts:
     """Lua on one server, every error translated."""
 
@@ -112,17 +130,15 @@ class _Scripts:
         self._client = connect(url, timeout_seconds=timeout_seconds)
 
     async def run(self, script: str, key: str, *arguments: str | int) -> Any:
-        # The outer limit holds also where connecting, sending and reading each take their own time-out.
+        call = self._client.eval(script, 1, key, *(str(a) for a in arguments))
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                return await self._client.eval(script, 1, key, *(str(a) for a in arguments))
+            return await answered(cast("Awaitable[Any]", call), within_seconds=self._timeout_seconds)
         except CLIENT_ERRORS as error:
             raise explain(error, self._url) from error
 
     async def ping(self) -> None:
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                await cast("Awaitable[Any]", self._client.ping())
+            await answered(cast("Awaitable[Any]", self._client.ping()), within_seconds=self._timeout_seconds)
         except CLIENT_ERRORS as error:
             raise explain(error, self._url) from error
 

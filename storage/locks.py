@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from scheduler_core.domain.errors import InvalidSettingsError, LockLostError, ServerUnreachableError
-from storage.leases import CLIENT_ERRORS
+from storage.leases import CLIENT_ERRORS, answered
 
 # Locks: a plain string key. ARGV: token, TTL in ms, a run's lock prefix that may be taken over or '', tokens of ours
 # that nobody holds.
@@ -171,8 +171,8 @@ class LockService:
         if not key or "\0" in key:
             raise InvalidSettingsError("a lock's key must not be empty")
         try:
-            async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
-                return await self._redis.eval(script, 1, self._prefix + key, *(str(a) for a in arguments))
+            call = self._redis.eval(script, 1, self._prefix + key, *(str(a) for a in arguments))
+            return await answered(call, within_seconds=CALL_TIMEOUT_SECONDS)
         except CLIENT_ERRORS as error:
             raise ServerUnreachableError(
                 f"Redis can't be asked for the lock {key!r} ({type(error).__name__}): is it running?"
