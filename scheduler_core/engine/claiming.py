@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import aclosing
 from datetime import datetime, timedelta
 
 from scheduler_core.domain.errors import NotLeaderError, SchedulerError, SchemaError, ServerUnreachableError
@@ -19,7 +20,7 @@ from scheduler_core.engine.hand import Hand
 from scheduler_core.engine.known_jobs import KnownJobs
 from scheduler_core.engine.recorder import MAX_QUEUED, Recorder
 from scheduler_core.engine.registry import Registry
-from scheduler_core.ports import InvalidRow, Leadership, Runs
+from scheduler_core.ports import DueJob, InvalidRow, Leadership, Runs
 
 CLAIM_AHEAD_SECONDS = 0.05
 """What is due within this is claimed already and started by a timer: lateness then owes nothing to a claim."""
@@ -92,7 +93,7 @@ class Claiming:
         coming = [due.next_due_at]
         if due.jobs:
             # The answer above was given before these cursors moved.
-            coming += await self._claim_in_batches(leadership, await self._known.look_up(due.jobs), due.now)
+            coming += await self._claim_in_batches(leadership, due.jobs, due.now)
         if len(due.jobs) >= room:
             return 0.0
         next_due_at = min((instant for instant in coming if instant is not None), default=None)
@@ -106,29 +107,32 @@ class Claiming:
         return max(CLAIM_EVERY_SECONDS - since_last, min(until - CLAIM_AHEAD_SECONDS, IDLE_SECONDS))
 
     async def _claim_in_batches(
-        self, leadership: Leadership, jobs: Sequence[StoredJob], now: datetime
+        self, leadership: Leadership, due: Sequence[DueJob], now: datetime
     ) -> list[datetime | None]:
-        """Plan and claim, one batch being planned while another is claimed; returns when each job is due next."""
+        """Plan and claim; while Postgres claims one batch, the next is planned and what the one after it lacks is read.
+
+        Returns when each job is due next.
+        """
         next_due_ats: list[datetime | None] = []
         claiming: asyncio.Task[None] | None = None
         try:
-            for begin in range(0, len(jobs), CLAIM_BATCH):
-                # Also a plan that moves nothing but a due_at that somebody set by hand: the job is due until that is
-                # right.
-                batch = jobs[begin : begin + CLAIM_BATCH]
-                plans = [made for job in batch if (made := self._plan(job, now)) is not None]
-                next_due_ats += [made.next_due_at for made in plans]
-                if claiming is not None:
-                    await claiming
-                claiming = asyncio.create_task(self._claim(leadership, plans), name="scheduler claim")
-                # The statement is on its way before the next batch is planned.
-                await asyncio.sleep(0)
+            async with aclosing(self._known.look_up(due, CLAIM_BATCH)) as batches:
+                async for jobs in batches:
+                    # Also a plan that moves nothing but a due_at that somebody set by hand: the job is due until that
+                    # is right.
+                    plans = [made for job in jobs if (made := self._plan(job, now)) is not None]
+                    next_due_ats += [made.next_due_at for made in plans]
+                    if claiming is not None:
+                        await claiming
+                    claiming = asyncio.create_task(self._claim(leadership, plans), name="scheduler claim")
+                    # The statement is on its way before the next batch is planned.
+                    await asyncio.sleep(0)
             if claiming is not None:
                 await claiming
         finally:
-            if claiming is not None and not claiming.done():
+            if claiming is not None:
                 claiming.cancel()
-                await asyncio.wait({claiming})
+                await asyncio.gather(claiming, return_exceptions=True)
         return next_due_ats
 
     def _plan(self, job: StoredJob, now: datetime) -> Plan | None:

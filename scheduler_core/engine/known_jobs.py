@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from itertools import pairwise
 
 from scheduler_core.domain.planning import StoredJob
 from scheduler_core.domain.run import LoggerLike
@@ -49,16 +50,43 @@ class KnownJobs:
         """Begin with the calendars as they are now."""
         self._calendars_revision = await self._storage.calendars.revision()
 
-    async def look_up(self, due: Sequence[DueJob]) -> list[StoredJob]:
-        """The due jobs with their cursors; definitions come from memory unless their version has moved."""
+    async def look_up(self, due: Sequence[DueJob], batch: int) -> AsyncGenerator[list[StoredJob]]:
+        """The due jobs with their cursors, `batch` at a time; definitions come from memory unless their version has
+        moved.
+
+        While the caller is at some, what the next ones lack is read, and nothing beyond. To be closed (`aclosing`):
+        then nothing is under way any more.
+        """
+        if missing := self._missing(due[:batch]):
+            await self.load(missing)
+        batches = [due[begin : begin + batch] for begin in range(0, len(due), batch)]
+        reading: asyncio.Task[None] | None = None
+        try:
+            for these, following in pairwise([*batches, ()]):
+                if reading is not None:
+                    await reading
+                    reading = None
+                found = self._recall(these)
+                if missing := self._missing(following):
+                    reading = asyncio.create_task(self.load(missing), name="scheduler reads jobs")
+                    # The statement is on its way before the caller goes on.
+                    await asyncio.sleep(0)
+                yield found
+        finally:
+            if reading is not None:
+                reading.cancel()
+                await asyncio.gather(reading, return_exceptions=True)
+
+    def _missing(self, due: Sequence[DueJob]) -> list[str]:
         known = self._known
-        missing = [
+        return [
             job.job_id
             for job in due
             if (k := known.get(job.job_id)) is None or k.version != job.version or job.next_run is None
         ]
-        if missing:
-            await self.load(missing)
+
+    def _recall(self, due: Sequence[DueJob]) -> list[StoredJob]:
+        known = self._known
         return [
             found.at(job.next_run)
             for job in due
