@@ -132,7 +132,7 @@ class _Scripts:
     async def run(self, script: str, key: str, *arguments: str | int) -> Any:
         call = self._client.eval(script, 1, key, *(str(a) for a in arguments))
         try:
-            return await answered(cast("Awaitable[Any]", call), within_seconds=self._timeout_seconds)
+            return await answered(call, within_seconds=self._timeout_seconds)
         except CLIENT_ERRORS as error:
             raise explain(error, self._url) from error
 
