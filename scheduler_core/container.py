@@ -40,8 +40,10 @@ from storage.locks import LockService
 from storage.partitions import Partitions
 from storage.requests import RequestStore
 from storage.runs import HOT_PATH_SETTINGS, RunStore
+from storage.sessions import SessionStore
 from storage.tables import TableStore
 from storage.terms import PostgresControlSession, host_name
+from storage.tokens import TokenStore
 
 if TYPE_CHECKING:
     from storage.embedded import EmbeddedServers
@@ -131,6 +133,14 @@ class Container:
     def get_run_export(self) -> RunExport:
         """The run history, page by page."""
         return RunExport(self.get_database())
+
+    def get_tokens(self) -> TokenStore:
+        """Who may call the API."""
+        return TokenStore(self.get_database())
+
+    def get_sessions(self) -> SessionStore:
+        """The browsers that signed in."""
+        return SessionStore(self.get_database())
 
     def get_storage(self) -> Storage:
         """Jobs, runs, the control session and the lease on the configured servers."""

@@ -14,10 +14,12 @@ from sqlalchemy import (
     Column,
     Date,
     Double,
+    ForeignKey,
     Identity,
     Index,
     Integer,
     Interval,
+    LargeBinary,
     MetaData,
     Table,
     Text,
@@ -271,6 +273,46 @@ daily_summaries = Table(
     Column("p95_duration", Interval),
     Column("p95_lateness", Interval),
     _required("is_final", Boolean, comment="the rows are dropped; false: they are about to be"),
+)
+
+api_tokens = Table(
+    "api_tokens",
+    metadata,
+    Column("token_id", Uuid, primary_key=True),
+    _required("name", Text),
+    _required("scope", Text),
+    _required("token_digest", LargeBinary),
+    _required("created_at", _INSTANT),
+    _required("created_by", Text),
+    Column("expires_at", _INSTANT),
+    Column("revoked_at", _INSTANT),
+    Column("revoked_by", Text),
+    Column("last_used_at", _INSTANT),
+    Index("api_tokens_by_digest", "token_digest", unique=True),
+    Index("api_tokens_by_name", "name", unique=True, postgresql_where=text("revoked_at IS NULL")),
+)
+
+api_sessions = Table(
+    "api_sessions",
+    metadata,
+    Column("session_digest", LargeBinary, primary_key=True),
+    Column("token_id", Uuid, ForeignKey("api_tokens.token_id", ondelete="CASCADE"), nullable=False),
+    _required("created_at", _INSTANT),
+    _required("expires_at", _INSTANT),
+    Index("api_sessions_by_token", "token_id"),
+)
+
+idempotency_keys = Table(
+    "idempotency_keys",
+    metadata,
+    Column("token_id", Uuid, primary_key=True),
+    Column("key", Text, primary_key=True),
+    _required("request_digest", LargeBinary),
+    _required("run_id", Uuid, comment="the run that the request makes, if it makes one: known before it is made"),
+    _required("claimed_at", _INSTANT),
+    Column("status", Integer),
+    Column("answer", JSONB),
+    Index("idempotency_keys_by_age", "claimed_at"),
 )
 
 PARTITIONED = ("runs", "attempts")

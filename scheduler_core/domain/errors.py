@@ -109,3 +109,20 @@ class CalendarNotFoundError(SchedulerError, KeyError):
 
 class CalendarInUseError(SchedulerError):
     """A calendar that jobs name can't be removed: they would not know when to fire."""
+
+
+class InvalidTokenError(SchedulerError, ValueError):
+    """A token can't be made as asked: its name, its scope or its time."""
+
+    exit_code = 2
+
+
+class TokenExistsError(SchedulerError):
+    """A token of this name stands already."""
+
+
+class TokenNotFoundError(SchedulerError, KeyError):
+    """There is no token of this name, or none that stands."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""

@@ -1,0 +1,148 @@
+"""application/problem+json (RFC 9457) from our error tree: one table, one shape for every answer that is no success."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+from urllib.parse import quote
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse, RedirectResponse, Response
+from starlette.exceptions import HTTPException
+
+from scheduler_core.domain import errors
+
+logger = logging.getLogger("scheduler_core.web")
+
+MEDIA_TYPE = "application/problem+json"
+MOST_DETAIL_CHARACTERS = 2_000
+MOST_ERRORS = 20
+
+# The first of these that an error is an instance of decides, so the special ones stand first.
+STATUS_OF: Sequence[tuple[type[errors.SchedulerError], int]] = (
+    (errors.JobNotFoundError, 404),  # runs and versions too
+    (errors.CalendarNotFoundError, 404),
+    (errors.TokenNotFoundError, 404),
+    (errors.JobConflictError, 409),
+    (errors.RunStateError, 409),
+    (errors.CalendarInUseError, 409),
+    (errors.TokenExistsError, 409),
+    (errors.CallbackNotAllowedError, 422),
+    (errors.CallbackNotFoundError, 422),
+    (errors.InvalidJobError, 422),
+    (errors.InvalidCalendarError, 422),
+    (errors.InvalidTokenError, 422),
+    (errors.ServerUnreachableError, 503),
+    (errors.SchemaError, 503),
+)
+
+TITLES = {
+    400: "The request can't be read",
+    401: "Sign in first",
+    403: "Not allowed",
+    404: "Not found",
+    405: "Method not allowed",
+    408: "The request came too slowly",
+    409: "Somebody else was first",
+    413: "The request is too large",
+    415: "Not this media type",
+    422: "The request can't be accepted",
+    428: "Say which version you saw",
+    429: "Too many failures",
+    500: "Something went wrong here",
+    503: "A server is out of reach",
+}
+
+
+class Problem(Exception):  # noqa: N818 - the word of RFC 9457
+    """An answer that is no success.
+
+    Parameters: status, of HTTP; kind, a short name that programs may rely on; detail, for people: what happened and
+    what to do; headers and more, further headers and members.
+    """
+
+    def __init__(
+        self, status: int, kind: str, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any
+    ) -> None:
+        super().__init__(detail)
+        self.status = status
+        self.kind = kind
+        self.detail = detail
+        self.headers = dict(headers or {})
+        self.more = more
+
+
+def problem_of(error: errors.SchedulerError) -> Problem:
+    """One of our errors as a problem."""
+    status = next((status for kind, status in STATUS_OF if isinstance(error, kind)), 500)
+    kind = "".join(f"-{c.lower()}" if c.isupper() else c for c in type(error).__name__.removesuffix("Error"))
+    return Problem(status, kind.strip("-"), str(error), headers={"Retry-After": "1"} if status == 503 else None)
+
+
+def answer(problem: Problem) -> Response:
+    """The problem as a response."""
+    document = {
+        "type": f"urn:scheduler-core:{problem.kind}",
+        "title": TITLES.get(problem.status, "It did not work"),
+        "status": problem.status,
+        "detail": problem.detail[:MOST_DETAIL_CHARACTERS],
+        **problem.more,
+    }
+    return JSONResponse(document, problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
+
+
+def wants_page(request: Request) -> bool:
+    """Whether a person's browser asks, for a page."""
+    is_api = "/api/" in request.url.path
+    return not is_api and request.method == "GET" and "text/html" in request.headers.get("accept", "")
+
+
+async def _on_problem(request: Request, error: Exception) -> Response:
+    assert isinstance(error, Problem)
+    if error.status == 401 and wants_page(request):
+        root = request.scope.get("root_path", "")
+        path = request.url.path.removeprefix(root)
+        return RedirectResponse(f"{root}/sign-in?next={quote(path)}", 303)
+    return answer(error)
+
+
+async def _on_scheduler_error(request: Request, error: Exception) -> Response:
+    assert isinstance(error, errors.SchedulerError)
+    problem = problem_of(error)
+    if problem.status >= 500:
+        logger.warning("%s %s: %s", request.method, request.url.path, error)
+    return answer(problem)
+
+
+async def _on_invalid_request(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)
+    found = [
+        {"where": ".".join(str(part) for part in item["loc"]), "what": str(item["msg"])}
+        for item in error.errors()[:MOST_ERRORS]
+    ]
+    detail = "; ".join(f"{item['where']}: {item['what']}" for item in found)
+    return answer(Problem(422, "invalid-request", detail, errors=found))
+
+
+async def _on_http_exception(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    kinds = {404: "no-such-address", 405: "method-not-allowed"}
+    kind = kinds.get(error.status_code, "http-error")
+    return answer(Problem(error.status_code, kind, str(error.detail), headers=error.headers))
+
+
+async def _on_anything(request: Request, error: Exception) -> Response:
+    # The traceback is for the log; a caller learns nothing from it but what to break next.
+    logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
+    return answer(Problem(500, "internal-error", "this is a defect of the scheduler, and its log says more"))
+
+
+def install(app: FastAPI) -> None:
+    """Have every error of this application answered as a problem."""
+    app.add_exception_handler(Problem, _on_problem)
+    app.add_exception_handler(errors.SchedulerError, _on_scheduler_error)
+    app.add_exception_handler(RequestValidationError, _on_invalid_request)
+    app.add_exception_handler(HTTPException, _on_http_exception)
+    app.add_exception_handler(Exception, _on_anything)

@@ -1,0 +1,34 @@
+"""What the application's requests share: the container, and who failed to get in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from fastapi import Request
+
+from scheduler_core.container import Container, ServiceContainer
+from scheduler_core.web.access.attempts import Attempts
+
+
+@dataclass(slots=True)
+class WebState:
+    """One per application."""
+
+    given: Container | None = None
+    attempts: Attempts = field(default_factory=Attempts)
+
+    @property
+    def container(self) -> Container:
+        """The container given to `create_app`, else this process's default one, as `SchedulerService` uses it."""
+        return self.given or ServiceContainer.get()
+
+
+def state_of(request: Request) -> WebState:
+    """What this request's application shares."""
+    state: WebState = request.app.state.scheduler
+    return state
+
+
+def get_container(request: Request) -> Container:
+    """A dependency: the container that serves this request."""
+    return state_of(request).container

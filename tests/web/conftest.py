@@ -1,0 +1,63 @@
+"""An application on the test's servers, a client that calls it as HTTP does, and tokens of each scope."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Awaitable, Callable
+
+import httpx
+import pytest
+from fastapi import FastAPI
+
+from scheduler_core import Container
+from scheduler_core.domain.access import Scope
+from scheduler_core.web import create_app
+
+MakeToken = Callable[..., Awaitable[str]]
+
+
+@pytest.fixture
+def app(container: Container) -> FastAPI:
+    return create_app(container)
+
+
+@pytest.fixture
+async def anybody(app: FastAPI) -> AsyncIterator[httpx.AsyncClient]:
+    """A client without a token."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    async with httpx.AsyncClient(transport=transport, base_url="http://scheduler.test") as client:
+        yield client
+
+
+@pytest.fixture
+def make_token(container: Container) -> MakeToken:
+    """`await make_token(Scope.VIEWER)`: the secret of a new token."""
+
+    async def make(scope: Scope, name: str | None = None, days: float | None = None) -> str:
+        return (await container.get_tokens().create(name or scope.value, scope, days=days, by="tests"))[1]
+
+    return make
+
+
+def with_token(app: FastAPI, secret: str) -> httpx.AsyncClient:
+    """A client that sends this token."""
+    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
+    headers = {"Authorization": f"Bearer {secret}"}
+    return httpx.AsyncClient(transport=transport, base_url="http://scheduler.test", headers=headers)
+
+
+@pytest.fixture
+async def viewer(app: FastAPI, make_token: MakeToken) -> AsyncIterator[httpx.AsyncClient]:
+    async with with_token(app, await make_token(Scope.VIEWER)) as client:
+        yield client
+
+
+@pytest.fixture
+async def operator(app: FastAPI, make_token: MakeToken) -> AsyncIterator[httpx.AsyncClient]:
+    async with with_token(app, await make_token(Scope.OPERATOR)) as client:
+        yield client
+
+
+@pytest.fixture
+async def admin(app: FastAPI, make_token: MakeToken) -> AsyncIterator[httpx.AsyncClient]:
+    async with with_token(app, await make_token(Scope.ADMIN)) as client:
+        yield client
