@@ -78,6 +78,16 @@ class Container:
         self._lease_name: str | None = None
         TableScheduler.connect(self.get_tables)
 
+    def beside(self) -> Container:
+        """Another container on the same servers, for another event loop: connections belong to the loop that made
+        them. It is closed by whoever asked for it, before this one is.
+        """
+        settings = self.settings.model_copy(update={"database_url": self.database_url, "redis_url": self.redis_url})
+        other = Container(settings, logger=self._logger)
+        # Callbacks that look after tables run in this one's loop.
+        TableScheduler.connect(self.get_tables)
+        return other
+
     @property
     def database_url(self) -> str:
         """The configured Postgres, else the embedded one, which is started."""
@@ -134,6 +144,11 @@ class Container:
         """The run history, page by page."""
         return RunExport(self.get_database())
 
+    @property
+    def user(self) -> Actor:
+        """The user of this process."""
+        return _user()
+
     def get_tokens(self) -> TokenStore:
         """Who may call the API."""
         return TokenStore(self.get_database())
@@ -177,11 +192,11 @@ class Container:
 
     def get_calendars(self, actor: Actor | None = None) -> CalendarOperations:
         """The verbs on calendars; `actor` is who uses them, the user of this process by default."""
-        return CalendarOperations(self.get_storage().calendars, actor or _user())
+        return CalendarOperations(self.get_storage().calendars, actor or self.user)
 
     def get_operations(self, actor: Actor | None = None) -> Operations:
         """The verbs on jobs, for a process that is no replica; `actor` as for `get_calendars`."""
-        return Operations(self.get_storage(), f"{host_name()}/{os.getpid()}", actor or _user())
+        return Operations(self.get_storage(), f"{host_name()}/{os.getpid()}", actor or self.user)
 
     def get_run_operations(self) -> RunOperations:
         """The verbs on runs, for a process that is no replica."""

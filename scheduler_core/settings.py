@@ -66,6 +66,7 @@ with warnings.catch_warnings():
         metrics_port: int | None = Field(default=None, ge=1, le=65_535)
         api_host: str = "127.0.0.1"
         api_port: int | None = Field(default=None, ge=0, le=65_535)
+        api_trusted_proxies: tuple[str, ...] = ()
 
         @classmethod
         def settings_customise_sources(

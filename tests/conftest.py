@@ -8,14 +8,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import subprocess
 import tempfile
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
+import commands
 import psycopg
 import pytest
+from commands import Command
 from databases import load_schema, url_of
 from pytest_postgresql import factories
 
@@ -131,3 +134,22 @@ async def container(database_url: str, redis_url: str) -> AsyncIterator[Containe
     )
     yield made
     await made.close()
+
+
+@pytest.fixture
+def command(environment: dict[str, str], tmp_path: Path) -> Command:
+    """`scheduler WORDS…`, in a folder of its own; fails unless it ends with `code`, and on any traceback.
+
+    Other keywords are settings, `given` is what it reads.
+    """
+
+    def run(*words: str, code: int = 0, given: str = "", **settings: str) -> subprocess.CompletedProcess[str]:
+        variables = environment | {f"SCHEDULER_{name.upper()}": value for name, value in settings.items()}
+        done = commands.as_text(
+            commands.scheduler(*words, environment=variables, folder=tmp_path, given=given.encode())
+        )
+        assert done.returncode == code, (done.stdout, done.stderr)
+        assert "Traceback" not in done.stderr
+        return done
+
+    return run

@@ -24,7 +24,9 @@ from scheduler_core.cli import (
     runs,
     simulate,
     tables,
+    tokens,
     upcoming,
+    web,
 )
 from scheduler_core.domain.errors import SchedulerError
 
@@ -46,8 +48,10 @@ app.add_typer(leader.app, name="leader")
 app.add_typer(calendars.app, name="calendars")
 app.add_typer(audit.app, name="audit")
 app.add_typer(tables.app, name="tables")
+app.add_typer(tokens.app, name="tokens")
 app.command("dev")(dev.dev)
 app.command("run")(replica.run)
+app.command("web")(web.web)
 app.command("migrate")(replica.migrate_schema)
 app.command("next")(upcoming.next_instants)
 app.command("explain")(explain.explain)

@@ -9,7 +9,7 @@ import logging
 import os
 import signal
 import sys
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -19,6 +19,10 @@ from scheduler_core.container import Container
 from scheduler_core.domain.errors import CallbackNotFoundError
 from scheduler_core.service import declared_jobs
 from scheduler_core.settings import load_settings
+from scheduler_core.web import require_extra
+
+if TYPE_CHECKING:
+    from scheduler_core.web.server import ServerThread
 
 logger = logging.getLogger("scheduler_core")
 
@@ -29,6 +33,8 @@ def run(
     """One replica against the configured servers, until SIGTERM."""
     settings = load_settings()
     configure_logging(settings.log_format, settings.log_level)
+    if settings.api_port is not None:
+        require_extra()
     load_app(app)
     try:
         import uvloop
@@ -55,7 +61,18 @@ def load_app(module: str) -> None:
         ) from error
 
 
+def _server(container: Container) -> ServerThread | None:
+    """The API beside this replica, if it is to be served."""
+    settings = container.settings
+    if settings.api_port is None:
+        return None
+    from scheduler_core.web.server import ServerThread
+
+    return ServerThread(container, settings.api_host, settings.api_port)
+
+
 async def _replica(container: Container) -> None:
+    server: ServerThread | None = None
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -66,6 +83,9 @@ async def _replica(container: Container) -> None:
         await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             scheduler = starting.result()
+            server = _server(container)
+            if server is not None:
+                server.start()
             spare_the_collector()
             logger.info("replica %s takes part with %d jobs", scheduler.instance.instance_id, len(declared_jobs()))
             await asked.wait()
@@ -73,7 +93,13 @@ async def _replica(container: Container) -> None:
     finally:
         starting.cancel()
         waiting.cancel()
+        if server is not None:
+            # Another process on this host may serve as soon as it can: running work is drained without the port.
+            server.ask_to_stop()
         await asyncio.gather(starting, waiting, return_exceptions=True)
+        await container.stop()
+        if server is not None:
+            await server.join()
         await container.close()
 
 

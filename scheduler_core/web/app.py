@@ -11,6 +11,7 @@ from scheduler_core.container import Container, version
 from scheduler_core.settings import Settings
 from scheduler_core.web import api, problem
 from scheduler_core.web.access.headers import SecurityHeaders
+from scheduler_core.web.access.limits import RequestLimits
 from scheduler_core.web.state import WebState
 
 ROUTERS: tuple[APIRouter, ...] = (api.router,)
@@ -47,5 +48,7 @@ def create_app(container: Container | None = None, settings: Settings | None = N
     problem.install(app)
     for router in ROUTERS:
         app.include_router(router)
+    # The last one added stands first.
+    app.add_middleware(RequestLimits)
     app.add_middleware(SecurityHeaders)
     return app

@@ -47,6 +47,7 @@ TITLES = {
     408: "The request came too slowly",
     409: "Somebody else was first",
     413: "The request is too large",
+    414: "The address is too long",
     415: "Not this media type",
     422: "The request can't be accepted",
     428: "Say which version you saw",
@@ -56,8 +57,8 @@ TITLES = {
 }
 
 
-class Problem(Exception):  # noqa: N818 - the word of RFC 9457
-    """An answer that is no success.
+class Problem(HTTPException):
+    """An answer that is no success. An HTTPException, because FastAPI hands those on wherever they are raised.
 
     Parameters: status, of HTTP; kind, a short name that programs may rely on; detail, for people: what happened and
     what to do; headers and more, further headers and members.
@@ -66,11 +67,8 @@ class Problem(Exception):  # noqa: N818 - the word of RFC 9457
     def __init__(
         self, status: int, kind: str, detail: str, *, headers: Mapping[str, str] | None = None, **more: Any
     ) -> None:
-        super().__init__(detail)
-        self.status = status
+        super().__init__(status, detail, dict(headers or {}))
         self.kind = kind
-        self.detail = detail
-        self.headers = dict(headers or {})
         self.more = more
 
 
@@ -85,12 +83,12 @@ def answer(problem: Problem) -> Response:
     """The problem as a response."""
     document = {
         "type": f"urn:scheduler-core:{problem.kind}",
-        "title": TITLES.get(problem.status, "It did not work"),
-        "status": problem.status,
+        "title": TITLES.get(problem.status_code, "It did not work"),
+        "status": problem.status_code,
         "detail": problem.detail[:MOST_DETAIL_CHARACTERS],
         **problem.more,
     }
-    return JSONResponse(document, problem.status, headers=problem.headers, media_type=MEDIA_TYPE)
+    return JSONResponse(document, problem.status_code, headers=problem.headers, media_type=MEDIA_TYPE)
 
 
 def wants_page(request: Request) -> bool:
@@ -101,7 +99,7 @@ def wants_page(request: Request) -> bool:
 
 async def _on_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, Problem)
-    if error.status == 401 and wants_page(request):
+    if error.status_code == 401 and wants_page(request):
         root = request.scope.get("root_path", "")
         path = request.url.path.removeprefix(root)
         return RedirectResponse(f"{root}/sign-in?next={quote(path)}", 303)
@@ -111,7 +109,7 @@ async def _on_problem(request: Request, error: Exception) -> Response:
 async def _on_scheduler_error(request: Request, error: Exception) -> Response:
     assert isinstance(error, errors.SchedulerError)
     problem = problem_of(error)
-    if problem.status >= 500:
+    if problem.status_code >= 500:
         logger.warning("%s %s: %s", request.method, request.url.path, error)
     return answer(problem)
 
