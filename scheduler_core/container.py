@@ -16,11 +16,18 @@ from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from scheduler_core.domain.actor import Actor, Source
-from scheduler_core.domain.errors import RunNotFoundError, SchedulerError, ServerUnreachableError
+from scheduler_core.domain.callback import matches
+from scheduler_core.domain.errors import (
+    CallbackNotAllowedError,
+    RunNotFoundError,
+    SchedulerError,
+    ServerUnreachableError,
+)
 from scheduler_core.domain.explanation import Explanation, Facts, LockFacts, explain
 from scheduler_core.domain.job import JobDefinition, JobStatus, ScheduleJob
 from scheduler_core.domain.run import LoggerLike
 from scheduler_core.domain.trust import RedisOutage
+from scheduler_core.domain.wording import shown
 from scheduler_core.engine.calendar_operations import CalendarOperations
 from scheduler_core.engine.operations import Operations
 from scheduler_core.engine.run_operations import RunOperations
@@ -34,9 +41,11 @@ from storage.calendars import CalendarStore
 from storage.database import Database, parse_url, server_name
 from storage.explanations import ExplanationStore
 from storage.export import RunExport
+from storage.idempotency import IdempotencyStore
 from storage.jobs import JobStore
 from storage.leases import LeaseStore, connect, redis_server_name
 from storage.locks import LockService
+from storage.pages import Pages
 from storage.partitions import Partitions
 from storage.requests import RequestStore
 from storage.runs import HOT_PATH_SETTINGS, RunStore
@@ -156,6 +165,14 @@ class Container:
     def get_sessions(self) -> SessionStore:
         """The browsers that signed in."""
         return SessionStore(self.get_database())
+
+    def get_idempotency(self) -> IdempotencyStore:
+        """The answers to requests that may be repeated."""
+        return IdempotencyStore(self.get_database())
+
+    def get_pages(self) -> Pages:
+        """Listings, a page at a time."""
+        return Pages(self.get_database())
 
     def get_storage(self) -> Storage:
         """Jobs, runs, the control session and the lease on the configured servers."""
@@ -328,6 +345,18 @@ class Container:
             for status in await self.job_statuses(ids):
                 yield status
             last = ids[-1]
+
+    async def check_callback(self, reference: str) -> None:
+        """Refuse a callback that nobody here may call: neither under `allowed_callbacks` nor known to a living replica.
+
+        For definitions that come from outside of code. Raises CallbackNotAllowedError.
+        """
+        if matches(reference, self.settings.allowed_callbacks) or await self.get_audit().is_callable(reference):
+            return
+        raise CallbackNotAllowedError(
+            f"the callback {shown(reference)} is neither under allowed_callbacks nor one that a living replica can "
+            "call: name one of those"
+        )
 
     async def explain(self, job_id: str) -> Explanation:
         """Why a job did or did not run, what it waits for, and what comes next. Known is also what was removed."""

@@ -253,13 +253,14 @@ class Runs(Protocol):
     async def heir(self, instance_id: str) -> str | None:
         """The replica that can call what a waiting run needs and `instance_id` can't."""
 
-    async def trigger(self, job_id: str, origin: Origin) -> Run | None: ...
+    async def trigger(self, job_id: str, origin: Origin, run_id: UUID | None = None) -> Run | None:
+        """Add a run for now, under this id if one is given; None if there is no such job."""
 
 
 class Requests(Protocol):
     """What operators ask of runs."""
 
-    async def rerun(self, run_id: UUID) -> RerunAnswer | None:
+    async def rerun(self, run_id: UUID, new_id: UUID | None = None) -> RerunAnswer | None:
         """Add a run for now that repeats a finished one; None if there is no such run."""
 
     async def cancel(self, run_id: UUID, by: str) -> CancelAnswer | None:

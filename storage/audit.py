@@ -85,6 +85,11 @@ WHERE j.declared_since IS NOT NULL AND EXISTS (SELECT FROM alive)
 ORDER BY j.job_id LIMIT 100
 """
 
+CALLABLE = f"""
+WITH alive AS MATERIALIZED ({_ALIVE})
+SELECT EXISTS (SELECT FROM alive WHERE :callback = ANY(callbacks)) AS callable
+"""
+
 TERMS = """
 SELECT * FROM {audit}.leadership ORDER BY term DESC LIMIT :limit
 """
@@ -228,6 +233,10 @@ class Audit:
     async def undeclared(self) -> list[dict[str, Any]]:
         """Troubles: jobs that code declared, and the code of no living replica knows; none while none lives."""
         return await self._rows(UNDECLARED)
+
+    async def is_callable(self, callback: str) -> bool:
+        """Whether a living replica says that it can call it."""
+        return bool((await self._rows(CALLABLE, callback=callback))[0]["callable"])
 
     async def server(self) -> dict[str, Any]:
         """Postgres itself."""

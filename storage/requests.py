@@ -122,10 +122,10 @@ class RequestStore:
         self._database = database
         self._partitions = partitions
 
-    async def rerun(self, run_id: UUID) -> RerunAnswer | None:
-        """Add a run for now that repeats a finished one; None if there is no such run."""
+    async def rerun(self, run_id: UUID, new_id: UUID | None = None) -> RerunAnswer | None:
+        """Add a run for now, under `new_id` if given, that repeats a finished one; None if there is no such run."""
         for _ in range(MAX_TRIES):
-            new_run_id_ = new_run_id(datetime.now(UTC))
+            new_run_id_ = new_id or new_run_id(datetime.now(UTC))
             row = await self._with_today(
                 RERUN, {"run_id": run_id, "new_run_id": new_run_id_, "schema": self._database.schema}
             )

@@ -207,11 +207,11 @@ class RunStore:
         row = await self._with_partitions(BURY, parameters)
         return 0 if row is None else int(row.buried)
 
-    async def trigger(self, job_id: str, origin: Origin) -> Run | None:
+    async def trigger(self, job_id: str, origin: Origin, run_id: UUID | None = None) -> Run | None:
         """Add a run for now, which the leader adopts at once; None if there is no such job."""
         parameters = {
             "job_id": job_id,
-            "run_id": new_run_id(datetime.now(UTC)),
+            "run_id": run_id or new_run_id(datetime.now(UTC)),
             "origin": origin.value,
             "schema": self._database.schema,
         }

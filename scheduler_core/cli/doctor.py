@@ -2,26 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import zoneinfo
-from collections.abc import Sequence
-from datetime import UTC, datetime
-from importlib import metadata
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from scheduler_core.cli.jobs_file import declared_by
-from scheduler_core.cli.output import AsJson, console, plain, print_json, print_table, with_container
-from scheduler_core.cli.proposal import Stored, read_stored
-from scheduler_core.container import Container, version
-from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.domain.job import ScheduleJob
-from scheduler_core.engine.table_scheduler import TableScheduler
-from scheduler_core.jobs_file.difference import compare
-
-OVERDUE_SECONDS = 10.0
-SKEW_WARNING_SECONDS = 1.0
+from scheduler_core.cli.output import AsJson, console, print_json, print_table, with_container
+from scheduler_core.examination import WISHES, examine
 
 
 def doctor(
@@ -40,80 +27,5 @@ def doctor(
         print_table(report["troubles"], ("kind", "subject", "detail"), empty="Nothing needs attention.")
         if report["troubles"]:
             console.print("\nA pause or a revert is somebody's wish and no error; everything else wants a look.")
-    if any(trouble["kind"] not in ("paused", "reverted") for trouble in report["troubles"]):
+    if any(trouble["kind"] not in WISHES for trouble in report["troubles"]):
         raise typer.Exit(1)
-
-
-async def examine(container: Container, declared: Sequence[ScheduleJob] | None = None) -> dict[str, Any]:
-    """Gather facts and troubles. `declared` are the jobs of the code that the stored ones are compared with."""
-    await container.check_schema()
-    audit = container.get_audit()
-    before = datetime.now(UTC)
-    server = await audit.server()
-    skew = (server["now"] - before).total_seconds()
-    facts: dict[str, Any] = {
-        "version": version(),
-        "servers": container.servers,
-        "postgres": server["version"],
-        "default timezone": container.settings.default_timezone,
-        "time zone data": _tz_data(),
-        "clock skew": f"{skew:+.3f} s against Postgres",
-        "partitions until": str(server["last_partition"]),
-    }
-    troubles = await audit.troubles(overdue_seconds=OVERDUE_SECONDS)
-    troubles += await container.get_tables().troubles(TableScheduler.families())
-    if abs(skew) > SKEW_WARNING_SECONDS:
-        troubles.append({"kind": "clock", "subject": "this machine", "detail": f"{skew:+.1f} s off Postgres's clock"})
-    try:
-        status = await container.leader_status()
-        facts["leader"] = status["instance_id"] or "nobody"
-        facts["replicas"] = len(status["replicas"])
-        if status["instance_id"] is None and status["replicas"]:
-            troubles.append({"kind": "leader", "subject": "-", "detail": "replicas live, and nobody leads"})
-    except SchedulerError as error:
-        troubles.append({"kind": "redis", "subject": "-", "detail": str(error)})
-    stored = await read_stored(container)
-    troubles += [
-        {"kind": "unreadable", "subject": job_id, "detail": problem} for job_id, problem in stored.unreadable.items()
-    ]
-    if declared is None:
-        troubles += await audit.undeclared()
-    else:
-        troubles += await _differing(container, stored, declared)
-    return {"facts": facts, "troubles": troubles}
-
-
-async def _differing(container: Container, stored: Stored, declared: Sequence[ScheduleJob]) -> list[dict[str, Any]]:
-    """Where the stored jobs are not those of the code. A job that a command or a file added is no trouble."""
-    definitions = [job.definition(container.settings.default_timezone) for job in declared]
-    names = {definition.job_id for definition in definitions}
-    difference = compare(stored.definitions, definitions)
-    found = [
-        {"kind": "not stored", "subject": new.job_id, "detail": "code declares it, and no replica has stored it yet"}
-        for new in difference.added
-        if new.job_id not in stored.unreadable
-    ]
-    for edit in difference.edited:
-        changes = "; ".join(f"{name}: {_say(old)}, in code {_say(new)}" for name, (old, new) in edit.fields.items())
-        found.append({"kind": "differs", "subject": edit.new.job_id, "detail": changes})
-    others = [job_id for job_id in stored.definitions if job_id not in names]
-    for job_id, who in (await container.get_audit().declarers(others)).items():
-        if who["by_code"]:
-            detail = f"code of {who['declared_by']} declared it, and this code does not: `jobs prune` removes it"
-            found.append({"kind": "undeclared", "subject": job_id, "detail": detail})
-    return found
-
-
-def _say(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, default=plain, ensure_ascii=False)
-
-
-def _tz_data() -> str:
-    # zoneinfo prefers the host's files to the package's: say which ones count.
-    for folder in zoneinfo.TZPATH:
-        try:
-            with open(f"{folder}/tzdata.zi", encoding="utf-8") as file:
-                return f"{file.readline().removeprefix('# version').strip()} (host)"
-        except OSError:
-            continue
-    return f"{metadata.version('tzdata')} (package)"

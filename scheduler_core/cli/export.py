@@ -13,10 +13,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from scheduler_core.cli.export_lines import Format, header, renderer
 from scheduler_core.cli.output import console, with_container
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidJobError, SchedulerError
+from scheduler_core.domain.export_lines import Format, header, renderer
 from scheduler_core.domain.run import RunStatus
 from scheduler_core.domain.schedule import parse_instant
 from storage.export import Selection

@@ -12,7 +12,6 @@ from typing import Annotated
 import typer
 
 from scheduler_core.cli.output import AsJson, console, print_json, print_table, with_container
-from scheduler_core.cli.proposal import Proposal, Propose, Stored, annotate, carry_out, read_stored
 from scheduler_core.cli.replica import load_app
 from scheduler_core.container import Container
 from scheduler_core.domain.callback import is_importable_reference
@@ -22,13 +21,13 @@ from scheduler_core.jobs_file.difference import Difference, compare, undeclared
 from scheduler_core.jobs_file.reading import (
     MOST_BYTES,
     check_size,
-    define,
     load_jobs,
     parse_jobs,
     plain_name,
     read_file,
 )
 from scheduler_core.jobs_file.writing import dump_jobs
+from scheduler_core.proposal import Proposal, Propose, Stored, annotate, carry_out, propose_import, read_stored
 from scheduler_core.service import declared_jobs
 
 MOST_ROWS = 1_000
@@ -56,21 +55,10 @@ def import_jobs(
     """
     source = _name(file)
     jobs = _read(file)
-    kept = declared_by(app) if app is not None else []
+    kept = declared_by(app) if app is not None else None
 
     async def propose(container: Container) -> Proposal:
-        wanted = define(jobs, container.settings.default_timezone, source)
-        try:
-            await container.get_calendars().check_jobs(wanted)
-        except InvalidJobError as error:
-            raise InvalidJobError(f"{source}: {error}") from None
-        stored = await read_stored(container)
-        stored.require(definition.job_id for definition in wanted)
-        gone: set[str] = set()
-        if prune:
-            ids = {job.job_id for job in (*jobs, *kept)}
-            gone = undeclared(stored.definitions, ids, source=source, by_file_alone=app is None)
-        return await annotate(container, compare(stored.definitions, wanted, removed=gone))
+        return await propose_import(container, jobs, source, prune=prune, kept=kept)
 
     _settle(propose, apply_it=yes and not dry_run, only_show=dry_run, as_json=as_json)
 
@@ -131,7 +119,7 @@ def prune_jobs(
 
 def _settle(propose: Propose, *, apply_it: bool, only_show: bool, as_json: bool) -> None:
     """Show what would change, ask where one can, change it."""
-    proposal = with_container(lambda container: carry_out(container, propose, apply_it=apply_it))
+    proposal = with_container(lambda container: _carry_out(container, propose, apply_it=apply_it))
     differs = len(proposal.difference) > 0
     if as_json:
         print_json(proposal.difference.document() | {"notes": list(proposal.notes), "applied": apply_it and differs})
@@ -147,9 +135,19 @@ def _settle(propose: Propose, *, apply_it: bool, only_show: bool, as_json: bool)
         if not typer.confirm(f"Make these {len(proposal.difference)} changes?"):
             console.print("Nothing was changed.")
             raise typer.Exit(1)
-        with_container(lambda container: carry_out(container, propose, apply_it=True, shown=proposal))
+        with_container(lambda container: _carry_out(container, propose, apply_it=True, shown=proposal))
     if not as_json:
         console.print(f"Done: {_summary(proposal.difference, done=True)}.", markup=False)
+
+
+async def _carry_out(
+    container: Container, propose: Propose, *, apply_it: bool, shown: Proposal | None = None
+) -> Proposal:
+    if apply_it:
+        await container.prepare()
+    else:
+        await container.check_schema()
+    return await carry_out(container, propose, apply_it=apply_it, shown=shown)
 
 
 def _show(proposal: Proposal) -> None:

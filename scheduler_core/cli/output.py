@@ -7,7 +7,6 @@ import json
 import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
-from enum import Enum
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
 
@@ -17,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from scheduler_core.container import Container
+from scheduler_core.domain.wording import plain
 from scheduler_core.settings import load_settings
 
 T = TypeVar("T")
@@ -55,21 +55,6 @@ def with_container(work: Callable[[Container], Awaitable[T]], **settings: Any) -
 def print_json(value: Any) -> None:
     """One JSON document on standard output."""
     print(json.dumps(value, default=plain, ensure_ascii=False, indent=2))
-
-
-def plain(value: Any) -> Any:
-    """What JSON has no word for: instants as ISO 8601, durations as seconds."""
-    if isinstance(value, datetime):
-        return value.isoformat()
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, UUID):
-        return str(value)
-    if isinstance(value, Enum):
-        return value.value
-    if isinstance(value, (set, frozenset, tuple)):
-        return list(value)
-    return str(value)
 
 
 def print_table(rows: Sequence[Mapping[str, Any]], columns: Sequence[str], *, empty: str, title: str = "") -> None:

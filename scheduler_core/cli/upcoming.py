@@ -2,23 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import Annotated, Any
 
 import typer
 
 from scheduler_core.cli.output import AsJson, console, print_json, print_table, with_container
 from scheduler_core.container import Container
-from scheduler_core.domain.calendars import Exclusions
-from scheduler_core.domain.errors import CalendarNotFoundError, InvalidJobError, JobNotFoundError
-from scheduler_core.domain.job import JobDefinition, ScheduleJob
-from scheduler_core.domain.next_fires import look_ahead
-from scheduler_core.domain.plain_words import plain_words
 from scheduler_core.domain.schedule import ScheduleType
-from scheduler_core.domain.schedule.zone import find_zone
-from scheduler_core.domain.upcoming import Upcoming, upcoming
-from scheduler_core.ports import InvalidRow
 from scheduler_core.settings import load_settings
+from scheduler_core.upcoming import NextFires, next_of_job, next_of_schedule
 
 
 def next_instants(
@@ -30,50 +22,26 @@ def next_instants(
     """When a job, or a schedule, fires next: UTC, local time, and what a change of the clocks does to it."""
     spec = _spec(job_or_spec)
     if spec is None:
-        definition, found = with_container(lambda container: _next_of_job(container, job_or_spec, count))
+        found = with_container(lambda container: _of_job(container, job_or_spec, count))
     else:
-        definition, found = _next_of_spec(spec, timezone or load_settings().default_timezone, count)
-    rows = [one.as_row() for one in found]
+        found = next_of_schedule(*spec, timezone or load_settings().default_timezone, count)
+    rows = [one.as_row() for one in found.fires]
     if as_json:
         print_json(rows)
         return
-    words = plain_words(definition.schedule_type, definition.schedule_value, definition.timezone)
-    console.print(f"{words}, in {definition.timezone}", markup=False, highlight=False)
+    console.print(f"{found.words}, in {found.definition.timezone}", markup=False, highlight=False)
     columns = [
         "utc",
         "local",
-        *(["left_out"] if definition.calendars else []),
-        *(["note"] if any(one.note for one in found) else []),
+        *(["left_out"] if found.definition.calendars else []),
+        *(["note"] if any(one.note for one in found.fires) else []),
     ]
     print_table(rows, columns, empty="It does not fire any more.")
 
 
-def _next_of_spec(spec: tuple[ScheduleType, Any], zone: str, count: int) -> tuple[JobDefinition, list[Upcoming]]:
-    job = ScheduleJob("spec", "spec", spec[0], spec[1], "spec:spec", timezone=zone)
-    definition, now = job.definition(zone), datetime.now(UTC)
-    schedule, nothing = definition.schedule(now), Exclusions((), find_zone(zone))
-    found = upcoming(schedule, nothing, schedule.next_after(now), look_ahead(now, nothing), count, zone)
-    return definition, found
-
-
-async def _next_of_job(container: Container, job_id: str, count: int) -> tuple[JobDefinition, list[Upcoming]]:
+async def _of_job(container: Container, job_id: str, count: int) -> NextFires:
     await container.check_schema()
-    found = await container.get_storage().jobs.load([job_id])
-    if not found:
-        raise JobNotFoundError(
-            f"{job_id!r} is neither a job nor a schedule: write an id, a cron expression, HH:MM or seconds"
-        )
-    job = found[0]
-    if isinstance(job, InvalidRow):
-        raise InvalidJobError(f"the row of job {job_id!r} can't be read ({job.problem}): correct it in SQL")
-    if job.missing_calendars:
-        raise CalendarNotFoundError(
-            f"job {job_id!r} waits for the calendar {job.missing_calendars[0]!r}, which does not exist: "
-            f"`scheduler calendars add {job.missing_calendars[0]}` creates it"
-        )
-    now, zone = await container.get_storage().jobs.now(), job.definition.timezone
-    until = look_ahead(now, job.exclusions)
-    return job.definition, upcoming(job.schedule, job.exclusions, job.next_run, until, count, zone)
+    return await next_of_job(container, job_id, count)
 
 
 def _spec(text: str) -> tuple[ScheduleType, Any] | None:

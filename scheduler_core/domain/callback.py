@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import fnmatch
 import functools
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from types import ModuleType
 from typing import Any
 
@@ -57,6 +58,15 @@ def check_reference(reference: str) -> str:
             "of at most 500 characters, such as 'app.jobs:send_report'"
         )
     return reference
+
+
+def matches(reference: str, allowed_callbacks: Iterable[str]) -> bool:
+    """Whether a callback lies under `allowed_callbacks`.
+
+    Parameters: allowed_callbacks, `package.module` for all of a module, `package.module:function`, or either with `*`.
+    """
+    module = reference.partition(":")[0]
+    return any(fnmatch.fnmatchcase(reference if ":" in pattern else module, pattern) for pattern in allowed_callbacks)
 
 
 def _mark(mark: str, reference: str) -> str:

@@ -1,9 +1,13 @@
-"""How error messages show a value and suggest a name: short, on one line, safe for any input."""
+"""How values are put into words: in error messages short, on one line, safe for any input; in JSON plain."""
 
 from __future__ import annotations
 
 import difflib
 from collections.abc import Iterable
+from datetime import datetime, timedelta
+from enum import Enum
+from typing import Any
+from uuid import UUID
 
 _SHOWN_LENGTH = 80
 
@@ -30,3 +34,18 @@ def did_you_mean(name: object, names: Iterable[str], count: int = 1) -> str:
     if not near:
         return ""
     return f" (did you mean {' or '.join(repr(by_lower[match]) for match in near)}?)"
+
+
+def plain(value: Any) -> Any:
+    """What JSON has no word for: instants as ISO 8601, durations as seconds."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    if isinstance(value, timedelta):
+        return value.total_seconds()
+    if isinstance(value, UUID):
+        return str(value)
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, (set, frozenset, tuple)):
+        return list(value)
+    return str(value)

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
 from operator import attrgetter
 from typing import Any
+from uuid import UUID
 
 from scheduler_core.domain.actor import Actor
 from scheduler_core.domain.errors import (
@@ -139,7 +140,34 @@ class Operations:
     def _calendars(self) -> CalendarOperations:
         return CalendarOperations(self.storage.calendars, self.actor)
 
-    async def revert(self, job_id: str, version: int) -> bool:
+    async def add(self, definition: JobDefinition) -> StoredJob:
+        """Store a job that is not there yet.
+
+        Raises JobConflictError if there is one of this id, whatever it is; InvalidJobError for a calendar that does
+        not exist.
+        """
+        await self._calendars().check_jobs([definition])
+        new = _new_job(definition, await self.storage.jobs.now())
+        if await self.storage.jobs.declare([new], self.instance_id, self.actor):
+            raise JobConflictError(f"there is a job {definition.job_id!r} already: edit that one, or give another id")
+        return new
+
+    async def edit(self, definition: JobDefinition, *, seen: int | None) -> bool:
+        """Put another definition in a job's place; False if it has this one already.
+
+        Occurrences up to now are accounted for by the definition that goes; a pause stays. Parameters: seen, as for
+        `pause`. Raises JobNotFoundError, JobConflictError, InvalidJobError for a calendar that does not exist.
+        """
+        await self._calendars().check_jobs([definition])
+
+        def change(job: StoredJob, now: datetime) -> Settlement | None:
+            if job.definition == definition and job.set_aside is None:
+                return None
+            return redefinition(job, definition, now, self._signature())
+
+        return await self._settle(definition.job_id, change, seen)
+
+    async def revert(self, job_id: str, version: int, *, seen: int | None = None) -> bool:
         """Bring back the definition that a job had from `version` on; False if it has that one now.
 
         The operator's state (paused, disabled after failures) stays as it is. Occurrences up to now are accounted for
@@ -162,14 +190,21 @@ class Operations:
                 return None
             return replace(redefinition(job, definition, now, {"set_aside": set_aside}), reverts_to=version)
 
-        return await self._settle(job_id, change)
+        return await self._settle(job_id, change, seen)
 
     async def pause(
-        self, job_id: str, *, until: datetime | None = None, by: str | None = None, note: str | None = None
+        self,
+        job_id: str,
+        *,
+        until: datetime | None = None,
+        by: str | None = None,
+        note: str | None = None,
+        seen: int | None = None,
     ) -> None:
         """Stop a job from firing, until it is resumed or until an instant; a redeploy does not undo it.
 
-        Raises JobNotFoundError, InvalidJobError.
+        Parameters: seen, the version that the operator decided on; if another stands, nothing is changed and
+        JobConflictError raised. Raises JobNotFoundError, InvalidJobError.
         """
         if until is not None and until.tzinfo is None:
             raise InvalidJobError("pause until: give an instant with a time zone, as 2026-01-31T09:00:00+00:00")
@@ -187,12 +222,13 @@ class Operations:
             }
             return Settlement(with_cursor(plan, paused, plan.next_run), changes)
 
-        await self._settle(job_id, change)
+        await self._settle(job_id, change, seen)
 
-    async def resume(self, job_id: str) -> None:
+    async def resume(self, job_id: str, *, seen: int | None = None) -> None:
         """Let a job fire again, whether it was paused or disabled after failures.
 
-        What fell due meanwhile is counted as missed, not made up for. Raises JobNotFoundError.
+        What fell due meanwhile is counted as missed, not made up for. Parameters: seen, as for `pause`.
+        Raises JobNotFoundError, JobConflictError.
         """
 
         def change(job: StoredJob, now: datetime) -> Settlement | None:
@@ -210,22 +246,25 @@ class Operations:
             }
             return Settlement(with_cursor(plan, resumed, plan.next_run), changes)
 
-        await self._settle(job_id, change)
+        await self._settle(job_id, change, seen)
 
-    async def remove(self, job_id: str) -> None:
-        """Remove a job; its history stays. Raises JobNotFoundError."""
-        await self._settle(job_id, lambda job, now: Settlement(settlement(job, now, "removed"), {}, remove=True))
+    async def remove(self, job_id: str, *, seen: int | None = None) -> None:
+        """Remove a job; its history stays. `seen` as for `pause`. Raises JobNotFoundError, JobConflictError."""
+        await self._settle(job_id, lambda job, now: Settlement(settlement(job, now, "removed"), {}, remove=True), seen)
         self.forget(job_id)
 
-    async def trigger(self, job_id: str, origin: Origin = Origin.TRIGGER) -> Run:
-        """Add a run for now, beside the schedule; the leader starts it at once. Raises JobNotFoundError."""
-        run = await self.storage.runs.trigger(job_id, origin)
+    async def trigger(self, job_id: str, origin: Origin = Origin.TRIGGER, run_id: UUID | None = None) -> Run:
+        """Add a run for now, beside the schedule; the leader starts it at once.
+
+        Parameters: run_id, for those who must know it before. Raises JobNotFoundError.
+        """
+        run = await self.storage.runs.trigger(job_id, origin, run_id)
         if run is None:
             raise _not_found(job_id)
         return run
 
-    async def _settle(self, job_id: str, change: Change) -> bool:
-        """Make the change, if there is one to make; whether there was."""
+    async def _settle(self, job_id: str, change: Change, seen: int | None = None) -> bool:
+        """Make the change, if there is one to make; whether there was. `seen` is the version that it was decided on."""
         for _ in range(MAX_TRIES):
             found = await self.storage.jobs.load([job_id])
             if not found:
@@ -234,6 +273,11 @@ class Operations:
             if isinstance(job, InvalidRow):
                 raise InvalidJobError(
                     f"the row of job {job_id!r} can't be read ({job.problem}): correct it in SQL, or delete it there"
+                )
+            if seen is not None and job.version != seen:
+                raise JobConflictError(
+                    f"job {job_id!r} is at version {job.version} by now, and this was decided on version {seen}: "
+                    "nothing was changed; look at it again, and repeat"
                 )
             now = await self.storage.jobs.now()
             wanted = change(job, now)

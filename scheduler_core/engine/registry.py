@@ -6,7 +6,6 @@ under `allowed_callbacks`: a row can't make us run any function it likes.
 
 from __future__ import annotations
 
-import fnmatch
 import functools
 import importlib
 import inspect
@@ -14,6 +13,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from scheduler_core.domain.callback import matches
 from scheduler_core.domain.errors import CallbackNotAllowedError, CallbackNotFoundError
 from scheduler_core.domain.job import JobDefinition, callback_reference
 
@@ -108,8 +108,7 @@ class Registry:
         return tuple(sorted({*self._registered, *self._named}))
 
     def _is_allowed(self, reference: str) -> bool:
-        module = reference.partition(":")[0]
-        return any(fnmatch.fnmatchcase(reference if ":" in pattern else module, pattern) for pattern in self._allowed)
+        return matches(reference, self._allowed)
 
 
 def import_callback(reference: str) -> Callable[..., Any]:

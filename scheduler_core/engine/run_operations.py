@@ -36,12 +36,12 @@ class RunOperations:
     actor: str
     history_days: int = 30
 
-    async def rerun(self, run_id: UUID) -> Run:
-        """Add a run for now that repeats a finished one, by the job's definition of today.
+    async def rerun(self, run_id: UUID, new_id: UUID | None = None) -> Run:
+        """Add a run for now, under `new_id` if given, that repeats a finished one by the job's definition of today.
 
         Raises RunNotFoundError, RunStateError for a run that has not ended, JobNotFoundError if the job was removed.
         """
-        answer = await self.storage.requests.rerun(run_id)
+        answer = await self.storage.requests.rerun(run_id, new_id)
         if answer is None:
             raise _not_found(run_id)
         if answer.run is not None:

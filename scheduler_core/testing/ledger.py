@@ -160,7 +160,7 @@ class Ledger:
             del self.jobs[job.job_id]
         return True
 
-    async def trigger(self, job_id: str, origin: Origin) -> Run | None:
+    async def trigger(self, job_id: str, origin: Origin, run_id: UUID | None = None) -> Run | None:
         job = self.jobs.get(job_id)
         if job is None:
             return None

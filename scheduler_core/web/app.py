@@ -9,9 +9,11 @@ from fastapi import APIRouter, FastAPI
 
 from scheduler_core.container import Container, version
 from scheduler_core.settings import Settings
-from scheduler_core.web import api, problem
+from scheduler_core.web import api, openapi, problem
+from scheduler_core.web.access.gate import Gate
 from scheduler_core.web.access.headers import SecurityHeaders
 from scheduler_core.web.access.limits import RequestLimits
+from scheduler_core.web.slashes import EncodedSlashes
 from scheduler_core.web.state import WebState
 
 ROUTERS: tuple[APIRouter, ...] = (api.router,)
@@ -46,9 +48,12 @@ def create_app(container: Container | None = None, settings: Settings | None = N
     )
     app.state.scheduler = state
     problem.install(app)
+    openapi.install(app)
     for router in ROUTERS:
         app.include_router(router)
     # The last one added stands first.
+    app.add_middleware(Gate)
+    app.add_middleware(EncodedSlashes)
     app.add_middleware(RequestLimits)
     app.add_middleware(SecurityHeaders)
     return app

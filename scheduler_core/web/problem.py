@@ -97,8 +97,13 @@ def wants_page(request: Request) -> bool:
     return not is_api and request.method == "GET" and "text/html" in request.headers.get("accept", "")
 
 
-async def _on_problem(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Problem)
+def respond(request: Request, error: Problem | errors.SchedulerError) -> Response:
+    """The answer to one of our errors. A person who has to sign in is shown where."""
+    if isinstance(error, errors.SchedulerError):
+        problem = problem_of(error)
+        if problem.status_code >= 500:
+            logger.warning("%s %s: %s", request.method, request.url.path, error)
+        return answer(problem)
     if error.status_code == 401 and wants_page(request):
         root = request.scope.get("root_path", "")
         path = request.url.path.removeprefix(root)
@@ -106,12 +111,9 @@ async def _on_problem(request: Request, error: Exception) -> Response:
     return answer(error)
 
 
-async def _on_scheduler_error(request: Request, error: Exception) -> Response:
-    assert isinstance(error, errors.SchedulerError)
-    problem = problem_of(error)
-    if problem.status_code >= 500:
-        logger.warning("%s %s: %s", request.method, request.url.path, error)
-    return answer(problem)
+async def _on_ours(request: Request, error: Exception) -> Response:
+    assert isinstance(error, (Problem, errors.SchedulerError))
+    return respond(request, error)
 
 
 async def _on_invalid_request(_request: Request, error: Exception) -> Response:
@@ -139,8 +141,8 @@ async def _on_anything(request: Request, error: Exception) -> Response:
 
 def install(app: FastAPI) -> None:
     """Have every error of this application answered as a problem."""
-    app.add_exception_handler(Problem, _on_problem)
-    app.add_exception_handler(errors.SchedulerError, _on_scheduler_error)
+    app.add_exception_handler(Problem, _on_ours)
+    app.add_exception_handler(errors.SchedulerError, _on_ours)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(Exception, _on_anything)

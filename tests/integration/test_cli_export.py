@@ -23,7 +23,7 @@ from waiting import eventually
 from bench.generated import Shape, generate
 from scheduler_core import Container
 from scheduler_core.cli import export
-from scheduler_core.cli.export_lines import Format
+from scheduler_core.domain.export_lines import Format
 from storage.export import PAGE_ROWS, RunExport, Selection
 
 Sql = psycopg.Connection[Any]

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from fastapi import FastAPI
 
-from scheduler_core import Container
+from scheduler_core import Container, load_settings
 from scheduler_core.domain.access import Scope
 from scheduler_core.web import create_app
 
@@ -61,3 +61,20 @@ async def operator(app: FastAPI, make_token: MakeToken) -> AsyncIterator[httpx.A
 async def admin(app: FastAPI, make_token: MakeToken) -> AsyncIterator[httpx.AsyncClient]:
     async with with_token(app, await make_token(Scope.ADMIN)) as client:
         yield client
+
+
+@pytest.fixture
+async def allowing(database_url: str, redis_url: str) -> AsyncIterator[Container]:
+    """A container whose settings allow the callbacks of apps.idle."""
+    made = Container(
+        load_settings(
+            database_url=database_url,
+            redis_url=redis_url,
+            timezone="UTC",
+            lease_ttl=1.0,
+            drain_timeout=2.0,
+            allowed_callbacks=["apps.idle"],
+        )
+    )
+    yield made
+    await made.close()

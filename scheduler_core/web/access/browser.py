@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 from fastapi import Request
 from fastapi.responses import Response
 
-from scheduler_core.domain.access import csrf_token_of
 from scheduler_core.web.problem import Problem
 from storage.sessions import OpenedSession
 
@@ -53,7 +52,7 @@ def check_origin(request: Request) -> None:
         raise Problem(403, "other-site", "this request comes from a page of another site: nothing was done")
 
 
-async def check_csrf(request: Request, secret: str) -> None:
+async def check_csrf(request: Request, expected: str) -> None:
     """Refuse a change in a session unless it carries the token of the session's pages. Raises Problem.
 
     The token stands in the header X-CSRF-Token or the form field `csrf_token`.
@@ -65,5 +64,5 @@ async def check_csrf(request: Request, secret: str) -> None:
     if given is None and request.headers.get("content-type", "").startswith(FORM_TYPES):
         field = (await request.form()).get(CSRF_FIELD)
         given = field if isinstance(field, str) else None
-    if given is None or not hmac.compare_digest(given.encode(), csrf_token_of(secret).encode()):
+    if given is None or not hmac.compare_digest(given.encode(), expected.encode()):
         raise Problem(403, "csrf", "this request does not carry its page's token: load the page anew and repeat")

@@ -26,6 +26,8 @@ from scheduler_core.web.problem import Problem
 from scheduler_core.web.state import state_of
 
 MOST_SECRET_CHARACTERS = 200
+CALLER = "scheduler.caller"
+"""Where a request keeps who calls, once that is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,17 +51,17 @@ class Caller:
 
 
 def require(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
-    """A dependency: the caller, who has at least this scope. Raises Problem 401, 403 or 429."""
+    """A dependency: the caller, who has at least this scope. Raises Problem 401, 403 or 429.
+
+    A change in a session must come from a page of that session.
+    """
 
     async def caller_with_scope(request: Request) -> Caller:
-        caller = await find_caller(request)
+        caller: Caller | None = request.scope.get(CALLER) or await find_caller(request)
         if caller is None:
-            raise Problem(
-                401,
-                "not-signed-in",
-                "send a token as `Authorization: Bearer TOKEN` (`scheduler tokens create NAME` makes one), or sign in",
-                headers={"WWW-Authenticate": "Bearer"},
-            )
+            raise not_signed_in()
+        if caller.csrf_token is not None:
+            await check_csrf(request, caller.csrf_token)
         if not caller.scope.includes(scope):
             raise Problem(
                 403,
@@ -73,7 +75,7 @@ def require(scope: Scope) -> Callable[[Request], Awaitable[Caller]]:
 
 
 async def find_caller(request: Request) -> Caller | None:
-    """Who calls; None if the request names nobody. Raises Problem for a secret that opens nothing."""
+    """Who calls; None if the request names nobody. Raises Problem for a token that opens nothing."""
     header = request.headers.get("authorization")
     if header is not None:
         scheme, _, secret = header.partition(" ")
@@ -87,11 +89,18 @@ async def find_caller(request: Request) -> Caller | None:
     if secret_of_session is None:
         return None
     found = await _look_up(request, secret_of_session, state_of(request).container.get_sessions().find)
-    if found is None:
-        # A session that has ended is an everyday thing: the page asks to sign in again.
-        return None
-    await check_csrf(request, secret_of_session)
-    return Caller(found.token_id, found.name, found.scope, csrf_token_of(secret_of_session))
+    # A session that has ended is an everyday thing: the page asks to sign in again.
+    return None if found is None else Caller(found.token_id, found.name, found.scope, csrf_token_of(secret_of_session))
+
+
+def not_signed_in() -> Problem:
+    """The request names nobody."""
+    return Problem(
+        401,
+        "not-signed-in",
+        "send a token as `Authorization: Bearer TOKEN` (`scheduler tokens create NAME` makes one), or sign in",
+        headers={"WWW-Authenticate": "Bearer"},
+    )
 
 
 async def find_token(request: Request, secret: str) -> Token | None:

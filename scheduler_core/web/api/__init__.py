@@ -1,9 +1,25 @@
-"""The API under /api/v1: each file is one noun, `schemas` what they speak, `paging` the cursors of their listings."""
+"""The API under /api/v1.
+
+Each file is one noun. `schemas` is what they speak; `values` what may come in, and who may ask; `paging` the cursors of
+listings, `versions` ETag and If-Match, `idempotency` requests that are sent twice; `documented` the problems in the
+OpenAPI document.
+"""
 
 from fastapi import APIRouter
 
-from scheduler_core.web.api import jobs
+from scheduler_core.web.api import (
+    audit,
+    calendars,
+    exchange,
+    job_questions,
+    job_verbs,
+    jobs,
+    leader,
+    runs,
+    tables,
+    tokens,
+)
 
 router = APIRouter(prefix="/api/v1")
-for part in (jobs,):
+for part in (jobs, job_verbs, job_questions, exchange, runs, leader, calendars, audit, tables, tokens):
     router.include_router(part.router)

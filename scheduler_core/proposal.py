@@ -1,17 +1,19 @@
-"""What a command would change of the stored jobs, worked out, shown to a person, and carried out as it was shown."""
+"""What a command or a request would change of the stored jobs: worked out, shown to a person, carried out as shown."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from scheduler_core.container import Container
+from scheduler_core.domain.actor import Actor
 from scheduler_core.domain.errors import InvalidJobError, JobConflictError
-from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.job import JobDefinition, ScheduleJob
 from scheduler_core.domain.schedule import ScheduleType
 from scheduler_core.jobs_file.applying import apply
-from scheduler_core.jobs_file.difference import Difference
+from scheduler_core.jobs_file.difference import Difference, compare, undeclared
+from scheduler_core.jobs_file.reading import define
 from scheduler_core.ports import InvalidRow
 
 CHUNK = 1_000
@@ -46,22 +48,46 @@ class Proposal:
 Propose = Callable[[Container], Awaitable[Proposal]]
 
 
+async def propose_import(
+    container: Container, jobs: Sequence[ScheduleJob], source: str, *, prune: bool, kept: Sequence[ScheduleJob] | None
+) -> Proposal:
+    """What would change so that the stored jobs are those of a file.
+
+    Parameters: source, the file's name in errors; prune, whether jobs that neither the file nor `kept` declares are to
+    go; kept, the jobs of a module, None: no module was named. Raises InvalidJobError.
+    """
+    wanted = define(jobs, container.settings.default_timezone, source)
+    try:
+        await container.get_calendars().check_jobs(wanted)
+    except InvalidJobError as error:
+        raise InvalidJobError(f"{source}: {error}") from None
+    stored = await read_stored(container)
+    stored.require(definition.job_id for definition in wanted)
+    gone: set[str] = set()
+    if prune:
+        ids = {job.job_id for job in (*jobs, *(kept or ()))}
+        gone = undeclared(stored.definitions, ids, source=source, by_file_alone=kept is None)
+    return await annotate(container, compare(stored.definitions, wanted, removed=gone))
+
+
 async def carry_out(
-    container: Container, propose: Propose, *, apply_it: bool, shown: Proposal | None = None
+    container: Container,
+    propose: Propose,
+    *,
+    apply_it: bool,
+    shown: Proposal | None = None,
+    actor: Actor | None = None,
 ) -> Proposal:
     """Work out what would change and, if asked to, change it.
 
-    Parameters: shown, what a person said yes to. Raises JobConflictError if that is no longer what would change.
+    Parameters: shown, what a person said yes to; actor, who changes it, the user of this process by default.
+    Raises JobConflictError if that is no longer what would change.
     """
-    if apply_it:
-        await container.prepare()
-    else:
-        await container.check_schema()
     proposal = await propose(container)
     if shown is not None and proposal.difference != shown.difference:
         raise JobConflictError("the jobs were changed by others meanwhile, so nothing was done: look again")
     if apply_it:
-        await apply(proposal.difference, container.get_operations())
+        await apply(proposal.difference, container.get_operations(actor))
         await _check_edits(container, proposal.difference)
     return proposal
 

@@ -1,0 +1,71 @@
+"""The questions that auditors ask: what was missed, doubled, changed; who led."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from fastapi import APIRouter
+
+from scheduler_core.container import Container
+from scheduler_core.web.api import paging, schemas
+from scheduler_core.web.api.values import Cursor, JobFilter, Limit, Served, Since, Until, Viewer
+from storage.audit_questions import Filters
+
+router = APIRouter(prefix="/audit", tags=["audit"])
+
+
+@router.get("/gaps", response_model=schemas.GapReport)
+async def find_gaps(
+    _caller: Viewer,
+    container: Served,
+    job_id: JobFilter = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 100,
+) -> dict[str, Any]:
+    """Occurrences without a row or a count, by the definitions as they stood."""
+    report = await container.get_auditor().gaps(Filters(job_id, since, until, limit))
+    return report.as_document()
+
+
+@router.get("/duplicates", response_model=schemas.Duplicates)
+async def find_duplicates(
+    _caller: Viewer,
+    container: Served,
+    job_id: JobFilter = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 100,
+) -> dict[str, Any]:
+    """Occurrences with two rows, or executed more often than their policy allows."""
+    return {"items": await container.get_auditor().duplicates(Filters(job_id, since, until, limit))}
+
+
+@router.get("/changes", response_model=schemas.ChangePage)
+async def list_changes(
+    _caller: Viewer,
+    container: Served,
+    job_id: JobFilter = None,
+    since: Since = None,
+    until: Until = None,
+    limit: Limit = 100,
+    cursor: Cursor = None,
+) -> dict[str, Any]:
+    """Who changed which job, when, by which door, and what, the latest first."""
+    return await page_of_changes(container, job_id, since, until, limit, cursor)
+
+
+async def page_of_changes(
+    container: Container,
+    job_id: str | None,
+    since: datetime | None,
+    until: datetime | None,
+    limit: int,
+    cursor: str | None,
+) -> dict[str, Any]:
+    """A page of the log."""
+    before = paging.decode(cursor, paging.number)
+    pages = container.get_pages()
+    rows = await pages.changes(job_id=job_id, since=since, until=until, before=before, limit=limit + 1)
+    return paging.page(rows, limit, "change_id")

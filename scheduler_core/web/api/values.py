@@ -1,0 +1,59 @@
+"""Values that come in from outside, as far as they can be wrong before anybody is asked."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Annotated
+
+from fastapi import Depends, Path, Query
+from pydantic import AfterValidator, Field
+
+from scheduler_core.container import Container
+from scheduler_core.domain.access import Scope
+from scheduler_core.domain.job_fields import check_name
+from scheduler_core.web.access import Caller, require
+from scheduler_core.web.slashes import with_slashes
+from scheduler_core.web.state import get_container
+
+FIRST_YEAR, LAST_YEAR = 1970, 9998
+
+
+def _in_utc(moment: datetime) -> datetime:
+    """An instant in UTC; one without a time zone is taken to be. Of years that every part can do arithmetic with."""
+    if not FIRST_YEAR < moment.year < LAST_YEAR:
+        raise ValueError(f"give an instant of the years {FIRST_YEAR + 1} to {LAST_YEAR - 1}")
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+
+
+Instant = Annotated[datetime, AfterValidator(_in_utc)]
+Limit = Annotated[int, Query(ge=1, le=1_000, description="the most items")]
+Cursor = Annotated[str | None, Query(max_length=1_000, description="`next_cursor` of the page before")]
+Since = Annotated[Instant | None, Query(description="from this instant on")]
+Until = Annotated[Instant | None, Query(description="up to this instant")]
+JobFilter = Annotated[
+    Annotated[str, Field(min_length=1, max_length=200), AfterValidator(check_name)] | None,
+    Query(description="only this job's"),
+]
+
+Viewer = Annotated[Caller, Depends(require(Scope.VIEWER))]
+Operator = Annotated[Caller, Depends(require(Scope.OPERATOR))]
+Admin = Annotated[Caller, Depends(require(Scope.ADMIN))]
+Served = Annotated[Container, Depends(get_container)]
+
+
+def _check_path_name(name: str) -> str:
+    found: str = check_name(with_slashes(name))
+    return found
+
+
+JobId = Annotated[
+    str,
+    Path(min_length=1, max_length=200, description="a / in it is written %2F", examples=["daily_report"]),
+    AfterValidator(_check_path_name),
+]
+CalendarName = Annotated[
+    str, Path(alias="name", min_length=1, max_length=200, examples=["holidays"]), AfterValidator(_check_path_name)
+]
+TokenName = Annotated[
+    str, Path(alias="name", min_length=1, max_length=200, examples=["ci"]), AfterValidator(_check_path_name)
+]
