@@ -16,6 +16,7 @@ from typing import Annotated, Any
 
 import typer
 
+from scheduler_core.cli.dev_face import DevFace
 from scheduler_core.cli.output import console
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidSettingsError, SchedulerError, ServerUnreachableError
@@ -58,6 +59,7 @@ class _Dev:
     children: list[asyncio.subprocess.Process] = field(default_factory=list)
     restarts: list[float] = field(default_factory=list)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
+    face: DevFace | None = None
 
     async def run(self) -> None:
         loop = asyncio.get_running_loop()
@@ -68,6 +70,7 @@ class _Dev:
         try:
             await self.container.prepare()
             console.print(f"servers up: {self.container.servers} (data in {self.folder})", markup=False, soft_wrap=True)
+            self.face = await DevFace.open(self.container, self._environment)
             self.children = [await self._spawn() for _ in range(self.count)]
             if self.children:
                 await self._all_up()
@@ -78,6 +81,8 @@ class _Dev:
             watching.cancel()
             await asyncio.gather(watching, return_exceptions=True)
         finally:
+            if self.face is not None:
+                await self.face.close()
             await self._stop_children()
             self._remove_handle()
             await self._farewell()
@@ -91,6 +96,7 @@ class _Dev:
             "run",
             "--app",
             self.app,
+            "--no-api",
             env=self._environment(),
             stdin=asyncio.subprocess.DEVNULL,
             preexec_fn=die_with_parent(os.getpid()),
@@ -130,6 +136,8 @@ class _Dev:
 
     def _write_handle(self) -> None:
         """`dev.json`: how programs find what runs here. Readable by its owner only: it holds passwords."""
+        # Where the servers are somebody else's, nothing has made the folder yet.
+        self.folder.mkdir(parents=True, exist_ok=True)
         handle = self.folder / "dev.json"
         fresh = self.folder / "dev.json.new"
         fresh.unlink(missing_ok=True)
@@ -139,6 +147,7 @@ class _Dev:
                     "database_url": self.container.database_url,
                     "redis_url": self.container.redis_url,
                     "replicas": [child.pid for child in self.children],
+                    **({} if self.face is None else self.face.handle),
                 },
                 file,
                 indent=2,
@@ -156,6 +165,9 @@ class _Dev:
             handle.unlink(missing_ok=True)
 
     def _greet(self) -> None:
+        if self.face is not None:
+            console.print(f"API and dashboard: {self.face.url}", markup=False, soft_wrap=True)
+            console.print(f"  token, until this ends: {self.face.token}", markup=False, soft_wrap=True, highlight=False)
         if not self.children:
             console.print(f"ready; addresses in {self.folder / 'dev.json'}", markup=False, soft_wrap=True)
             return
@@ -171,6 +183,8 @@ class _Dev:
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             await self._restart_the_dead()
+            if self.face is not None:
+                await self.face.restart_if_dead()
             try:
                 leader = await self.container.get_audit().leader()
                 if leader["term"] != term and leader["instance_id"] is not None:

@@ -29,11 +29,12 @@ logger = logging.getLogger("scheduler_core")
 
 def run(
     app: Annotated[str, typer.Option(help="The module that declares the jobs, with @job.", envvar="SCHEDULER_APP")],
+    api: Annotated[bool, typer.Option("--api/--no-api", help="Serve the API where api_port is set.")] = True,
 ) -> None:
     """One replica against the configured servers, until SIGTERM."""
     settings = load_settings()
     configure_logging(settings.log_format, settings.log_level)
-    if settings.api_port is not None:
+    if api and settings.api_port is not None:
         require_extra()
     load_app(app)
     try:
@@ -43,7 +44,7 @@ def run(
     except ImportError:
         runner = asyncio.Runner()
     with runner:
-        runner.run(_replica(Container(settings)))
+        runner.run(_replica(Container(settings), serves=api))
 
 
 def load_app(module: str) -> None:
@@ -71,7 +72,7 @@ def _server(container: Container) -> ServerThread | None:
     return ServerThread(container, settings.api_host, settings.api_port)
 
 
-async def _replica(container: Container) -> None:
+async def _replica(container: Container, *, serves: bool) -> None:
     server: ServerThread | None = None
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -83,7 +84,7 @@ async def _replica(container: Container) -> None:
         await asyncio.wait({starting, waiting}, return_when=asyncio.FIRST_COMPLETED)
         if starting.done():
             scheduler = starting.result()
-            server = _server(container)
+            server = _server(container) if serves else None
             if server is not None:
                 server.start()
             spare_the_collector()

@@ -107,6 +107,30 @@ def test_a_port_that_is_taken_stops_no_replica(
         assert answer.status_code == 200
 
 
+def test_dev_serves_with_a_token_of_its_own(environment: dict[str, str], tmp_path: Path, sql: Sql) -> None:
+    handle = tmp_path / "data" / "dev.json"
+    with process(environment, tmp_path, "dev", "--replicas", "1", "--data-dir", str(tmp_path / "data")) as running:
+        found = json.loads(eventually(lambda: handle.exists() and handle.read_text()))
+        bearer = {"authorization": f"Bearer {found['api_token']}"}
+        answer = eventually(lambda: answers(found["api_url"], **bearer))
+        assert "heartbeat" in {job["job_id"] for job in answer.json()["items"]}
+        told = (tmp_path / "log").read_text()
+        assert told.count(found["api_token"]) == 1
+        assert found["api_url"] in told
+        (serving,) = web_processes(running.pid)
+        os.kill(serving, signal.SIGKILL)
+        eventually(lambda: web_processes(running.pid) not in ([], [serving]))
+        assert answers(found["api_url"], **bearer).status_code == 200
+    assert sql.execute("SELECT count(*) FROM scheduler.api_tokens WHERE revoked_at IS NULL").fetchone() == (0,)
+    assert not handle.exists()
+
+
+def web_processes(parent: int) -> list[int]:
+    """The children of a process that only serve."""
+    children = Path(f"/proc/{parent}/task/{parent}/children").read_text().split()
+    return [int(child) for child in children if b"\0web\0" in Path(f"/proc/{child}/cmdline").read_bytes()]
+
+
 def test_scheduler_web_says_what_is_wrong(command: Command) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         assert "in use" in command("web", "--port", str(taken.getsockname()[1]), code=2).stderr
