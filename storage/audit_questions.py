@@ -192,7 +192,8 @@ class Auditor:
         now = await self.database.now()
         # A run may be scheduled ahead of now by what is claimed in advance.
         start, _ = kept_window(now, self.history_days, filters.since, None)
-        return start, filters.until or now + timedelta(minutes=1)
+        latest = now + timedelta(minutes=1)
+        return start, min(filters.until or latest, latest)
 
     async def _rows(self, template: str, parameters: Mapping[str, Any]) -> list[dict[str, Any]]:
         rows: Sequence[Any] = await self.database.fetch(self._named(template), parameters)

@@ -1,9 +1,9 @@
 """The scheduler over HTTP (extra `web`): a thin face over the container, as the command line is.
 
 `app` puts the application together: `api` (JSON under /api/v1), `pages` (the dashboard), `health` (for machines).
-`access` says who calls and what they may; `problem` turns errors into application/problem+json; `server` serves it all,
-inside a replica or alone. Whoever mounts the application into one of their own needs `create_app` and
-`scheduler_lifespan`.
+`access` says who calls and what they may; `problem` turns errors into application/problem+json, `security_headers` are
+what every answer carries; `server` serves it all, inside a replica or alone. Whoever mounts the application into one of
+their own needs `create_app` and `scheduler_lifespan`.
 """
 
 from __future__ import annotations

@@ -11,8 +11,8 @@ from scheduler_core.container import Container, version
 from scheduler_core.settings import Settings
 from scheduler_core.web import api, openapi, problem
 from scheduler_core.web.access.gate import Gate
-from scheduler_core.web.access.headers import SecurityHeaders
 from scheduler_core.web.access.limits import RequestLimits
+from scheduler_core.web.security_headers import SecurityHeaders
 from scheduler_core.web.slashes import EncodedSlashes
 from scheduler_core.web.state import WebState
 

@@ -10,7 +10,7 @@ from fastapi.openapi.utils import get_openapi
 from scheduler_core.web.access.browser import COOKIE
 from scheduler_core.web.api.documented import SCHEMA, document
 
-ALWAYS = (401, 403, 408, 413, 414, 422, 429, 503)
+ALWAYS = (400, 401, 403, 408, 413, 422, 429, 503)
 """Problems that any call may meet."""
 
 PROBLEM = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
@@ -13,6 +14,7 @@ from fastapi.responses import JSONResponse, RedirectResponse, Response
 from starlette.exceptions import HTTPException
 
 from scheduler_core.domain import errors
+from scheduler_core.web.security_headers import HEADERS
 
 logger = logging.getLogger("scheduler_core.web")
 
@@ -47,7 +49,6 @@ TITLES = {
     408: "The request came too slowly",
     409: "Somebody else was first",
     413: "The request is too large",
-    414: "The address is too long",
     415: "Not this media type",
     422: "The request can't be accepted",
     428: "Say which version you saw",
@@ -126,17 +127,37 @@ async def _on_invalid_request(_request: Request, error: Exception) -> Response:
     return answer(Problem(422, "invalid-request", detail, errors=found))
 
 
-async def _on_http_exception(_request: Request, error: Exception) -> Response:
+async def _on_http_exception(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    kinds = {404: "no-such-address", 405: "method-not-allowed"}
+    kinds = {400: "unreadable", 404: "no-such-address", 405: "method-not-allowed"}
     kind = kinds.get(error.status_code, "http-error")
-    return answer(Problem(error.status_code, kind, str(error.detail), headers=error.headers))
+    headers = dict(error.headers or {})
+    if error.status_code == 405:
+        # The router names those of the first route that has this path; there may be one for each method.
+        headers["Allow"] = ", ".join(methods_at(request)) or headers.get("allow", "")
+    return answer(Problem(error.status_code, kind, str(error.detail), headers=headers))
+
+
+def methods_at(request: Request) -> list[str]:
+    """The documented methods of an address."""
+    path = request.scope["path"].removeprefix(request.scope.get("root_path", ""))
+    return sorted(
+        {
+            method.upper()
+            for template, operations in request.app.openapi()["paths"].items()
+            for method in operations
+            if re.fullmatch(re.sub(r"\\{\w+\\}", "[^/]+", re.escape(template)), path)
+        }
+    )
 
 
 async def _on_anything(request: Request, error: Exception) -> Response:
     # The traceback is for the log; a caller learns nothing from it but what to break next.
     logger.error("%s %s failed", request.method, request.url.path, exc_info=error)
-    return answer(Problem(500, "internal-error", "this is a defect of the scheduler, and its log says more"))
+    # It is answered outside of the middleware that adds these headers.
+    return answer(
+        Problem(500, "internal-error", "this is a defect of the scheduler, and its log says more", headers=HEADERS)
+    )
 
 
 def install(app: FastAPI) -> None:

@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 import httpx
 import pytest
 from fastapi import FastAPI
+from web_clients import with_token
 
 from scheduler_core import Container, load_settings
 from scheduler_core.domain.access import Scope
@@ -36,13 +37,6 @@ def make_token(container: Container) -> MakeToken:
         return (await container.get_tokens().create(name or scope.value, scope, days=days, by="tests"))[1]
 
     return make
-
-
-def with_token(app: FastAPI, secret: str) -> httpx.AsyncClient:
-    """A client that sends this token."""
-    transport = httpx.ASGITransport(app, raise_app_exceptions=False)
-    headers = {"Authorization": f"Bearer {secret}"}
-    return httpx.AsyncClient(transport=transport, base_url="http://scheduler.test", headers=headers)
 
 
 @pytest.fixture

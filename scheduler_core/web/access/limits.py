@@ -10,7 +10,6 @@ from scheduler_core.web.problem import Problem, answer
 
 MOST_BODY_BYTES = 1024 * 1024
 BODY_SECONDS = 20.0
-MOST_PATH_CHARACTERS = 8_000
 
 
 class RequestLimits:
@@ -58,8 +57,6 @@ class RequestLimits:
         for name, value in scope["headers"]:
             if name == b"content-length" and (not value.isdigit() or int(value[:20]) > self._most_bytes):
                 raise self._too_large()
-        if len(scope["path"]) > MOST_PATH_CHARACTERS or len(scope["query_string"]) > MOST_PATH_CHARACTERS:
-            raise Problem(414, "long-address", f"the address has more than {MOST_PATH_CHARACTERS} characters")
 
     def _too_large(self) -> Problem:
         return Problem(413, "large-request", f"a request's body may hold at most {self._most_bytes:,} bytes: send less")

@@ -37,7 +37,7 @@ async def export_jobs(_caller: Viewer, container: Served) -> PlainTextResponse:
     "/jobs-file",
     response_model=schemas.ImportDifference,
     responses=problems(409),
-    openapi_extra={"requestBody": {"required": True, "content": {TOML: {"schema": {"type": "string"}}}}},
+    openapi_extra={"requestBody": {"required": True, "content": {"text/plain": {"schema": {"type": "string"}}}}},
 )
 async def import_jobs(
     request: Request,

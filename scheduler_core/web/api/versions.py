@@ -10,11 +10,12 @@ from fastapi.responses import Response
 
 from scheduler_core.web.problem import Problem
 
-_TAG = re.compile(r'(?:W/)?"([0-9]{1,18})"\Z')
+PATTERN = r'^(\*|(W/)?"[0-9]{1,18}")$'
+_NUMBER = re.compile("[0-9]+")
 
 Given = Annotated[
     str | None,
-    Header(alias="If-Match", description='the ETag of what you saw, as "3"; * for whatever stands', max_length=100),
+    Header(alias="If-Match", description='the ETag of what you saw, as "3"; * for whatever stands', pattern=PATTERN),
 ]
 
 
@@ -24,13 +25,9 @@ def tag(response: Response, version: int) -> None:
 
 
 def seen_if_said(if_match: Given = None) -> int | None:
-    """The version that the caller saw; None for any. Raises Problem for what is no version."""
-    if if_match is None or if_match.strip() == "*":
-        return None
-    found = _TAG.match(if_match.strip())
-    if found is None:
-        raise Problem(422, "invalid-version", 'If-Match takes the ETag of one answer, as "3", or *')
-    return int(found[1])
+    """The version that the caller saw; None for any."""
+    found = _NUMBER.search(if_match or "")
+    return None if found is None else int(found[0])
 
 
 def seen_or_refused(if_match: Given = None) -> int | None:
