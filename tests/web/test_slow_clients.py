@@ -65,11 +65,12 @@ async def test_a_head_that_drips_ends_the_connection(url: str) -> None:
     reader, writer = await connect(url)
     ended = asyncio.create_task(reader.read(1024))
     writer.write(b"GET / HTTP/1.1\r\nX-Slow: ")
-    while not ended.done():
-        with contextlib.suppress(ConnectionError):
-            writer.write(b"x")
-            await writer.drain()
-        await asyncio.wait({ended}, timeout=PATIENCE_SECONDS / 10)
+    async with asyncio.timeout(30):
+        while not ended.done():
+            with contextlib.suppress(ConnectionError):
+                writer.write(b"x")
+                await writer.drain()
+            await asyncio.wait({ended}, timeout=PATIENCE_SECONDS / 10)
     with contextlib.suppress(ConnectionResetError):
         assert ended.result() == b""
     writer.close()

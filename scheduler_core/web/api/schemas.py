@@ -329,20 +329,20 @@ class Leader(Answer):
 class ResignAsked(Answer):
     """Who was asked to resign."""
 
-    instance_id: str
-    term: int
+    instance_id: str = Field(examples=["worker-1-4711-9f3c2a10"])
+    term: int = Field(examples=[12])
 
 
 class Term(Answer):
     """One leadership."""
 
-    term: int
-    instance_id: str
-    host: str
-    acquired_at: datetime
+    term: int = Field(examples=[12])
+    instance_id: str = Field(examples=["worker-1-4711-9f3c2a10"])
+    host: str = Field(examples=["worker-1"])
+    acquired_at: datetime = Field(examples=[INSTANT])
     ended_at: datetime | None
-    end_reason: str | None
-    leaderless_for: Seconds | None
+    end_reason: str | None = Field(examples=["asked to"])
+    leaderless_for: Seconds | None = Field(description="seconds without a leader before it")
 
 
 class TermPage(Page):
@@ -409,34 +409,28 @@ class ChangePage(Page):
     items: list[Change]
 
 
-class Gap(Answer):
-    kind: str
-    job_id: str
-    first: datetime
-    last: datetime
-    count: int
-
-
 class GapReport(Answer):
     """Whether every occurrence has a row or is counted in one."""
 
-    clean: bool
-    since: datetime
-    until: datetime
-    jobs: int
-    expected: int
-    waiting: int
-    unaccounted: int
+    clean: bool = Field(examples=[True])
+    since: datetime = Field(examples=[INSTANT])
+    until: datetime = Field(examples=[INSTANT])
+    jobs: int = Field(examples=[40])
+    expected: int = Field(description="occurrences that were owed", examples=[86_400])
+    waiting: int = Field(examples=[0])
+    unaccounted: int = Field(examples=[0])
     gaps: list[dict[str, Any]]
     unchecked: list[dict[str, str]]
 
 
 class Duplicate(Answer):
-    kind: str
-    job_id: str
-    scheduled_for: datetime
-    executions: int
-    run_id: str | None
+    """An occurrence with two rows, or executed more often than its policy allows."""
+
+    kind: str = Field(examples=["beyond_policy"])
+    job_id: str = Field(examples=["daily_report"])
+    scheduled_for: datetime = Field(examples=[INSTANT])
+    executions: int = Field(examples=[2])
+    run_id: str | None = Field(examples=[RUN_ID])
     detail: str | None
 
 
@@ -447,15 +441,15 @@ class Duplicates(Answer):
 class Family(Answer):
     """A table family and what is there of it."""
 
-    schema_name: str
-    family: str
+    schema_name: str = Field(examples=["scheduler"])
+    family: str = Field(examples=["runs"])
     partitioned: bool
-    days_ahead: int
-    retention_days: int | None
-    tables: int | None
-    first_table: str | None
-    last_table: str | None
-    days_left: int | None
+    days_ahead: int = Field(examples=[3])
+    retention_days: int | None = Field(examples=[30])
+    tables: int | None = Field(examples=[33])
+    first_table: str | None = Field(examples=["runs_20261024"])
+    last_table: str | None = Field(examples=["runs_20261126"])
+    days_left: int | None = Field(examples=[3])
     is_short: bool | None
 
 
@@ -525,9 +519,11 @@ class Me(Answer):
 class ImportDifference(Answer):
     """What the file changes, or would change: as `scheduler jobs import --json` says it."""
 
-    added: list[dict[str, Any]]
-    changed: list[dict[str, Any]]
+    added: list[dict[str, Any]] = Field(examples=[[{"job_id": "daily_report", "fields": {"daily": "14:30"}}]])
+    changed: list[dict[str, Any]] = Field(
+        examples=[[{"job_id": "import", "fields": {"every": {"old": 30, "new": 60}}}]]
+    )
     removed: list[dict[str, Any]]
-    unchanged: int
-    notes: list[str]
+    unchanged: int = Field(examples=[38])
+    notes: list[str] = Field(description="what a person should know before saying yes")
     applied: bool
