@@ -112,3 +112,26 @@ async def test_a_viewer_can_change_nothing_and_nobody_can_see_anything(
         if method.upper() not in SAFE:
             assert (await viewer.request(method, url)).status_code == 403, (method, path)
     assert sql.execute(state).fetchone() == before
+
+
+async def test_a_simulation_runs_beside(viewer: httpx.AsyncClient, container: Container) -> None:
+    definition = ScheduleJob("j", "J", "interval", 3600, work).definition("UTC")
+    await container.get_operations().declare([definition])
+    found = await viewer.get("/api/v1/simulation", params={"days": 2, "since": "2026-12-01", "timezone": "UTC"})
+    assert found.status_code == 200, found.text
+    assert "48" in found.text
+    for wrong in (
+        {"timezone": "Mars/Olympus"},
+        {"timezone": "--app"},
+        {"days": 0},
+        {"since": "9999-12-31", "days": 300},
+    ):
+        answer = await viewer.get("/api/v1/simulation", params=wrong)
+        assert answer.status_code == 422, answer.text
+
+
+async def test_a_family_is_forgotten(operator: httpx.AsyncClient, container: Container, sql: Sql) -> None:
+    columns = "schema_name, family, partitioned, days_ahead"
+    sql.execute(f"INSERT INTO scheduler.table_families ({columns}) VALUES ('s', 'f', false, 3)")
+    assert (await operator.delete("/api/v1/tables/s/f")).status_code == 204
+    assert (await operator.delete("/api/v1/tables/s/f")).status_code == 404

@@ -16,10 +16,11 @@ from scheduler_core.web.api import (
     jobs,
     leader,
     runs,
+    simulation,
     tables,
     tokens,
 )
 
 router = APIRouter(prefix="/api/v1")
-for part in (jobs, job_verbs, job_questions, exchange, runs, leader, calendars, audit, tables, tokens):
+for part in (jobs, job_verbs, job_questions, exchange, runs, leader, calendars, audit, tables, simulation, tokens):
     router.include_router(part.router)

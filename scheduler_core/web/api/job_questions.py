@@ -14,7 +14,7 @@ from scheduler_core.web.api import schemas
 from scheduler_core.web.api.audit import page_of_changes
 from scheduler_core.web.api.documented import problems
 from scheduler_core.web.api.runs import page_of_runs
-from scheduler_core.web.api.values import Cursor, JobId, Limit, Served, Since, Until, Viewer
+from scheduler_core.web.api.values import Cursor, Limit, PathName, Served, Since, Until, Viewer
 from storage.pages import RunFilter
 
 router = APIRouter(tags=["jobs"])
@@ -25,7 +25,7 @@ Statuses = Annotated[list[RunStatus] | None, Query(description="only these; may 
 
 @router.get("/jobs/{job_id}/runs", response_model=schemas.RunPage)
 async def list_runs_of_job(
-    job_id: JobId,
+    job_id: PathName,
     _caller: Viewer,
     container: Served,
     status: Statuses = None,
@@ -40,7 +40,7 @@ async def list_runs_of_job(
 
 @router.get("/jobs/{job_id}/changes", response_model=schemas.ChangePage)
 async def list_changes_of_job(
-    job_id: JobId,
+    job_id: PathName,
     _caller: Viewer,
     container: Served,
     since: Since = None,
@@ -53,7 +53,7 @@ async def list_changes_of_job(
 
 
 @router.get("/jobs/{job_id}/explain", response_model=schemas.Explanation, responses=problems(404))
-async def explain_job(job_id: JobId, _caller: Viewer, container: Served) -> dict[str, Any]:
+async def explain_job(job_id: PathName, _caller: Viewer, container: Served) -> dict[str, Any]:
     """Why a job did or did not run, what it waits for, and what comes next."""
     found = await container.explain(job_id)
     if not found.is_known:
@@ -62,7 +62,7 @@ async def explain_job(job_id: JobId, _caller: Viewer, container: Served) -> dict
 
 
 @router.get("/jobs/{job_id}/next", response_model=schemas.NextFires, responses=problems(404))
-async def next_fires_of_job(job_id: JobId, _caller: Viewer, container: Served, count: Count = 10) -> dict[str, Any]:
+async def next_fires_of_job(job_id: PathName, _caller: Viewer, container: Served, count: Count = 10) -> dict[str, Any]:
     """When a job fires next."""
     return (await next_of_job(container, job_id, count)).as_document()
 

@@ -14,7 +14,7 @@ from scheduler_core.web.api import schemas
 from scheduler_core.web.api.documented import problems
 from scheduler_core.web.api.idempotency import Key, once
 from scheduler_core.web.api.jobs import show_job
-from scheduler_core.web.api.values import JobId, Operator, Served
+from scheduler_core.web.api.values import Operator, PathName, Served
 from scheduler_core.web.api.versions import SeenIfSaid
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
@@ -22,7 +22,7 @@ router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
 
 @router.post("/pause", response_model=schemas.Job, responses=problems(404, 409))
 async def pause_job(
-    job_id: JobId,
+    job_id: PathName,
     caller: Operator,
     seen: SeenIfSaid,
     container: Served,
@@ -38,7 +38,7 @@ async def pause_job(
 
 @router.post("/resume", response_model=schemas.Job, responses=problems(404, 409))
 async def resume_job(
-    job_id: JobId, caller: Operator, seen: SeenIfSaid, container: Served, response: Response
+    job_id: PathName, caller: Operator, seen: SeenIfSaid, container: Served, response: Response
 ) -> dict[str, Any]:
     """Let a paused or automatically disabled job fire again."""
     await container.get_operations(caller.actor).resume(job_id, seen=seen)
@@ -47,7 +47,7 @@ async def resume_job(
 
 @router.post("/revert", response_model=schemas.Job, responses=problems(404, 409))
 async def revert_job(
-    job_id: JobId, asked: schemas.Revert, caller: Operator, seen: SeenIfSaid, container: Served, response: Response
+    job_id: PathName, asked: schemas.Revert, caller: Operator, seen: SeenIfSaid, container: Served, response: Response
 ) -> dict[str, Any]:
     """Bring back an earlier definition; a pause stays. The same code does not undo it, other code does."""
     await container.get_operations(caller.actor).revert(job_id, asked.version, seen=seen)
@@ -56,7 +56,7 @@ async def revert_job(
 
 @router.post("/trigger", status_code=201, response_model=schemas.MadeRun, responses=problems(404, 409))
 async def trigger_job(
-    job_id: JobId, caller: Operator, container: Served, request: Request, key: Key = None
+    job_id: PathName, caller: Operator, container: Served, request: Request, key: Key = None
 ) -> JSONResponse:
     """Run a job now, beside its schedule."""
 
@@ -73,7 +73,7 @@ async def trigger_job(
 
 @router.post("/backfill", status_code=201, response_model=schemas.Backfill, responses=problems(404, 409))
 async def backfill_job(
-    job_id: JobId,
+    job_id: PathName,
     asked: schemas.BackfillRequest,
     caller: Operator,
     container: Served,

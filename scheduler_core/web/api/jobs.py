@@ -19,7 +19,7 @@ from scheduler_core.domain.wording import plain
 from scheduler_core.ports import InvalidRow
 from scheduler_core.web.api import paging, schemas
 from scheduler_core.web.api.documented import problems
-from scheduler_core.web.api.values import Cursor, JobId, Limit, Operator, Served, Viewer
+from scheduler_core.web.api.values import Cursor, Limit, Operator, PathName, Served, Viewer
 from scheduler_core.web.api.versions import Seen, SeenIfSaid, tag
 from scheduler_core.web.problem import Problem
 
@@ -50,14 +50,14 @@ async def add_job(
 
 
 @router.get("/{job_id}", response_model=schemas.Job, responses=problems(404))
-async def get_job(job_id: JobId, _caller: Viewer, container: Served, response: Response) -> dict[str, Any]:
+async def get_job(job_id: PathName, _caller: Viewer, container: Served, response: Response) -> dict[str, Any]:
     """One job, whole. The ETag is its version."""
     return await show_job(container, job_id, response)
 
 
 @router.put("/{job_id}", response_model=schemas.Job, responses=problems(404, 409, 428))
 async def edit_job(
-    job_id: JobId, asked: schemas.JobDefinition, caller: Operator, seen: Seen, container: Served, response: Response
+    job_id: PathName, asked: schemas.JobDefinition, caller: Operator, seen: Seen, container: Served, response: Response
 ) -> dict[str, Any]:
     """Put another definition in a job's place; what is not given has its default. A pause stays.
 
@@ -71,7 +71,7 @@ async def edit_job(
 
 
 @router.delete("/{job_id}", status_code=204, responses=problems(404, 409))
-async def remove_job(job_id: JobId, caller: Operator, seen: SeenIfSaid, container: Served) -> None:
+async def remove_job(job_id: PathName, caller: Operator, seen: SeenIfSaid, container: Served) -> None:
     """Remove a job; its history stays."""
     await container.get_operations(caller.actor).remove(job_id, seen=seen)
 

@@ -8,7 +8,9 @@ from fastapi import APIRouter
 
 from scheduler_core.examination import WISHES, examine
 from scheduler_core.web.api import schemas
-from scheduler_core.web.api.values import Served, Viewer
+from scheduler_core.web.api.documented import problems
+from scheduler_core.web.api.values import Operator, PathName, Served, Viewer
+from scheduler_core.web.problem import Problem
 
 router = APIRouter(tags=["operations"])
 
@@ -17,6 +19,13 @@ router = APIRouter(tags=["operations"])
 async def list_families(_caller: Viewer, container: Served) -> dict[str, Any]:
     """The families that somebody has created tables for, the scheduler's own history first."""
     return {"items": await container.get_tables().families.listed()}
+
+
+@router.delete("/tables/{schema}/{family}", status_code=204, responses=problems(404))
+async def forget_family(schema: PathName, family: PathName, _caller: Operator, container: Served) -> None:
+    """Miss the tables of a family no more, because nobody creates them any more; its tables stay."""
+    if not await container.get_tables().families.forget(family, schema):
+        raise Problem(404, "family-not-found", f"there is no family {schema}.{family}")
 
 
 @router.get("/doctor", response_model=schemas.Examination)

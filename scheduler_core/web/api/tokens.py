@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query
 
 from scheduler_core.web.api import paging, schemas
 from scheduler_core.web.api.documented import problems
-from scheduler_core.web.api.values import Admin, Cursor, Limit, Served, TokenName, Viewer
+from scheduler_core.web.api.values import Admin, Cursor, Limit, PathName, Served, Viewer
 
 router = APIRouter(tags=["access"])
 
@@ -43,6 +43,6 @@ async def create_token(asked: schemas.NewToken, caller: Admin, container: Served
 
 
 @router.delete("/tokens/{name}", status_code=204, responses=problems(404))
-async def revoke_token(name: TokenName, caller: Admin, container: Served) -> None:
+async def revoke_token(name: PathName, caller: Admin, container: Served) -> None:
     """End a token and the sessions that it opened, at once."""
     await container.get_tokens().revoke(name, by=caller.actor.name)

@@ -46,14 +46,9 @@ def _check_path_name(name: str) -> str:
     return found
 
 
-JobId = Annotated[
+PathName = Annotated[
     str,
     Path(min_length=1, max_length=200, description="a / in it is written %2F", examples=["daily_report"]),
     AfterValidator(_check_path_name),
 ]
-CalendarName = Annotated[
-    str, Path(alias="name", min_length=1, max_length=200, examples=["holidays"]), AfterValidator(_check_path_name)
-]
-TokenName = Annotated[
-    str, Path(alias="name", min_length=1, max_length=200, examples=["ci"]), AfterValidator(_check_path_name)
-]
+"""A name as part of an address."""
