@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
 from storage.database import Database
 
-# A run's id is ordered by its instant, and indexed: the latest runs of all jobs cost no sorting. Ids of runs made for
-# one millisecond are in no order that means anything, but always in the same.
+# A run's id begins with its instant. No index is in their order (each fire would have to keep it up); a summary of
+# pages finds those of a span, and the bounds of `scheduled_for`, a day wider than the span, leave most partitions out:
+# they hold also where the clocks of a replica and of the database differ. Ids of runs made for one millisecond are in
+# no order that means anything, but always in the same.
 LATEST_RUNS = """
 SELECT * FROM {audit}.runs
-WHERE (CAST(:before AS uuid) IS NULL OR run_id < CAST(:before AS uuid))
+WHERE run_id < CAST(:before AS uuid) AND run_id >= CAST(:first AS uuid)
+  AND scheduled_for >= CAST(:earliest AS timestamptz) AND scheduled_for <= CAST(:latest AS timestamptz)
   AND (CAST(:statuses AS text[]) IS NULL OR status = ANY(CAST(:statuses AS text[])))
   AND (CAST(:since AS timestamptz) IS NULL OR scheduled_for >= CAST(:since AS timestamptz))
   AND (CAST(:until AS timestamptz) IS NULL OR scheduled_for < CAST(:until AS timestamptz))
@@ -63,6 +66,54 @@ LIMIT :limit
 """
 
 
+FIRST_SPAN = timedelta(minutes=1)
+GROWTH = 8
+SPANS = 7
+"""The last one reaches back to the beginning; the one before it, to 26 days."""
+SLACK = timedelta(days=1)
+BEGINNING = datetime(1970, 1, 1, tzinfo=UTC)
+END = datetime(9998, 1, 1, tzinfo=UTC)
+LAST_ID = UUID(int=(1 << 128) - 1)
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Ids from `first` on and before `before`, of runs that are scheduled from `earliest` to `latest`."""
+
+    before: UUID
+    first: UUID
+    earliest: datetime
+    latest: datetime
+
+
+def spans(before: UUID | None, since: datetime | None, until: datetime | None, now: datetime) -> Iterator[Span]:
+    """Where to look for the latest runs, one span after the other without a gap.
+
+    Parameters: before, the last id of the page before; since and until, of `scheduled_for`; now, roughly.
+    """
+    upper = before or (LAST_ID if until is None else _first_id_at(until + SLACK))
+    instant = now if before is None and until is None else min(now, _instant_of(upper))
+    end = END if before is None and until is None else _instant_of(upper) + SLACK
+    floor = BEGINNING if since is None else max(since - SLACK, BEGINNING)
+    length = FIRST_SPAN
+    for number in range(1, SPANS + 1):
+        start = floor if number == SPANS else max(instant - length, floor)
+        yield Span(upper, _first_id_at(start), max(start - SLACK, BEGINNING), end)
+        if start <= floor:
+            return
+        upper, instant, end = _first_id_at(start), start, start + SLACK
+        length *= GROWTH
+
+
+def _first_id_at(instant: datetime) -> UUID:
+    return UUID(int=int(instant.timestamp() * 1000) << 80)
+
+
+def _instant_of(run_id: UUID) -> datetime:
+    """What an id begins with; one that is none of ours may begin with anything."""
+    return BEGINNING + timedelta(milliseconds=min(run_id.int >> 80, int(END.timestamp() * 1000)))
+
+
 @dataclass(frozen=True, slots=True)
 class RunFilter:
     """Which runs: of one job, with certain statuses, `scheduled_for` from `since` on and before `until`."""
@@ -84,6 +135,9 @@ class Pages:
 
         Parameters: before, of one job's runs an instant, else a run_id.
         """
+        if wanted.job_id is None:
+            assert not isinstance(before, datetime)
+            return await self._latest_runs(wanted, before, limit)
         parameters: dict[str, Any] = {
             "statuses": list(wanted.statuses) if wanted.statuses else None,
             "since": wanted.since,
@@ -91,9 +145,28 @@ class Pages:
             "before": before,
             "limit": limit,
         }
-        if wanted.job_id is None:
-            return await self._rows(LATEST_RUNS, parameters)
         return await self._rows(RUNS_OF_JOB, parameters | {"job_id": wanted.job_id})
+
+    async def _latest_runs(self, wanted: RunFilter, before: UUID | None, limit: int) -> list[dict[str, Any]]:
+        """Looked for in spans that grow, from the newest on: where much runs, the first holds enough."""
+        found: list[dict[str, Any]] = []
+        for span in spans(before, wanted.since, wanted.until, datetime.now(UTC)):
+            found += await self._rows(
+                LATEST_RUNS,
+                {
+                    "before": span.before,
+                    "first": span.first,
+                    "earliest": span.earliest,
+                    "latest": span.latest,
+                    "statuses": list(wanted.statuses) if wanted.statuses else None,
+                    "since": wanted.since,
+                    "until": wanted.until,
+                    "limit": limit - len(found),
+                },
+            )
+            if len(found) >= limit:
+                break
+        return found
 
     async def changes(
         self, *, job_id: str | None, since: datetime | None, until: datetime | None, before: int | None, limit: int

@@ -81,6 +81,7 @@ async def test_schemathesis_finds_nothing(served: str, container: Container, tmp
     # The token that it comes with is not to be found and revoked half-way.
     output = await fuzz("--max-examples", "10", "--max-time", SECONDS, "--exclude-path", REVOKING)
     await fuzz("--max-examples", "10", "--max-time", "5", "--phases", "examples,coverage", "--include-path", REVOKING)
+    print(output[output.index("SUMMARY") :])  # the figures, with -s
     assert "Tested" in output
     async with httpx.AsyncClient() as client:
         headers = {"Authorization": f"Bearer {secret}"}
