@@ -14,6 +14,7 @@ from fastapi import APIRouter, Query
 from pydantic import AfterValidator
 
 from scheduler_core.container import Container
+from scheduler_core.web.api import schemas
 from scheduler_core.web.api.documented import problems
 from scheduler_core.web.api.values import Served, Viewer
 from scheduler_core.web.problem import Problem
@@ -39,10 +40,7 @@ _at_once = asyncio.Semaphore(1)
 """Of one process: each simulation takes a core."""
 
 
-DOCUMENT = {"description": "what `scheduler simulate --json` prints"}
-
-
-@router.get("/simulation", responses={**problems(409), 200: DOCUMENT})
+@router.get("/simulation", response_model=schemas.Simulation, responses=problems(409))
 async def simulate(
     _caller: Viewer,
     container: Served,
