@@ -45,6 +45,7 @@ from storage.idempotency import IdempotencyStore
 from storage.jobs import JobStore
 from storage.leases import LeaseStore, connect, redis_server_name
 from storage.locks import LockService
+from storage.observations import Observations
 from storage.pages import Pages
 from storage.partitions import Partitions
 from storage.requests import RequestStore
@@ -85,6 +86,7 @@ class Container:
         self._storage: Storage | None = None
         self._scheduler: BaseScheduler | None = None
         self._lease_name: str | None = None
+        self._beside: Container | None = None
         TableScheduler.connect(self.get_tables)
 
     def beside(self) -> Container:
@@ -93,6 +95,7 @@ class Container:
         """
         settings = self.settings.model_copy(update={"database_url": self.database_url, "redis_url": self.redis_url})
         other = Container(settings, logger=self._logger)
+        other._beside = self
         # Callbacks that look after tables run in this one's loop.
         TableScheduler.connect(self.get_tables)
         return other
@@ -173,6 +176,15 @@ class Container:
     def get_pages(self) -> Pages:
         """Listings, a page at a time."""
         return Pages(self.get_database())
+
+    def get_observations(self) -> Observations:
+        """What a scrape wants to know of the whole scheduler."""
+        return Observations(self.get_database())
+
+    @property
+    def replica(self) -> BaseScheduler | None:
+        """The scheduler made here, or in the container that this one stands beside; None in one that only serves."""
+        return self._beside.replica if self._beside is not None else self._scheduler
 
     def get_storage(self) -> Storage:
         """Jobs, runs, the control session and the lease on the configured servers."""

@@ -34,7 +34,7 @@ def run(
     """One replica against the configured servers, until SIGTERM."""
     settings = load_settings()
     configure_logging(settings.log_format, settings.log_level)
-    if api and settings.api_port is not None:
+    if (api and settings.api_port is not None) or settings.metrics_port is not None:
         require_extra()
     load_app(app)
     try:
@@ -72,8 +72,22 @@ def _server(container: Container) -> ServerThread | None:
     return ServerThread(container, settings.api_host, settings.api_port)
 
 
+def _metrics_server(container: Container) -> ServerThread | None:
+    """The metrics beside this replica, if they have a port of their own."""
+    settings = container.settings
+    if settings.metrics_port is None:
+        return None
+    from scheduler_core.web.health.metrics import metrics_app
+    from scheduler_core.web.server import ServerThread
+
+    return ServerThread(
+        container, settings.metrics_host, settings.metrics_port, make_app=metrics_app, name="scheduler metrics"
+    )
+
+
 async def _replica(container: Container, *, serves: bool) -> None:
     server: ServerThread | None = None
+    metrics: ServerThread | None = None
     asked = asyncio.Event()
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
@@ -85,8 +99,10 @@ async def _replica(container: Container, *, serves: bool) -> None:
         if starting.done():
             scheduler = starting.result()
             server = _server(container) if serves else None
-            if server is not None:
-                server.start()
+            metrics = _metrics_server(container)
+            for serving in (server, metrics):
+                if serving is not None:
+                    serving.start()
             spare_the_collector()
             logger.info("replica %s takes part with %d jobs", scheduler.instance.instance_id, len(declared_jobs()))
             await asked.wait()
@@ -99,8 +115,12 @@ async def _replica(container: Container, *, serves: bool) -> None:
             server.ask_to_stop()
         await asyncio.gather(starting, waiting, return_exceptions=True)
         await container.stop()
-        if server is not None:
-            await server.join()
+        if metrics is not None:
+            # To the last: whoever asks whether this process lives must not kill it while its work is drained.
+            metrics.ask_to_stop()
+        for serving in (server, metrics):
+            if serving is not None:
+                await serving.join()
         await container.close()
 
 

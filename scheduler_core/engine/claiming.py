@@ -16,6 +16,7 @@ from scheduler_core.domain.errors import NotLeaderError, SchedulerError, SchemaE
 from scheduler_core.domain.planning import Plan, StoredJob
 from scheduler_core.domain.run import LoggerLike
 from scheduler_core.engine.clock import DatabaseClock
+from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.hand import Hand
 from scheduler_core.engine.known_jobs import KnownJobs
 from scheduler_core.engine.recorder import MAX_QUEUED, Recorder
@@ -56,6 +57,7 @@ class Claiming:
         registry: Registry,
         hand: Hand,
         recorder: Recorder,
+        counters: Counters,
         calculate_next_run: Callable[[StoredJob, datetime], Plan],
         uncallable: Callable[[], None],
         logger: LoggerLike,
@@ -66,6 +68,7 @@ class Claiming:
         self._registry = registry
         self._hand = hand
         self._recorder = recorder
+        self._counters = counters
         self._calculate_next_run = calculate_next_run
         self._tell_uncallable = uncallable
         self._logger = logger
@@ -170,7 +173,9 @@ class Claiming:
                 await self._claim_each_if_need_be(claim, leadership, [made])
 
     async def _claim_and_arrange(self, leadership: Leadership, plans: Sequence[Plan]) -> None:
+        sent_at = time.monotonic()
         claimed = await self._runs.claim(leadership, plans, uncallable=False)
+        self._counters.see_claim(plans, claimed.moved_job_ids, len(claimed.runs), time.monotonic() - sent_at)
         expected = 0
         in_order: set[str] = set()
         for made in plans:
@@ -188,7 +193,9 @@ class Claiming:
             self._logger.warning("%d occurrences had a run already; nothing fires twice", had_one)
 
     async def _claim_uncallable(self, leadership: Leadership, plans: Sequence[Plan]) -> None:
-        await self._runs.claim(leadership, plans, uncallable=True)
+        sent_at = time.monotonic()
+        claimed = await self._runs.claim(leadership, plans, uncallable=True)
+        self._counters.see_claim(plans, claimed.moved_job_ids, len(claimed.runs), time.monotonic() - sent_at)
         for made in plans:
             definition = made.job.definition
             self._uncallable.add(definition.job_id)

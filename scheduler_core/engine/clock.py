@@ -55,6 +55,12 @@ class DatabaseClock:
             return datetime.now(UTC)
         return datetime.fromtimestamp(time.monotonic() + self._offset_seconds, UTC)
 
+    def skew_seconds(self) -> float | None:
+        """This machine's wall clock minus the database's; None before the first answer."""
+        if self._offset_seconds is None:
+            return None
+        return time.time() - time.monotonic() - self._offset_seconds
+
     def monotonic_at(self, instant: datetime) -> float:
         """The reading of the monotonic clock at an instant of the database's."""
         offset = self._offset_seconds if self._offset_seconds is not None else time.time() - time.monotonic()

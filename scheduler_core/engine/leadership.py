@@ -70,6 +70,7 @@ ABSTAIN_SECONDS = 0.05
 WITNESS_FELL = "witness fell"
 LEASE_SILENT = "lease silent"
 NOBODY_LED = "nobody led"
+SEATED_AGAIN = "seated again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,6 +127,7 @@ class Keeper:
 
         self.state = State.STARTING
         self.transitions: Counter[tuple[State, State]] = Counter()
+        self.lease_errors = 0
         self.started_at: Any = None
         self._leadership: Leadership | None = None
         self._trusted_until = 0.0
@@ -163,7 +165,8 @@ class Keeper:
         )
 
     @property
-    def _stalled_seconds(self) -> float:
+    def stalled_seconds(self) -> float:
+        """Since the scheduler's loop last moved."""
         return boottime() - self._progress_at
 
     def progress(self) -> None:
@@ -357,7 +360,7 @@ class Keeper:
         return others and waited_seconds < self._timing.renew_every_seconds
 
     def _vacancy(self, row: LeaderRow, reason: str, alive_at: float) -> Vacancy | None:
-        stalled = self._stalled_seconds > self._timing.stall_timeout_seconds
+        stalled = self.stalled_seconds > self._timing.stall_timeout_seconds
         if not self._instance.eligible or self._retired or stalled or boottime() < self._abstain_until:
             return None
         return Vacancy(row, reason, alive_at)
@@ -383,6 +386,7 @@ class Keeper:
         try:
             view = await lease.read()
         except SchedulerError:
+            self.lease_errors += 1
             watch.unreadable(boottime())
             return
         if view is None:
@@ -459,7 +463,7 @@ class Keeper:
                 return
             if self._stopping:
                 break
-            if (stalled_seconds := self._stalled_seconds) > self._timing.stall_timeout_seconds:
+            if (stalled_seconds := self.stalled_seconds) > self._timing.stall_timeout_seconds:
                 self._drop(f"the scheduler's loop has not moved for {stalled_seconds:.1f} s")
                 # What was begun is not marked yet: that is done by the loop that has not moved.
                 await control.mark_begun(self._begun())
@@ -493,6 +497,7 @@ class Keeper:
         try:
             answer = await self._lease.renew(leadership.nonce, self._timing.ttl_seconds, leadership.term)
         except SchedulerError as error:
+            self.lease_errors += 1
             self._logger.debug("renewal: %s", error)
             return Renewal.UNREADABLE
         return {True: Renewal.RENEWED, None: Renewal.ABSENT}.get(answer, Renewal.TAKEN)
@@ -539,7 +544,7 @@ class Keeper:
         while boottime() < deadline and not self._stopping and self._resigning is None:
             sent_at = boottime()
             if await self._take_lease(seated, former_nonce):
-                self._seat(seated, self._timing.trusted_until(sent_at), "seated again")
+                self._seat(seated, self._timing.trusted_until(sent_at), SEATED_AGAIN)
                 return True
             await self._pause(STAND_AGAIN_SECONDS)
         return False

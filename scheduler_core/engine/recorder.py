@@ -8,12 +8,14 @@ of reach the same batch is tried again: an outcome that is written twice changes
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 from scheduler_core.domain.errors import SchedulerError, ServerUnreachableError
 from scheduler_core.domain.run import Failure, LoggerLike, Outcome, Run
+from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.supervision import keep_going
 from scheduler_core.ports import Runs
 
@@ -38,12 +40,14 @@ class Recorder:
         *,
         on_late: Callable[[Run], None],
         on_recorded: Callable[[Sequence[Outcome]], None],
+        counters: Counters,
         logger: LoggerLike,
     ) -> None:
         self._runs = runs
         self._instance_id = instance_id
         self._on_late = on_late
         self._on_recorded = on_recorded
+        self._counters = counters
         self._logger = logger
         self._queue: deque[tuple[Outcome, asyncio.Future[None] | None]] = deque()
         self._filled = asyncio.Event()
@@ -138,7 +142,9 @@ class Recorder:
         pause, late, tries = RETRY_SECONDS[0], set[object](), 0
         while True:
             try:
+                sent_at = time.monotonic()
                 recorded = await self._runs.record(outcomes, self._instance_id)
+                self._counters.write_seconds.see(time.monotonic() - sent_at)
                 late |= recorded.late
                 outcomes = [outcome for outcome in outcomes if outcome.run.run_id in recorded.unsettled]
                 tries += 1
@@ -147,6 +153,7 @@ class Recorder:
                     return frozenset(late)
                 await asyncio.sleep(RETRY_SECONDS[0])
             except ServerUnreachableError as error:
+                self._counters.write_errors += 1
                 self._logger.warning("%d outcomes wait for Postgres: %s", len(outcomes), error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, RETRY_SECONDS[1])

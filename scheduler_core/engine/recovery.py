@@ -14,6 +14,7 @@ from uuid import UUID
 from scheduler_core.domain.errors import NotLeaderError, SchedulerError
 from scheduler_core.domain.run import LoggerLike, Run
 from scheduler_core.engine.clock import boottime
+from scheduler_core.engine.counters import Counters
 from scheduler_core.ports import InvalidRun, Leadership, Owner, Runs
 
 BATCH = 500
@@ -42,6 +43,7 @@ class Recovery:
         full: Callable[[], Sequence[str]],
         take: Callable[[Run], None],
         hand_over: Callable[[str], None],
+        counters: Counters,
         logger: LoggerLike,
     ) -> None:
         self._runs = runs
@@ -52,6 +54,7 @@ class Recovery:
         self._full = full
         self._take = take
         self._hand_over = hand_over
+        self._counters = counters
         self._logger = logger
         self._gone_since: dict[str, float] = {}
         self._nudged = asyncio.Event()
@@ -123,6 +126,7 @@ class Recovery:
         for run in sorted(runs, key=lambda run: (run.scheduled_for, run.job_id)):
             self._take(run)
         if runs:
+            self._counters.adopted += len(runs)
             self._logger.info("adopted %d runs that nobody had begun", len(runs))
         for invalid in adopted:
             if isinstance(invalid, InvalidRun):
@@ -161,5 +165,6 @@ class Recovery:
         if not dead:
             return 0
         buried = await self._runs.bury(leadership, dead, max_deliveries=MAX_DELIVERIES, limit=BATCH)
+        self._counters.attempts["lost"] += buried
         self._logger.warning("%d attempts were lost with their owners: %s", buried, ", ".join(sorted(dead)))
         return buried

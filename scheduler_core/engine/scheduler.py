@@ -33,10 +33,11 @@ from scheduler_core.domain.errors import (
     NotLeaderError,
     SchedulerError,
 )
+from scheduler_core.domain.health import Vitals
 from scheduler_core.domain.job import Delivery, JobDefinition, JobStatus, ScheduleJob
 from scheduler_core.domain.planning import Plan, StoredJob, plan
 from scheduler_core.domain.run import Failure, LoggerLike, Origin, Outcome, Run, RunStatus
-from scheduler_core.domain.trust import RedisOutage, Timing
+from scheduler_core.domain.trust import RedisOutage, State, Timing
 from scheduler_core.engine import cancellation
 from scheduler_core.engine.attempts import Attempts
 from scheduler_core.engine.begun import Begun, ended, failed, returned
@@ -44,6 +45,7 @@ from scheduler_core.engine.calendar_operations import CalendarOperations
 from scheduler_core.engine.cancellation import CancelRequestedError
 from scheduler_core.engine.claiming import CLAIM_AHEAD, Claiming
 from scheduler_core.engine.clock import DatabaseClock
+from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.hand import Hand
 from scheduler_core.engine.known_jobs import KnownJobs
 from scheduler_core.engine.lanes import Lanes
@@ -93,6 +95,7 @@ class BaseScheduler:
         self.instance = instance
         self.default_timezone = default_timezone
         self.registry = Registry(allowed_callbacks)
+        self.counters = Counters()
         actor = Actor(Source.CODE, f"{instance.instance_name}@{instance.host}")
         self.operations = Operations(storage, instance.instance_id, actor)
         self.calendar_operations = CalendarOperations(storage.calendars, actor)
@@ -127,6 +130,31 @@ class BaseScheduler:
     @property
     def leadership(self) -> Leadership | None:
         return self._keeper.leadership if self._started else None
+
+    def vitals(self) -> Vitals:
+        """What this replica knows of itself, without waiting; any thread may ask."""
+        started = self._started
+        leadership = self.leadership
+        return Vitals(
+            instance_id=self.instance.instance_id,
+            instance_name=self.instance.instance_name,
+            version=self.instance.version,
+            state=self._keeper.state if started else State.STARTING,
+            leads=leadership is not None,
+            term=None if leadership is None else leadership.term,
+            is_started=started,
+            is_stopping=self._stopping,
+            holds_life=started and self._keeper.holds_life,
+            stalled_seconds=self._keeper.stalled_seconds if started else 0.0,
+            stall_timeout_seconds=self._timing.stall_timeout_seconds,
+            runs_in_hand=len(self._hand) if started else 0,
+            runs_executing=sum(1 for _ in self._hand.calling()) if started else 0,
+            max_concurrent_runs=self._max_concurrent_runs,
+            outcomes_queued=self._recorder.queued if started else 0,
+            clock_skew_seconds=self._clock.skew_seconds() if started else None,
+            transitions=dict(self._keeper.transitions) if started else {},
+            lease_errors=self._keeper.lease_errors if started else 0,
+        )
 
     async def start(self) -> None:
         """Connect, take part in the election, store the jobs added so far.
@@ -188,6 +216,7 @@ class BaseScheduler:
             self.instance.instance_id,
             on_late=self._came_late,
             on_recorded=self._recorded,
+            counters=self.counters,
             logger=self._logger,
         )
         self._hand = Hand(
@@ -206,6 +235,7 @@ class BaseScheduler:
             full=self._hand.full_of_backfills,
             take=lambda run: self._hand.take(run, in_order=True),
             hand_over=self._hand_over,
+            counters=self.counters,
             logger=self._logger,
         )
         self._lanes = Lanes(self._clock, self._recorder, self._recovery, self._trusts)
@@ -216,6 +246,7 @@ class BaseScheduler:
             registry=self.registry,
             hand=self._hand,
             recorder=self._recorder,
+            counters=self.counters,
             calculate_next_run=self._calculate_next_run,
             uncallable=self._recovery.nudge,
             logger=self._logger,
@@ -271,6 +302,7 @@ class BaseScheduler:
             await self._recorder.stop(timeout_seconds=5.0)
             await self._keeper.stop()
             self._threads.shutdown(wait=False, cancel_futures=True)
+            self.counters.loop_rests()
             self._started = False
 
     async def resign(self, reason: str = "resigned", *, for_good: bool = False, heir: str | None = None) -> None:
@@ -456,11 +488,13 @@ class BaseScheduler:
                     self._spawn(self._storage.maintain(), "scheduler maintenance")
                 pause = await self._claiming.claim_due(leadership)
             except NotLeaderError as error:
+                self.counters.refused += 1
                 self._logger.warning("%s", error)
                 # The keeper finds the same at its next beat; claim nothing until it has.
                 await self._sleep(self._timing.renew_every_seconds)
                 continue
             except SchedulerError as error:
+                self.counters.claim_errors += 1
                 self._logger.warning("claiming pauses: %s", error)
                 await self._sleep(0.05)
                 continue
@@ -625,7 +659,9 @@ class BaseScheduler:
         """Mark what lasts as running, and show the keeper that this loop moves."""
         while True:
             self._keeper.progress()
-            before = time.monotonic() - MARK_RUNNING_AFTER_SECONDS
+            now = time.monotonic()
+            self.counters.see_loop(now, MARK_RUNNING_AFTER_SECONDS / 2)
+            before = now - MARK_RUNNING_AFTER_SECONDS
             for begun in self._hand.calling():
                 if not begun.durable and begun.started_monotonic <= before:
                     begun.durable = True
@@ -649,10 +685,12 @@ class BaseScheduler:
 
     def _recorded(self, outcomes: Sequence[Outcome]) -> None:
         """These outcomes are durable."""
+        self.counters.see_outcomes(outcomes)
         self._hand.let_go(outcomes)
         self._statuses.see(outcomes)
 
     def _came_late(self, run: Run) -> None:
+        self.counters.late += 1
         self._hand.lose(run)
 
     def _look_again(self) -> None:
@@ -670,6 +708,7 @@ class BaseScheduler:
             self._logger.info("leading no more: %s", reason)
             self._hand_back()
         else:
+            self.counters.leaderships[reason] += 1
             self._attempts.trust_lost.clear()
         self._wake.set()
 

@@ -1,4 +1,4 @@
-"""What the application's requests share: the container, and who failed to get in."""
+"""What the application's requests share: the container, who failed to get in, and the last look at the whole."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from fastapi import Request
 
 from scheduler_core.container import Container, ServiceContainer
 from scheduler_core.web.access.attempts import Attempts
+from scheduler_core.web.health.observer import Observer
 
 
 @dataclass(slots=True)
@@ -16,6 +17,10 @@ class WebState:
 
     given: Container | None = None
     attempts: Attempts = field(default_factory=Attempts)
+    observer: Observer = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.observer = Observer(lambda: self.container)
 
     @property
     def container(self) -> Container:
