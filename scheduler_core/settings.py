@@ -63,6 +63,7 @@ with warnings.catch_warnings():
         auto_migrate: bool = True
         log_format: Literal["text", "json"] = "text"
         log_level: str = "INFO"
+        traces: bool = False
         metrics_host: str = "127.0.0.1"
         metrics_port: int | None = Field(default=None, ge=1, le=65_535)
         api_host: str = "127.0.0.1"

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from scheduler_core.cli.logs import configure_logging
+from scheduler_core.cli.logs import configure_logging, name_replica
 from scheduler_core.cli.output import console, with_container
+from scheduler_core.cli.traces import close_traces, configure_traces
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import CallbackNotFoundError
 from scheduler_core.service import declared_jobs
@@ -37,14 +38,18 @@ def run(
     if (api and settings.api_port is not None) or settings.metrics_port is not None:
         require_extra()
     load_app(app)
+    provider = configure_traces() if settings.traces else None
     try:
         import uvloop
 
         runner = asyncio.Runner(loop_factory=uvloop.new_event_loop)
     except ImportError:
         runner = asyncio.Runner()
-    with runner:
-        runner.run(_replica(Container(settings), serves=api))
+    try:
+        with runner:
+            runner.run(_replica(Container(settings), serves=api))
+    finally:
+        close_traces(provider)
 
 
 def load_app(module: str) -> None:
@@ -92,6 +97,7 @@ async def _replica(container: Container, *, serves: bool) -> None:
     loop = asyncio.get_running_loop()
     for signum in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(signum, asked.set)
+    name_replica(container.get_scheduler())
     starting = asyncio.create_task(container.start(declared_jobs()), name="start")
     waiting = asyncio.create_task(asked.wait(), name="signal")
     try:

@@ -51,6 +51,7 @@ from scheduler_core.engine.known_jobs import KnownJobs
 from scheduler_core.engine.lanes import Lanes
 from scheduler_core.engine.leadership import Keeper
 from scheduler_core.engine.locks import LockedElsewhereError, RunLock
+from scheduler_core.engine.log_context import CURRENT_RUN
 from scheduler_core.engine.operations import Operations
 from scheduler_core.engine.recorder import Recorder
 from scheduler_core.engine.recovery import Recovery
@@ -58,6 +59,7 @@ from scheduler_core.engine.registry import Callback, Registry
 from scheduler_core.engine.run_operations import RunOperations
 from scheduler_core.engine.statuses import CHUNK, Statuses
 from scheduler_core.engine.supervision import keep_going
+from scheduler_core.engine.tracing import traced
 from scheduler_core.ports import CANCEL_REQUEST, RESIGN_REQUEST, Instance, Leadership, Locks, Storage
 
 IDLE_SECONDS = 1.0
@@ -251,7 +253,7 @@ class BaseScheduler:
             uncallable=self._recovery.nudge,
             logger=self._logger,
         )
-        self._attempts = Attempts(
+        attempts = Attempts(
             runs=self._storage.runs,
             instance_id=self.instance.instance_id,
             clock=self._clock,
@@ -262,6 +264,7 @@ class BaseScheduler:
             threads=self._threads,
             logger=self._logger,
         )
+        self._attempts = traced(attempts)
         self._keeper = Keeper(
             instance=self.instance,
             timing=self._timing,
@@ -632,6 +635,7 @@ class BaseScheduler:
         now = self._clock.now()
         begun = Begun(run, job, now, time.monotonic(), now, run.attempt + 1, run.attempt, stoppable=callback.is_async)
         begun.task = self._executing.get(id(run)) or asyncio.current_task()
+        CURRENT_RUN.set(begun)
         self._hand.put(begun)
         try:
             failure = await self._attempts.until_settled(begun, callback, lock)

@@ -28,7 +28,7 @@ def require_extra() -> None:
     from scheduler_core.domain.errors import InvalidSettingsError
 
     try:
-        for library in ("fastapi", "uvicorn", "jinja2", "python_multipart"):
+        for library in ("fastapi", "uvicorn", "jinja2", "python_multipart", "prometheus_client"):
             importlib.import_module(library)
     except ImportError as error:
         raise InvalidSettingsError(
