@@ -18,7 +18,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import add_jobs, history, idle, lateness, next_fires, outage, start_up, takeover, throughput, tick
+from bench import add_jobs, counters, history, idle, lateness, next_fires, outage, start_up, takeover, throughput, tick
 from bench.compare import print_comparison
 from bench.goals import with_goal
 from bench.peers import compare as peers
@@ -121,6 +121,7 @@ def compare() -> None:
 
 ASIDE: dict[str, Callable[[], None]] = {
     "compare": compare,
+    "counters": counters.main,
     "history": lambda: history.main(sys.argv[2:]),
     "peers": lambda: peers.main(sys.argv[2:]),
 }
