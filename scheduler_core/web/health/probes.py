@@ -8,13 +8,15 @@ from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 
 from scheduler_core.domain.health import why_not_alive, why_not_ready
+from scheduler_core.web.api.documented import problems
 from scheduler_core.web.state import state_of
 
 router = APIRouter(tags=["health"])
 
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/plain": {"example": "ok"}}, "description": "Yes."},
-    503: {"content": {"text/plain": {"example": "stopping"}}, "description": "No, and why."},
+    503: {"content": {"text/plain": {"schema": {"type": "string"}, "example": "stopping"}}, "description": "No: why."},
+    **problems(408, 413, 414),
 }
 
 
