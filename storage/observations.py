@@ -17,7 +17,8 @@ COUNTED_AT_MOST = 10_000
 
 TIMEOUT_SECONDS = 5.0
 
-# The jobs that stand still are looked up along jobs_due, from its oldest end; unfinished runs along runs_unfinished.
+# The jobs that stand still are looked up along jobs_due, from its oldest end; unfinished runs along runs_unfinished. The
+# clock is asked once, in a subquery: compared with each row it could not bound the index (300 ms for a million jobs).
 SITUATION = """
 WITH seat AS MATERIALIZED (
     SELECT l.term, l.acquired_at,
@@ -33,7 +34,7 @@ WITH seat AS MATERIALIZED (
                ELSE i.last_seen > clock_timestamp() - interval '30 s' END
 ), overdue AS MATERIALIZED (
     SELECT due_at FROM {schema}.jobs
-    WHERE due_at < clock_timestamp() - make_interval(secs => :overdue)
+    WHERE due_at < (SELECT clock_timestamp() - make_interval(secs => :overdue))
     ORDER BY due_at
     LIMIT :limit
 ), unfinished AS MATERIALIZED (

@@ -26,6 +26,7 @@ from storage.claims import CLAIM, DUE, claim_parameters
 from storage.database import Database
 from storage.jobs import STATES_OF
 from storage.keys import new_run_id
+from storage.observations import COUNTED_AT_MOST, SITUATION
 from storage.outcomes import RECORD, record_parameters
 from storage.requests import CANCEL
 from storage.runs import HOT_PATH_SETTINGS
@@ -96,6 +97,13 @@ async def test_what_is_due_is_read_from_its_index(database: Database) -> None:
     assert walks(plan) == []
     assert len(re.findall(r"Index (?:Only )?Scan using jobs_due(?:_once)? on jobs", plan)) == 3
     assert "Sort Key: jobs.due_at" not in plan
+
+
+async def test_a_scrape_looks_for_what_is_overdue_at_the_old_end_of_the_index(database: Database) -> None:
+    """Without a bound on the index it reads every job that is ever due: 300 ms of a million, for each scrape."""
+    plan = await explained(database, SITUATION, {"overdue": 10.0, "limit": COUNTED_AT_MOST})
+    assert re.search(r"Index (?:Only )?Scan using jobs_due on jobs.*\n\s+Index Cond: \(due_at < ", plan), plan
+    assert "Seq Scan on jobs" not in plan
 
 
 async def test_a_claim_finds_its_jobs_by_key(database: Database) -> None:
