@@ -28,13 +28,16 @@ from scheduler_core.domain.job import JobDefinition, JobStatus, ScheduleJob
 from scheduler_core.domain.run import LoggerLike
 from scheduler_core.domain.trust import RedisOutage
 from scheduler_core.domain.wording import shown
+from scheduler_core.engine.alarms import AlarmStores, AlarmWatch
 from scheduler_core.engine.calendar_operations import CalendarOperations
 from scheduler_core.engine.operations import Operations
 from scheduler_core.engine.run_operations import RunOperations
 from scheduler_core.engine.scheduler import BaseScheduler
 from scheduler_core.engine.table_scheduler import TableScheduler, look_after_history
+from scheduler_core.engine.webhooks import Webhook
 from scheduler_core.ports import RESIGN_REQUEST, Instance, InvalidRow, Locks, Storage
 from scheduler_core.settings import Settings, load_settings
+from storage.alarms import AlarmStore
 from storage.audit import Audit
 from storage.audit_questions import Auditor
 from storage.calendars import CalendarStore
@@ -47,6 +50,7 @@ from storage.leases import LeaseStore, connect, redis_server_name
 from storage.locks import LockService
 from storage.observations import Observations
 from storage.pages import Pages
+from storage.notifications import Outbox
 from storage.partitions import Partitions
 from storage.requests import RequestStore
 from storage.runs import HOT_PATH_SETTINGS, RunStore
@@ -85,6 +89,7 @@ class Container:
         self._tables_database: Database | None = None
         self._storage: Storage | None = None
         self._scheduler: BaseScheduler | None = None
+        self._alarm_watch: AlarmWatch | None = None
         self._lease_name: str | None = None
         self._beside: Container | None = None
         TableScheduler.connect(self.get_tables)
@@ -160,6 +165,39 @@ class Container:
     def user(self) -> Actor:
         """The user of this process."""
         return _user()
+
+    def get_alarms(self) -> AlarmStore:
+        """What is wrong with which job, for reports and operators."""
+        return AlarmStore(self.get_database(), f"{host_name()}/{os.getpid()}", self.settings.webhook_url is not None)
+
+    def get_outbox(self) -> Outbox:
+        """Notifications that wait to be delivered, and those that were."""
+        return Outbox(self.get_database(), f"{host_name()}/{os.getpid()}")
+
+    def get_webhook(self) -> Webhook | None:
+        """Where notifications go; None where the settings name no receiver. Raises InvalidSettingsError."""
+        settings = self.settings
+        if settings.webhook_url is None:
+            return None
+        return Webhook(settings.webhook_url, settings.webhook_keys, timeout_seconds=settings.webhook_timeout)
+
+    def _get_alarm_watch(self) -> AlarmWatch:
+        if self._alarm_watch is None:
+            self._alarm_watch = AlarmWatch(
+                self._open_alarm_stores,
+                webhook=self.get_webhook(),
+                interval_seconds=self.settings.alarm_interval,
+                overdue_seconds=self.settings.alarm_overdue,
+                logger=self._logger or logging.getLogger("scheduler_core"),
+            )
+        return self._alarm_watch
+
+    def _open_alarm_stores(self) -> AlarmStores:
+        """In the thread of the watch: on connections of its own."""
+        database = Database(self.database_url, self.settings.schema, pool_size=2)
+        me = self.get_scheduler().instance.instance_id
+        delivers = self.settings.webhook_url is not None
+        return AlarmStores(AlarmStore(database, me, delivers), Outbox(database, me), database.close)
 
     def get_tokens(self) -> TokenStore:
         """Who may call the API."""
@@ -273,20 +311,27 @@ class Container:
         await self.prepare()
         await self._require_redis()
         scheduler = self.get_scheduler()
+        alarm_watch = self._get_alarm_watch()
         if not scheduler.is_running:
             await scheduler.add_jobs(jobs)
             await scheduler.start()
+        alarm_watch.start()
         return scheduler
 
     async def stop(self) -> None:
         """Stop the scheduler; it may be started again."""
-        if self._scheduler is not None:
-            await self._scheduler.stop()
+        try:
+            if self._scheduler is not None:
+                await self._scheduler.stop()
+        finally:
+            # Last: what fails while the replica drains is told as well.
+            if self._alarm_watch is not None:
+                await self._alarm_watch.stop()
 
     async def close(self) -> None:
         """Stop the scheduler, close the connections, end embedded servers that this process started."""
         await self.stop()
-        self._scheduler = None
+        self._scheduler = self._alarm_watch = None
         TableScheduler.disconnect(self.get_tables)
         for database in (self._database, self._engine_database, self._tables_database):
             if database is not None:

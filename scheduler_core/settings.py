@@ -11,6 +11,7 @@ import warnings
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Self
+from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationError, field_validator, model_validator
@@ -24,6 +25,7 @@ from pydantic_settings import (
 
 from scheduler_core.domain.errors import InvalidSettingsError
 from scheduler_core.domain.trust import RedisOutage, Timing
+from scheduler_core.domain.webhook import parse_secrets
 
 CONFIG_FILE = "scheduler.toml"
 
@@ -66,6 +68,11 @@ with warnings.catch_warnings():
         traces: bool = False
         metrics_host: str = "127.0.0.1"
         metrics_port: int | None = Field(default=None, ge=1, le=65_535)
+        alarm_interval: float = Field(default=5.0, ge=0.1, le=3_600)
+        alarm_overdue: float = Field(default=30.0, ge=0.5, le=86_400)
+        webhook_url: str | None = Field(default=None, repr=False)
+        webhook_secret: str | None = Field(default=None, repr=False)
+        webhook_timeout: float = Field(default=10.0, ge=0.1, le=60)
         api_host: str = "127.0.0.1"
         api_port: int | None = Field(default=None, ge=0, le=65_535)
         api_trusted_proxies: tuple[str, ...] = ()
@@ -92,6 +99,19 @@ with warnings.catch_warnings():
                     raise ValueError(f"{zone!r} is no time zone: use a name as Europe/Berlin or UTC") from None
             return zone
 
+        @field_validator("webhook_url")
+        @classmethod
+        def _a_web_address(cls, url: str | None) -> str | None:
+            if url is not None:
+                try:
+                    parts = urlsplit(url)
+                    fits = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port != 0
+                except ValueError:
+                    fits = False
+                if not fits or not url.isprintable() or " " in url:
+                    raise ValueError("webhook_url is no web address: write https://host/path")
+            return url
+
         @field_validator("schema")
         @classmethod
         def _plain_schema(cls, name: str) -> str:
@@ -107,7 +127,22 @@ with warnings.catch_warnings():
             if self.control_database_url is not None and self.database_url is None:
                 raise ValueError("control_database_url without database_url: set both, or none")
             _ = self.timing
+            if self.alarm_overdue < self.lease_ttl:
+                raise ValueError(
+                    f"alarm_overdue ({self.alarm_overdue:g} s) is below lease_ttl ({self.lease_ttl:g} s): every "
+                    "leader that hangs would be an alarm before anybody could take over"
+                )
+            if (self.webhook_url is None) != (self.webhook_secret is None):
+                raise ValueError(
+                    "webhook_url and webhook_secret go together: what is sent is signed; set both, or none"
+                )
+            _ = self.webhook_keys
             return self
+
+        @property
+        def webhook_keys(self) -> tuple[bytes, ...]:
+            """The keys that notifications are signed with; none without a webhook."""
+            return () if self.webhook_secret is None else parse_secrets(self.webhook_secret)
 
         @property
         def timing(self) -> Timing:

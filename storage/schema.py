@@ -315,6 +315,75 @@ idempotency_keys = Table(
     Index("idempotency_keys_by_age", "claimed_at"),
 )
 
+failed_runs = Table(
+    "failed_runs",
+    metadata,
+    Column("failure_id", BigInteger, Identity(always=True), primary_key=True),
+    _required("job_id", Text),
+    _required("run_id", Uuid),
+    _required("failed_at", _INSTANT),
+    Column("error", Text),
+    comment="runs that failed and that nobody has looked at yet; a trigger fills it, a look at alarms empties it",
+)
+
+alarms = Table(
+    "alarms",
+    metadata,
+    Column("alarm_id", BigInteger, Identity(always=True), primary_key=True),
+    _required("kind", Text),
+    _required("job_id", Text),
+    _required("job_name", Text),
+    _required("since", _INSTANT, comment="when the trouble began, as far as anybody knows"),
+    _required("detail", Text),
+    Column("run_id", Uuid),
+    _required("failed_runs", BigInteger),
+    _required("opened_at", _INSTANT),
+    _required("last_at", _INSTANT),
+    Column("closed_at", _INSTANT),
+    Column("closed_why", Text),
+    Index("alarms_open", "job_id", "kind", unique=True, postgresql_where=text("closed_at IS NULL")),
+    Index("alarms_closed", "closed_at", postgresql_where=text("closed_at IS NOT NULL")),
+)
+
+notifications = Table(
+    "notifications",
+    metadata,
+    Column("notification_id", BigInteger, Identity(always=True), primary_key=True),
+    _required("message_id", Uuid, comment="the same for every attempt: by it a receiver knows one that comes twice"),
+    _required("event", Text),
+    _required("body", JSONB),
+    _required("created_at", _INSTANT),
+    _required("attempts", Integer),
+    _required("next_attempt_at", _INSTANT),
+    _required("refused", Boolean, comment="the receiver will not have it; those behind it need not wait"),
+    Column("claimed_by", Text),
+    Column("last_error", Text),
+    Column("delivered_at", _INSTANT),
+    Column("given_up_at", _INSTANT),
+    Index(
+        "notifications_waiting",
+        "notification_id",
+        postgresql_where=text("delivered_at IS NULL AND given_up_at IS NULL"),
+    ),
+    Index(
+        "notifications_ended",
+        "created_at",
+        postgresql_where=text("delivered_at IS NOT NULL OR given_up_at IS NOT NULL"),
+    ),
+)
+
+alarm_watch = Table(
+    "alarm_watch",
+    metadata,
+    Column("only_row", Boolean, primary_key=True),
+    _required("version", BigInteger, comment="of several replicas that look at once, one raises it and wins"),
+    _required("looked_at", _INSTANT),
+    _required("looked_by", Text),
+    _required("term", BigInteger, comment="terms up to it are told"),
+    Column("notifies_until", _INSTANT, comment="until then some replica is believed to deliver notifications"),
+    _required("dropped", BigInteger, comment="notifications for which the outbox had no room"),
+)
+
 PARTITIONED = ("runs", "attempts")
 
 

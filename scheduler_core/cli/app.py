@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from scheduler_core.cli import (
+    alarms,
     audit,
     backfill,
     bench,
@@ -46,6 +47,7 @@ app.add_typer(jobs.app, name="jobs")
 app.add_typer(runs.app, name="runs")
 app.add_typer(leader.app, name="leader")
 app.add_typer(calendars.app, name="calendars")
+app.add_typer(alarms.app, name="alarms")
 app.add_typer(audit.app, name="audit")
 app.add_typer(tables.app, name="tables")
 app.add_typer(tokens.app, name="tokens")
