@@ -448,7 +448,7 @@ class Look:
     """The last term among what it found."""
     failure_ids: Sequence[int]
     has_more: bool
-    """Whether more runs have failed than one look takes."""
+    """Whether more has failed than one look takes."""
 
 
 @dataclass(frozen=True, slots=True)

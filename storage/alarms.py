@@ -59,16 +59,35 @@ FROM (
 ORDER BY job_id, since
 """
 
+# Noted is every attempt that failed; told is a run that ended with it. One that goes on is noted again with its next
+# attempt. Each run is found by its key, however many runs there are.
 FAILED = """
-SELECT f.job_id, coalesce(max(j.name), f.job_id) AS name, count(*) AS count, array_agg(f.failure_id) AS failure_ids,
-       (array_agg(f.run_id ORDER BY f.failure_id DESC))[1] AS run_id,
-       (array_agg(f.failed_at ORDER BY f.failure_id DESC))[1] AS failed_at,
-       (array_agg(coalesce(f.error, '') ORDER BY f.failure_id DESC))[1] AS error,
-       bool_or(j.auto_disabled_at IS NOT NULL) IS TRUE AS is_disabled
-FROM (SELECT * FROM {schema}.failed_runs ORDER BY failure_id LIMIT :limit) AS f
-LEFT JOIN {schema}.jobs j USING (job_id)
-GROUP BY f.job_id
-ORDER BY f.job_id
+WITH noted AS MATERIALIZED (
+    SELECT failure_id, job_id, run_id, scheduled_for, attempt, failed_at
+    FROM {schema}.failed_attempts ORDER BY failure_id LIMIT :limit
+), ended AS (
+    SELECT DISTINCT ON (n.run_id) n.failure_id, n.failed_at, n.job_id, n.run_id, r.job_name, r.error
+    FROM noted n
+    CROSS JOIN LATERAL (
+        SELECT r.job_name, coalesce(r.error, r.status) AS error
+        FROM {schema}.runs r
+        WHERE r.run_id = n.run_id AND r.job_id = n.job_id AND r.scheduled_for = n.scheduled_for
+          AND r.status IN ('failed', 'lost') AND r.attempt <= n.attempt
+        LIMIT 1
+    ) AS r
+    ORDER BY n.run_id, n.failure_id DESC
+), of_job AS (
+    SELECT e.job_id, max(e.job_name) AS name, count(*) AS count,
+           (array_agg(e.run_id ORDER BY e.failure_id DESC))[1] AS run_id,
+           (array_agg(e.failed_at ORDER BY e.failure_id DESC))[1] AS failed_at,
+           (array_agg(e.error ORDER BY e.failure_id DESC))[1] AS error,
+           bool_or(j.auto_disabled_at IS NOT NULL) IS TRUE AS is_disabled
+    FROM ended e LEFT JOIN {schema}.jobs j USING (job_id)
+    GROUP BY e.job_id
+)
+SELECT of_job.*, (SELECT array_agg(failure_id) FROM noted) AS failure_ids
+FROM (VALUES (true)) AS always LEFT JOIN of_job ON true
+ORDER BY of_job.job_id
 """
 
 # Each open alarm with what its job is like now. An alarm closes later than it opens (`calm` is shorter than `overdue`),
@@ -134,7 +153,7 @@ WITH watch AS (
     FROM unnest(CAST(:closed_ids AS bigint[]), CAST(:closed_whys AS text[])) AS c (alarm_id, why)
     WHERE a.alarm_id = c.alarm_id AND a.closed_at IS NULL AND EXISTS (SELECT FROM watch)
 ), looked_at AS (
-    DELETE FROM {schema}.failed_runs
+    DELETE FROM {schema}.failed_attempts
     WHERE failure_id = ANY(CAST(:failure_ids AS bigint[])) AND EXISTS (SELECT FROM watch)
 ), told AS (
     SELECT n.event, n.body, n.position
@@ -175,7 +194,7 @@ DELETE FROM {schema}.alarms WHERE alarm_id IN (
 """
 
 MAX_LATE = 1_000
-MAX_FAILED_RUNS = 10_000
+MAX_FAILED_ATTEMPTS = 10_000
 MAX_TERMS = 20
 MAX_WAITING = 1_000
 """Notifications that wait at once: of a storm the first are worth more than the last."""
@@ -214,7 +233,7 @@ class AlarmStore:
         late = {"overdue": overdue_seconds, "limit": MAX_LATE}
         late_jobs = await self.database.fetch(LATE_JOBS, late)
         late_runs = await self.database.fetch(LATE_RUNS, late)
-        failed = await self.database.fetch(FAILED, {"limit": MAX_FAILED_RUNS})
+        failed = await self.database.fetch(FAILED, {"limit": MAX_FAILED_ATTEMPTS})
         terms = await self.database.fetch(TERMS, {"term": watch["term"], "limit": MAX_TERMS})
         facts = Facts(
             now=watch["now"],
@@ -226,13 +245,14 @@ class AlarmStore:
             failed=[
                 FailedRuns(row.job_id, row.name, row.count, row.run_id, row.failed_at, row.error, row.is_disabled)
                 for row in failed
+                if row.job_id is not None
             ],
             open=await self._open(overdue_seconds),
             takeovers=[Takeover(**row) for row in terms],
         )
-        failure_ids = [failure_id for row in failed for failure_id in row.failure_ids]
+        failure_ids = failed[0].failure_ids or ()
         term = max((row.term for row in terms), default=watch["term"])
-        return Look(facts, watch["version"], term, failure_ids, len(failure_ids) == MAX_FAILED_RUNS)
+        return Look(facts, watch["version"], term, failure_ids, len(failure_ids) == MAX_FAILED_ATTEMPTS)
 
     async def _open(self, overdue_seconds: float) -> list[OpenAlarm]:
         rows = await self.database.fetch(OPEN, {"calm": overdue_seconds * CALM_SHARE, "limit": MAX_OPEN})

@@ -143,6 +143,11 @@ FROM {schema}.calendars c, LATERAL (SELECT max(day) AS latest FROM jsonb_object_
 WHERE dates.latest < to_char(clock_timestamp(), 'YYYY-MM-DD')
   AND EXISTS (SELECT FROM {schema}.jobs j WHERE c.name = ANY(j.calendars))
 UNION ALL
+SELECT 'untold', 'webhook', count(*) || ' notifications of the last day are not delivered: ' || max(last_error)
+FROM {schema}.notifications
+WHERE delivered_at IS NULL AND last_error IS NOT NULL AND created_at > clock_timestamp() - interval '1 day'
+HAVING count(*) > 0
+UNION ALL
 SELECT 'stuck', r.job_id, count(*) || ' runs begun by ' || r.instance_id || ', which is gone'
 FROM {schema}.runs r LEFT JOIN {schema}.instances i USING (instance_id)
 WHERE r.status = 'running' AND (i.instance_id IS NULL OR i.ended_at IS NOT NULL

@@ -315,15 +315,16 @@ idempotency_keys = Table(
     Index("idempotency_keys_by_age", "claimed_at"),
 )
 
-failed_runs = Table(
-    "failed_runs",
+failed_attempts = Table(
+    "failed_attempts",
     metadata,
     Column("failure_id", BigInteger, Identity(always=True), primary_key=True),
     _required("job_id", Text),
     _required("run_id", Uuid),
+    _required("scheduled_for", _INSTANT),
+    _required("attempt", Integer),
     _required("failed_at", _INSTANT),
-    Column("error", Text),
-    comment="runs that failed and that nobody has looked at yet; a trigger fills it, a look at alarms empties it",
+    comment="attempts that failed and that nobody has looked at yet; a trigger fills it, a look at alarms empties it",
 )
 
 alarms = Table(

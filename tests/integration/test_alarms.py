@@ -63,6 +63,18 @@ def make_late(sql: Sql, job_id: str = "j", seconds: int = 3600) -> None:
     )
 
 
+def note_failure(sql: Sql, job_id: str) -> None:
+    """A run that failed, as a replica records it."""
+    sql.execute(
+        "WITH run AS (INSERT INTO scheduler.runs (run_id, job_id, job_name, scheduled_for, due_at, origin, status, "
+        "attempt, definition_version, error) SELECT gen_random_uuid(), %(id)s, 'J', clock_timestamp(), "
+        "clock_timestamp(), 'trigger', 'failed', 1, 1, 'E: x' RETURNING *) "
+        "INSERT INTO scheduler.attempts (run_id, job_id, scheduled_for, attempt, outcome, term, instance_id) "
+        "SELECT run_id, job_id, scheduled_for, 1, 'failed', 1, 'x' FROM run",
+        {"id": job_id},
+    )
+
+
 async def has(sql: Sql, query: str, *rows: tuple[Any, ...]) -> None:
     await eventually_async(lambda: sql.execute(query).fetchall() == list(rows), what=f"{query} → {rows}")
 
@@ -259,7 +271,7 @@ async def test_one_that_died_between_looking_and_storing_has_changed_nothing(con
     await has(sql, OPEN, ("failure", "j", 1))
     await container.stop()
     sql.execute("DELETE FROM scheduler.alarms")
-    sql.execute("INSERT INTO scheduler.failed_runs (job_id, run_id, error) VALUES ('j', gen_random_uuid(), 'E: x')")
+    note_failure(sql, "j")
     dead, living = stores(container, "dead", "living")
     first = await dead.look(overdue_seconds=60, fresh_seconds=0)
     second = await living.look(overdue_seconds=60, fresh_seconds=0)
@@ -268,7 +280,7 @@ async def test_one_that_died_between_looking_and_storing_has_changed_nothing(con
     assert (await living.store(second, decide(second.facts))).applied
     assert not (await dead.store(first, decide(first.facts))).applied
     assert sql.execute(OPEN).fetchall() == [("failure", "j", 1)]
-    assert sql.execute("SELECT count(*) FROM scheduler.failed_runs").fetchone() == (0,)
+    assert sql.execute("SELECT count(*) FROM scheduler.failed_attempts").fetchone() == (0,)
 
 
 async def test_whoever_comes_soon_after_another_does_not_look_again(container: Container) -> None:
@@ -322,7 +334,7 @@ async def test_nothing_is_queued_while_nobody_delivers(container: Container, sql
     (loud,) = stores(container, "loud")
 
     async def happen(store: AlarmStore, job_id: str) -> int:
-        sql.execute("INSERT INTO scheduler.failed_runs (job_id, run_id) VALUES (%s, gen_random_uuid())", [job_id])
+        note_failure(sql, job_id)
         look = await store.look(overdue_seconds=60, fresh_seconds=0)
         assert look is not None
         return (await store.store(look, decide(look.facts))).queued
@@ -340,7 +352,7 @@ async def test_what_waits_has_a_bound(container: Container, sql: Sql, monkeypatc
     (store,) = stores(container, "a")
     dropped = 0
     for n in range(4):
-        sql.execute("INSERT INTO scheduler.failed_runs (job_id, run_id) VALUES (%s, gen_random_uuid())", [f"j{n}"])
+        note_failure(sql, f"j{n}")
         look = await store.look(overdue_seconds=60, fresh_seconds=0)
         assert look is not None
         dropped += (await store.store(look, decide(look.facts))).dropped
@@ -360,7 +372,7 @@ async def test_fires_that_succeed_call_nothing_of_it(container: Container, sql: 
     await scheduler.add_job(ScheduleJob("fails", "J", "once", None, fail, max_retries=0))
     await has(sql, OPEN, ("failure", "fails", 1))
     await container.stop()
-    await has(sql, "SELECT calls FROM pg_stat_user_functions WHERE funcname = 'tell_failed_run'", (1,))
+    await has(sql, "SELECT calls FROM pg_stat_user_functions WHERE funcname = 'note_failed_attempt'", (1,))
 
 
 # The command line.
