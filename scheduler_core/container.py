@@ -48,9 +48,9 @@ from storage.idempotency import IdempotencyStore
 from storage.jobs import JobStore
 from storage.leases import LeaseStore, connect, redis_server_name
 from storage.locks import LockService
+from storage.notifications import Outbox
 from storage.observations import Observations
 from storage.pages import Pages
-from storage.notifications import Outbox
 from storage.partitions import Partitions
 from storage.requests import RequestStore
 from storage.runs import HOT_PATH_SETTINGS, RunStore

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import getpass
 from typing import Annotated, Any
 from uuid import uuid4
 
@@ -99,7 +98,7 @@ def close(
 
     async def work(container: Container) -> int:
         await container.check_schema()
-        return await container.get_alarms().close(job_id, kind=kind, by=_user())
+        return await container.get_alarms().close(job_id, kind=kind, by=container.user.name)
 
     if not with_container(work):
         raise SchedulerError(f"no alarm of {job_id!r} is open: `scheduler alarms list` shows those that are")
@@ -144,7 +143,9 @@ async def _send(container: Container) -> str:
     webhook = container.get_webhook()
     if webhook is None:
         raise InvalidSettingsError("there is no webhook_url: set it, and webhook_secret, or use --by-replicas")
-    notification = Notification(Event.TEST, f"a test, sent by {_user()}", await container.get_database().now())
+    notification = Notification(
+        Event.TEST, f"a test, sent by {container.user.name}", await container.get_database().now()
+    )
     try:
         answer = await webhook.send(str(uuid4()), encode_body(notification.body()))
     finally:
@@ -158,7 +159,9 @@ async def _send(container: Container) -> str:
 
 async def _send_by_replicas(container: Container, wait_seconds: float) -> str:
     queue = container.get_outbox()
-    notification = Notification(Event.TEST, f"a test, asked for by {_user()}", await container.get_database().now())
+    notification = Notification(
+        Event.TEST, f"a test, asked for by {container.user.name}", await container.get_database().now()
+    )
     number = await queue.queue(notification)
     row = None
     for _ in range(max(1, int(wait_seconds / DELIVERY_POLL_SECONDS))):
@@ -174,10 +177,3 @@ async def _send_by_replicas(container: Container, wait_seconds: float) -> str:
         f"no replica has delivered it after {wait_seconds:g} s: does one live that has webhook_url set, or do others "
         "wait before it (`scheduler alarms outbox`)?"
     )
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user need not have a name
-        return "somebody"
