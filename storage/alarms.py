@@ -176,8 +176,8 @@ UPDATE {schema}.alarm_watch SET dropped = dropped + :dropped
 LIST = """
 SELECT alarm_id, kind, job_id, job_name, since, detail, run_id, failed_runs, opened_at, last_at, closed_at, closed_why
 FROM {schema}.alarms
-WHERE closed_at IS NULL OR :closed_too
-ORDER BY closed_at IS NOT NULL, alarm_id DESC
+WHERE (closed_at IS NULL OR :closed_too) AND (CAST(:before AS bigint) IS NULL OR alarm_id < :before)
+ORDER BY alarm_id DESC
 LIMIT :limit
 """
 
@@ -315,9 +315,12 @@ class AlarmStore:
         assert row is not None
         return dict(row)
 
-    async def listed(self, *, closed_too: bool = False, limit: int = 1_000) -> list[dict[str, Any]]:
-        """Alarms, the open ones first, the latest first."""
-        return [dict(row) for row in await self.database.fetch(LIST, {"closed_too": closed_too, "limit": limit})]
+    async def listed(
+        self, *, closed_too: bool = False, before: int | None = None, limit: int = 1_000
+    ) -> list[dict[str, Any]]:
+        """Alarms, the latest first; with `before`, those that opened before that alarm_id."""
+        parameters = {"closed_too": closed_too, "before": before, "limit": limit}
+        return [dict(row) for row in await self.database.fetch(LIST, parameters)]
 
     async def close(self, job_id: str, *, kind: AlarmKind | None, by: str) -> int:
         """Close a job's alarms by hand, all or those of a kind; returns how many. Nobody is notified."""

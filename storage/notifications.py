@@ -78,7 +78,8 @@ SELECT notification_id, message_id, event, body ->> 'text' AS text, created_at, 
        CASE WHEN delivered_at IS NOT NULL THEN 'delivered' WHEN given_up_at IS NOT NULL THEN 'given up'
             WHEN refused THEN 'refused' ELSE 'waiting' END AS state
 FROM {schema}.notifications
-WHERE CAST(:notification_id AS bigint) IS NULL OR notification_id = :notification_id
+WHERE (CAST(:notification_id AS bigint) IS NULL OR notification_id = :notification_id)
+  AND (CAST(:before AS bigint) IS NULL OR notification_id < :before)
 ORDER BY notification_id DESC
 LIMIT :limit
 """
@@ -128,11 +129,12 @@ class Outbox:
         assert row is not None
         return int(row.expired)
 
-    async def listed(self, *, limit: int = 100) -> list[dict[str, Any]]:
-        """Messages, the latest first."""
-        return [dict(row) for row in await self.database.fetch(LIST, {"notification_id": None, "limit": limit})]
+    async def listed(self, *, before: int | None = None, limit: int = 100) -> list[dict[str, Any]]:
+        """Messages, the latest first; with `before`, those before that number."""
+        parameters = {"notification_id": None, "before": before, "limit": limit}
+        return [dict(row) for row in await self.database.fetch(LIST, parameters)]
 
     async def find(self, notification_id: int) -> Mapping[str, Any] | None:
         """One message; None once it is forgotten."""
-        row = await self.database.fetch_one(LIST, {"notification_id": notification_id, "limit": 1})
+        row = await self.database.fetch_one(LIST, {"notification_id": notification_id, "before": None, "limit": 1})
         return None if row is None else dict(row)

@@ -17,8 +17,8 @@ COUNTED_AT_MOST = 10_000
 
 TIMEOUT_SECONDS = 5.0
 
-# The jobs that stand still are looked up along jobs_due, from its oldest end; unfinished runs along runs_unfinished. The
-# clock is asked once, in a subquery: compared with each row it could not bound the index (300 ms for a million jobs).
+# The jobs that stand still are looked up along jobs_due, from its oldest end; unfinished runs along runs_unfinished.
+# The clock is asked once, in a subquery: compared with each row it could not bound the index (300 ms for 1M jobs).
 SITUATION = """
 WITH seat AS MATERIALIZED (
     SELECT l.term, l.acquired_at,

@@ -14,7 +14,7 @@ depends_on = None
 TABLES = """
 CREATE TABLE failed_attempts (
     failure_id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-    job_id        text NOT NULL,
+    job_id        text COLLATE "C" NOT NULL,
     run_id        uuid NOT NULL,
     scheduled_for timestamptz NOT NULL,
     attempt       integer NOT NULL,
@@ -26,7 +26,7 @@ COMMENT ON TABLE failed_attempts IS
 CREATE TABLE alarms (
     alarm_id    bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
     kind        text NOT NULL CHECK (kind IN ('failure', 'overdue', 'disabled')),
-    job_id      text NOT NULL,
+    job_id      text COLLATE "C" NOT NULL,
     job_name    text NOT NULL,
     since       timestamptz NOT NULL,
     detail      text NOT NULL,

@@ -8,9 +8,10 @@ from uuid import uuid4
 
 import typer
 
+from scheduler_core.alarm_report import report_alarms
 from scheduler_core.cli.output import AsJson, Limit, console, print_json, print_table, with_container
 from scheduler_core.container import Container
-from scheduler_core.domain.alarm import AlarmKind, Event, Notification, decide, in_words
+from scheduler_core.domain.alarm import AlarmKind, Event, Notification, in_words
 from scheduler_core.domain.errors import InvalidSettingsError, SchedulerError, ServerUnreachableError
 from scheduler_core.domain.webhook import encode_body
 
@@ -19,7 +20,6 @@ app = typer.Typer(help="What is wrong with which job, and who is told.", no_args
 COLUMNS = ("kind", "job_id", "since", "detail", "failed_runs", "opened_at", "closed_at", "closed_why")
 OUTBOX_COLUMNS = ("notification_id", "event", "state", "created_at", "attempts", "text", "last_error")
 
-UNWATCHED_INTERVALS = 3
 DELIVERY_POLL_SECONDS = 0.2
 
 
@@ -36,7 +36,7 @@ def list_alarms(
 
     async def work(container: Container) -> dict[str, Any]:
         await container.check_schema()
-        return await examine(container, every, limit)
+        return await report_alarms(container, closed_too=every, limit=limit)
 
     found = with_container(work)
     if as_json:
@@ -49,44 +49,6 @@ def list_alarms(
         print_table(found["alarms"], COLUMNS, empty="No alarm is open.")
     if found["open"] or found["unwatched_seconds"] is not None:
         raise typer.Exit(1)
-
-
-async def examine(container: Container, closed_too: bool, limit: int) -> dict[str, Any]:
-    """The alarms as they stand in the table, and what a look would open now."""
-    alarms = container.get_alarms()
-    watch = await alarms.watch()
-    rows = await alarms.listed(closed_too=closed_too, limit=limit)
-    silent_seconds = None if watch["looked_at"] is None else (watch["now"] - watch["looked_at"]).total_seconds()
-    is_watched = (
-        silent_seconds is not None and silent_seconds < UNWATCHED_INTERVALS * container.settings.alarm_interval + 1
-    )
-    if not is_watched:
-        look = await alarms.look(overdue_seconds=container.settings.alarm_overdue, fresh_seconds=0.0)
-        assert look is not None
-        rows = [
-            {
-                "alarm_id": None,
-                "kind": opening.kind.value,
-                "job_id": opening.job_id,
-                "job_name": opening.name,
-                "since": opening.since,
-                "detail": opening.detail,
-                "run_id": opening.run_id,
-                "failed_runs": opening.failed_runs,
-                "opened_at": None,
-                "last_at": None,
-                "closed_at": None,
-                "closed_why": None,
-            }
-            for opening in decide(look.facts).opened
-        ] + rows
-    return {
-        "alarms": rows[:limit],
-        "open": sum(row["closed_at"] is None for row in rows),
-        "looked_at": watch["looked_at"],
-        "looked_by": watch["looked_by"],
-        "unwatched_seconds": None if is_watched or silent_seconds is None else round(silent_seconds, 3),
-    }
 
 
 @app.command()

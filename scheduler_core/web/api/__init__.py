@@ -8,6 +8,7 @@ OpenAPI document.
 from fastapi import APIRouter
 
 from scheduler_core.web.api import (
+    alarms,
     audit,
     calendars,
     exchange,
@@ -22,5 +23,9 @@ from scheduler_core.web.api import (
 )
 
 router = APIRouter(prefix="/api/v1")
-for part in (jobs, job_verbs, job_questions, exchange, runs, leader, calendars, audit, tables, simulation, tokens):
+PARTS = (
+    *(jobs, job_verbs, job_questions, exchange, runs, leader, calendars),
+    *(audit, tables, alarms, simulation, tokens),
+)
+for part in PARTS:
     router.include_router(part.router)

@@ -9,6 +9,7 @@ from uuid import UUID
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
 from scheduler_core.domain.access import DEFAULT_TOKEN_DAYS, MOST_TOKEN_DAYS, Scope
+from scheduler_core.domain.alarm import AlarmKind
 from scheduler_core.domain.backfill import MOST_OCCURRENCES
 from scheduler_core.domain.job_fields import check_name, check_text
 from scheduler_core.domain.policies import Delivery, Misfire, Overlap
@@ -490,6 +491,61 @@ class Simulation(Answer):
     gaps: list[dict[str, Any]] = Field(description="times without any fire")
     silent: Any = Field(description="jobs that do not fire at all")
     suggestions: list[dict[str, Any]]
+
+
+class Alarm(Answer):
+    """What is wrong with a job. `alarm_id` is null where no replica has opened it yet."""
+
+    alarm_id: int | None
+    kind: AlarmKind
+    job_id: str = Field(examples=["daily_report"])
+    job_name: str
+    since: datetime
+    detail: str = Field(examples=["no leader has planned it"])
+    run_id: UUID | None
+    failed_runs: int
+    opened_at: datetime | None
+    last_at: datetime | None
+    closed_at: datetime | None
+    closed_why: str | None
+
+
+class AlarmPage(Page):
+    """`unwatched_seconds`: for so long no replica has looked; null while one does, and before the first did."""
+
+    items: list[Alarm]
+    looked_at: datetime | None
+    looked_by: str | None
+    unwatched_seconds: float | None
+
+
+class ClosedAlarms(Answer):
+    closed: int = Field(examples=[1])
+
+
+class NotificationRow(Answer):
+    """A message to the webhook, and what became of it."""
+
+    notification_id: int
+    message_id: UUID
+    event: str = Field(examples=["overdue"])
+    state: Literal["waiting", "refused", "delivered", "given up"]
+    text: str
+    created_at: datetime
+    attempts: int
+    next_attempt_at: datetime
+    last_error: str | None
+    claimed_by: str | None
+    delivered_at: datetime | None
+    given_up_at: datetime | None
+
+
+class NotificationPage(Page):
+    items: list[NotificationRow]
+
+
+class QueuedNotification(Answer):
+    notification_id: int = Field(examples=[17])
 
 
 class NewToken(Asked):
