@@ -6,7 +6,12 @@ STAMP := $(VENV)/.set-up
 JOBS ?= 4
 ARGS ?=
 
-.PHONY: setup demo test unit check format bench chaos clean
+# The dashboard's tests look at its pages in a real browser: Debian's package, where it is missing and we may.
+CHROMIUM := command -v chromium || command -v chromium-browser || command -v google-chrome || \
+	{ test "$$(id -u)" = 0 && command -v apt-get && export DEBIAN_FRONTEND=noninteractive && \
+	  { apt-get install -qq -y chromium || { apt-get update -qq && apt-get install -qq -y chromium; }; }; }
+
+.PHONY: setup demo test unit check format bench chaos screens clean
 
 setup: $(STAMP)
 
@@ -14,6 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed: make PYTHON=python3.12 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@{ $(CHROMIUM); } >/dev/null 2>&1 || echo "make: there is no Chromium, and it can't be installed here: the tests of the dashboard will be skipped"
 	@touch $(STAMP)
 
 demo: setup
@@ -45,6 +51,13 @@ chaos: setup
 	$(eval CHAOS_SEED := $(SEED))
 	@echo "to play this drill again: make chaos SEED=$(CHAOS_SEED) COUNT=$(COUNT)"
 	@$(BIN)/scheduler drill --fault all --kills $(COUNT) --seed $(CHAOS_SEED) $(ARGS)
+
+# The pictures of docs/screens: every screen and every action of the dashboard, in both themes.
+screens: setup
+	@mkdir -p docs/screens
+	@SCREENS=docs/screens $(BIN)/python -m pytest -q tests/web/browser
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pillow
+	@$(BIN)/python -m tests.smaller docs/screens
 
 clean:
 	@rm -rf $(VENV) .bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

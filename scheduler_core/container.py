@@ -37,6 +37,7 @@ from scheduler_core.engine.table_scheduler import TableScheduler, look_after_his
 from scheduler_core.engine.webhooks import Webhook
 from scheduler_core.ports import RESIGN_REQUEST, Instance, InvalidRow, Locks, Storage
 from scheduler_core.settings import Settings, load_settings
+from storage.activity import ActivityStore
 from storage.alarms import AlarmStore
 from storage.audit import Audit
 from storage.audit_questions import Auditor
@@ -47,6 +48,7 @@ from storage.export import RunExport
 from storage.idempotency import IdempotencyStore
 from storage.jobs import JobStore
 from storage.leases import LeaseStore, connect, redis_server_name
+from storage.listings import Listings
 from storage.locks import LockService
 from storage.notifications import Outbox
 from storage.observations import Observations
@@ -63,6 +65,9 @@ if TYPE_CHECKING:
     from storage.embedded import EmbeddedServers
 
 LOCK_TIMEOUT_SECONDS = 1.0
+
+PAGE_SETTINGS = {"statement_timeout": "5s", "jit": "off"}
+"""Of the sessions that read for pages: one that asks for too much is told so, and compiles nothing."""
 
 
 class Container:
@@ -86,6 +91,7 @@ class Container:
         self._servers: EmbeddedServers | None = None
         self._database: Database | None = None
         self._engine_database: Database | None = None
+        self._pages_database: Database | None = None
         self._tables_database: Database | None = None
         self._storage: Storage | None = None
         self._scheduler: BaseScheduler | None = None
@@ -148,6 +154,22 @@ class Container:
                 lambda: self.database_url, self.settings.schema, settings=HOT_PATH_SETTINGS
             )
         return self._engine_database
+
+    def _get_pages_database(self) -> Database:
+        """The same for pages that people look at: few connections, and no statement that goes on for long."""
+        if self._pages_database is None:
+            self._pages_database = Database(
+                lambda: self.database_url, self.settings.schema, pool_size=4, settings=PAGE_SETTINGS
+            )
+        return self._pages_database
+
+    def get_listings(self) -> Listings:
+        """Jobs, runs and changes, page by page."""
+        return Listings(self._get_pages_database())
+
+    def get_activity(self) -> ActivityStore:
+        """What happens just now."""
+        return ActivityStore(self._get_pages_database())
 
     def get_audit(self) -> Audit:
         """The views that auditors, listings and the doctor read."""
@@ -213,7 +235,7 @@ class Container:
 
     def get_pages(self) -> Pages:
         """Listings, a page at a time."""
-        return Pages(self.get_database())
+        return Pages(self._get_pages_database())
 
     def get_observations(self) -> Observations:
         """What a scrape wants to know of the whole scheduler."""
@@ -333,10 +355,10 @@ class Container:
         await self.stop()
         self._scheduler = self._alarm_watch = None
         TableScheduler.disconnect(self.get_tables)
-        for database in (self._database, self._engine_database, self._tables_database):
+        for database in (self._database, self._engine_database, self._tables_database, self._pages_database):
             if database is not None:
                 await database.close()
-        self._database = self._engine_database = self._tables_database = self._storage = None
+        self._database = self._engine_database = self._tables_database = self._pages_database = self._storage = None
         if self._lock_client is not None:
             await self._lock_client.aclose()
             self._lock_client = self._lock_service = None

@@ -39,3 +39,9 @@ def new_run_id(now: datetime) -> UUID:
     # The driver's own class: made, hashed and compared in C, and a `uuid.UUID` to everybody.
     run_id: UUID = DriverUUID(value.to_bytes(16, "big"))
     return run_id
+
+
+def first_run_id(instant: datetime, *, after: bool = False) -> UUID:
+    """The smallest id that a run of this instant's millisecond can have (`after`: of the millisecond after it)."""
+    milliseconds = int(instant.timestamp() * 1000) + int(after)
+    return UUID(int=max(0, min(milliseconds, (1 << 48) - 1)) << 80)

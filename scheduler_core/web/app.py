@@ -9,7 +9,7 @@ from fastapi import APIRouter, FastAPI
 
 from scheduler_core.container import Container, version
 from scheduler_core.settings import Settings
-from scheduler_core.web import api, openapi, problem
+from scheduler_core.web import api, openapi, pages, problem
 from scheduler_core.web.access.gate import Gate
 from scheduler_core.web.access.limits import RequestLimits
 from scheduler_core.web.health.metrics import router as health_router
@@ -17,7 +17,7 @@ from scheduler_core.web.security_headers import SecurityHeaders
 from scheduler_core.web.slashes import EncodedSlashes
 from scheduler_core.web.state import WebState
 
-ROUTERS: tuple[APIRouter, ...] = (api.router, health_router)
+ROUTERS: tuple[APIRouter, ...] = (api.router, health_router, pages.router)
 """Everything that is served; each part brings one router."""
 
 

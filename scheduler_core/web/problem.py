@@ -94,8 +94,8 @@ def answer(problem: Problem) -> Response:
 
 def wants_page(request: Request) -> bool:
     """Whether a person's browser asks, for a page."""
-    is_api = "/api/" in request.url.path
-    return not is_api and request.method == "GET" and "text/html" in request.headers.get("accept", "")
+    is_for_a_script = "/api/" in request.url.path or request.url.path.endswith("/stream")
+    return not is_for_a_script and request.method == "GET" and "text/html" in request.headers.get("accept", "")
 
 
 def respond(request: Request, error: Problem | errors.SchedulerError) -> Response:
@@ -108,7 +108,8 @@ def respond(request: Request, error: Problem | errors.SchedulerError) -> Respons
     if error.status_code == 401 and wants_page(request):
         root = request.scope.get("root_path", "")
         path = request.url.path.removeprefix(root)
-        return RedirectResponse(f"{root}/sign-in?next={quote(path)}", 303)
+        asked = f"{path}?{request.url.query}" if request.url.query else path
+        return RedirectResponse(f"{root}/sign-in?next={quote(asked, safe='')}", 303)
     return answer(error)
 
 
@@ -135,7 +136,12 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
     if error.status_code == 405:
         # The router names those of the first route that has this path; there may be one for each method.
         headers["Allow"] = ", ".join(methods_at(request)) or headers.get("allow", "")
-    return answer(Problem(error.status_code, kind, str(error.detail), headers=headers))
+    problem = Problem(error.status_code, kind, str(error.detail), headers=headers)
+    if wants_page(request):
+        from scheduler_core.web.pages.routes import problem_page
+
+        return problem_page(request, problem)
+    return answer(problem)
 
 
 def methods_at(request: Request) -> list[str]:
