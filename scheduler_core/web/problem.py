@@ -49,6 +49,7 @@ TITLES = {
     408: "The request came too slowly",
     409: "Somebody else was first",
     413: "The request is too large",
+    414: "The address is too long",
     415: "Not this media type",
     422: "The request can't be accepted",
     428: "Say which version you saw",
