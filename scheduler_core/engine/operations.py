@@ -148,7 +148,8 @@ class Operations:
         """
         await self._calendars().check_jobs([definition])
         new = _new_job(definition, await self.storage.jobs.now())
-        if await self.storage.jobs.declare([new], self.instance_id, self.actor):
+        declared = await self.storage.jobs.declare([new], self.instance_id, self.actor)
+        if not declared.added:
             raise JobConflictError(f"there is a job {definition.job_id!r} already: edit that one, or give another id")
         return new
 

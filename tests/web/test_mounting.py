@@ -65,6 +65,7 @@ async def test_mounted_it_works_on_the_replica_of_the_process(make, sql: Sql) ->
         client.headers["Authorization"] = f"Bearer {secret}"
         body = {"job_id": "a/b", "schedule_type": "interval", "schedule_value": 60, "callback": "apps.idle:work"}
         made = await client.post("/scheduler/api/v1/jobs", json=body)
+        assert made.status_code == 201, made.text
         assert made.headers["location"] == "/scheduler/api/v1/jobs/a%2Fb"
         assert (await client.get(made.headers["location"])).json()["job_id"] == "a/b"
         leader = (await client.get("/scheduler/api/v1/leader")).json()
