@@ -110,7 +110,7 @@ def respond(request: Request, error: Problem | errors.SchedulerError) -> Respons
         root = request.scope.get("root_path", "")
         path = request.url.path.removeprefix(root)
         asked = f"{path}?{request.url.query}" if request.url.query else path
-        return RedirectResponse(f"{root}/sign-in?next={quote(asked, safe='')}", 303)
+        return RedirectResponse(f"{root}/sign-in?next={quote(asked)}", 303)
     return answer(error)
 
 

@@ -222,7 +222,7 @@ async def test_fifty_who_watch_cost_one_reading(hub: Hub) -> None:
     assert readings <= hub.rounds + 1
     assert readings < 50
     assert not hub.watched
-    assert hub._reader is None
+    await eventually_async(lambda: hub.is_idle)
 
 
 async def test_only_news_is_sent_and_trouble_is_told_and_passes(hub: Hub) -> None:

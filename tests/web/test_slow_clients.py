@@ -40,6 +40,8 @@ async def url(app: FastAPI, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[st
     async def large() -> StreamingResponse:
         return StreamingResponse(much())
 
+    # Before the dashboard's own files, which would say that there is no such one.
+    app.router.routes.insert(0, app.router.routes.pop())
     stop = asyncio.Event()
     listening = listen("127.0.0.1", 0)
     where = url_of(listening)

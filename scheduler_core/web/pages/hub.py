@@ -85,7 +85,7 @@ class Hub:
         view = self.watched.setdefault(key, Watched(read))
         view.watchers += 1
         self._asked.set()
-        if self._reader is None or self._reader.done():
+        if self.is_idle:
             self._reader = asyncio.create_task(self._go_on(), name="pages: reader")
         try:
             yield view
@@ -93,9 +93,14 @@ class Hub:
             view.watchers -= 1
             if not view.watchers:
                 self.watched.pop(key, None)
-            if not self.watched and self._reader is not None:
-                self._reader.cancel()
-                self._reader = None
+            if not self.watched:
+                # The reader ends by itself: a statement that is cut off would cost its connection.
+                self._asked.set()
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing is read any more."""
+        return self._reader is None or self._reader.done()
 
     async def _go_on(self) -> None:
         while self.watched:
@@ -108,7 +113,7 @@ class Hub:
             await self._rest(max(ROUND_SECONDS - took, REST_PER_WORK * took))
 
     async def _rest(self, seconds: float) -> None:
-        """Wait; but who comes new is not kept waiting for long."""
+        """Wait; but who comes new, or leaves last, is not kept waiting for long."""
         least = min(seconds, ROUND_SECONDS / 4)
         await asyncio.sleep(least)
         try:
