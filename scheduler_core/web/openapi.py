@@ -8,6 +8,7 @@ from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
 from scheduler_core.web.access.browser import COOKIE
+from scheduler_core.web.access.gate import PUBLIC
 from scheduler_core.web.api.documented import SCHEMA, document
 
 ALWAYS = (400, 401, 403, 408, 413, 422, 429, 503)
@@ -63,7 +64,7 @@ def _document(app: FastAPI) -> dict[str, Any]:
     schemas[SCHEMA] = PROBLEM
     components["securitySchemes"] = SECURITY
     for path, operations in made["paths"].items():
-        if path.startswith("/api/"):
+        if path not in PUBLIC:
             for operation in operations.values():
                 operation["security"] = [{name: []} for name in SECURITY]
                 operation["responses"] |= {str(status): document(status) for status in ALWAYS}

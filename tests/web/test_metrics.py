@@ -72,7 +72,7 @@ def served(port: int) -> bool:
 
 def test_a_scrape_tells_what_a_replica_did(replicas: Replicas, sql: Sql, tmp_path: Path) -> None:
     port = free_port()
-    replicas.start(SCHEDULER_METRICS_PORT=str(port), SCHEDULER_LEASE_TTL="1")
+    replicas.start(SCHEDULER_METRICS_PORT=str(port))
     replicas.wait_for(sql, 1)
     eventually(lambda: served(port), what="metrics are served")
 
@@ -80,23 +80,27 @@ def test_a_scrape_tells_what_a_replica_did(replicas: Replicas, sql: Sql, tmp_pat
         families = scrape(port)
         failed = value(families, "scheduler_runs_total", status="failed")
         blocked = value(families, "scheduler_loop_blocked_seconds_total")
-        return families if failed >= 2 and blocked > 0.1 else None
+        leads = value(families, "scheduler_leading_term") == value(families, "scheduler_db_term") > 0
+        # What is counted while a scrape is put together may be in one family and not yet in the other.
+        ended = value(families, "scheduler_runs_total", origin="schedule", reason="")
+        agreed = {
+            ended,
+            value(families, "scheduler_run_lateness_seconds_count"),
+            value(families, "scheduler_run_duration_seconds_bucket", le="+Inf"),
+        }
+        return families if failed >= 2 and blocked > 0.1 and leads and agreed == {ended} else None
 
     families = eventually(enough, what="runs that failed, a loop that was held up")
     assert families is not None
     assert value(families, "scheduler_runs_total", status="succeeded") >= 2
     assert value(families, "scheduler_attempts_total", outcome="failed") >= 4, "two attempts for each run that failed"
     assert value(families, "scheduler_leading") == 1
-    assert value(families, "scheduler_leading_term") == value(families, "scheduler_db_term") == 1
     assert value(families, "scheduler_election_state", state="leading") == 1
     assert value(families, "scheduler_ready") == 1
     assert value(families, "scheduler_db_up") == value(families, "scheduler_db_led") == 1
     assert value(families, "scheduler_db_jobs", state="active") == 3
-    assert value(families, "scheduler_leaderships_total") == 1
+    assert value(families, "scheduler_leaderships_total") >= 1
     assert abs(value(families, "scheduler_clock_skew_seconds")) < 1
-    ended = value(families, "scheduler_runs_total", origin="schedule", reason="")
-    assert value(families, "scheduler_run_lateness_seconds_count") == ended
-    assert value(families, "scheduler_run_duration_seconds_bucket", le="+Inf") == ended
     assert value(families, "process_resident_memory_bytes") > 1e6
     rows = sql.execute("SELECT count(*) FROM scheduler.runs WHERE status = 'failed'").fetchone()
     assert rows is not None

@@ -14,7 +14,6 @@ from scheduler_core.domain.access import Scope
 from scheduler_core.web import problem
 from scheduler_core.web.access import require
 from scheduler_core.web.access.limits import RequestLimits
-from scheduler_core.web.api.documented import problems
 from scheduler_core.web.health import probes
 from scheduler_core.web.health.database_families import DatabaseCollector
 from scheduler_core.web.health.replica_families import ReplicaCollector
@@ -24,7 +23,6 @@ from scheduler_core.web.state import WebState, state_of
 _TEXT = {"schema": {"type": "string"}, "example": "scheduler_leading 1.0\n"}
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/plain": _TEXT, "application/openmetrics-text": _TEXT}, "description": "The metrics."},
-    **problems(401, 403, 408, 413, 414, 429, 503),
 }
 
 
@@ -56,7 +54,6 @@ router.add_api_route(
     response_class=Response,
     responses=_RESPONSES,
     dependencies=[Depends(require(Scope.VIEWER))],
-    openapi_extra={"security": [{"token": []}, {"session": []}]},
     summary="Metrics for Prometheus",
 )
 

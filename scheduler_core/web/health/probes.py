@@ -16,7 +16,7 @@ router = APIRouter(tags=["health"])
 _RESPONSES: dict[int | str, dict[str, Any]] = {
     200: {"content": {"text/plain": {"example": "ok"}}, "description": "Yes."},
     503: {"content": {"text/plain": {"schema": {"type": "string"}, "example": "stopping"}}, "description": "No: why."},
-    **problems(408, 413, 414),
+    **problems(400, 408, 413),
 }
 
 
