@@ -13,10 +13,11 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
+import commands
 import psycopg
-from playwright.async_api import Browser, ConsoleMessage, Page, async_playwright, expect
+from playwright.async_api import Browser, BrowserContext, ConsoleMessage, Page, async_playwright, expect
 from psycopg import sql as psycopg_sql
 from replicas import Replicas
 from waiting import eventually
@@ -33,6 +34,8 @@ SCREENS = os.environ.get("SCREENS")
 
 HISTORY_MINUTES = 14
 
+THEMES: tuple[Literal["light", "dark"], ...] = ("light", "dark")
+
 expect.set_options(timeout=30_000)
 
 
@@ -45,18 +48,12 @@ class Stage:
     environment: dict[str, str]
     replicas: Replicas
     tokens: dict[str, str] = field(default_factory=dict)
+    cookies: dict[str, Any] = field(default_factory=dict)
+    """Of sessions that were begun by the form, for each scope."""
 
     def run(self, *words: str) -> str:
         """`scheduler WORDS…`."""
-        done = subprocess.run(
-            [sys.executable, "-m", "scheduler_core.cli", *words],
-            env=self.environment,
-            capture_output=True,
-            text=True,
-            timeout=60,
-            check=False,
-            cwd=self.replicas.logs,
-        )
+        done = commands.as_text(commands.scheduler(*words, environment=self.environment, folder=self.replicas.logs))
         assert done.returncode == 0, done.stderr
         return done.stdout
 
@@ -188,7 +185,6 @@ class Watcher:
 
     page: Page
     stage: Stage
-    theme: str
     complaints: list[str] = field(default_factory=list)
 
     def listen(self) -> None:
@@ -201,38 +197,50 @@ class Watcher:
             self.complaints.append(f"{message.type}: {message.text}")
 
     async def sign_in(self, scope: str = "operator") -> None:
+        """By the form the first time, and from then on with the session that it began."""
+        if scope in self.stage.cookies:
+            await self.page.context.add_cookies(self.stage.cookies[scope])
+            return
         await self.page.goto(f"{self.stage.url}/sign-in")
         await self.page.get_by_label("Token").fill(self.stage.tokens[scope])
         await self.page.get_by_role("button", name="Sign in").click()
         await self.page.wait_for_url(f"{self.stage.url}/")
+        self.stage.cookies[scope] = await self.page.context.cookies()
 
     async def go(self, path: str) -> Page:
         await self.page.goto(f"{self.stage.url}{path}")
         return self.page
 
-    async def check(self) -> None:
-        """Nothing complained, nothing was broken into, and axe-core finds nothing serious."""
+    async def check(self, picture: str | None = None) -> None:
+        """In both themes: nothing complained, nothing was broken into, and axe-core finds nothing serious.
+
+        Parameters: picture, the name of one for the docs, if they are being renewed.
+        """
         page = self.page
         assert await page.evaluate("window.hacked === undefined")
         assert not self.complaints, self.complaints
+        wide = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+        assert wide <= 0, f"the page is {wide} pixels wider than its window"
         await page.evaluate(AXE)
+        for theme in THEMES:
+            await page.emulate_media(color_scheme=theme)
+            await self._check_access(theme)
+        # axe tries a style of its own, which the policy forbids as it should.
+        self.complaints.clear()
+        if picture is not None and SCREENS is not None:
+            await self._shoot(picture)
+
+    async def _check_access(self, theme: str) -> None:
         tags = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-        found = await page.evaluate("tags => axe.run({runOnly: tags})", tags)
+        found = await self.page.evaluate("tags => axe.run({runOnly: tags})", tags)
         told = [
-            f"{one['impact']} {one['id']}: {one['help']}: {[node['html'][:160] for node in one['nodes'][:3]]}"
+            f"{theme}: {one['impact']} {one['id']}: {one['help']}: {[node['html'][:160] for node in one['nodes'][:3]]}"
             for one in found["violations"]
             if one["impact"] in ("serious", "critical")
         ]
         assert not told, "\n".join(told)
-        # axe tries a style of its own, which the policy forbids as it should.
-        self.complaints.clear()
-        wide = await page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
-        assert wide <= 0, f"the page is {wide} pixels wider than its window"
 
-    async def shoot(self, name: str) -> None:
-        """A picture for the docs, if they are being renewed."""
-        if SCREENS is None:
-            return
+    async def _shoot(self, name: str) -> None:
         # Pictures of the docs tell nothing about the machine that they were made on.
         await self.page.evaluate(
             """([root, host]) => {
@@ -247,7 +255,9 @@ class Watcher:
             }""",
             [str(Path(__file__).parents[1]), host_name()],
         )
-        await self.page.screenshot(path=f"{SCREENS}/{name}-{self.theme}.png", full_page=False)
+        for theme in THEMES:
+            await self.page.emulate_media(color_scheme=theme)
+            await self.page.screenshot(path=f"{SCREENS}/{name}-{theme}.png", full_page=False)
 
 
 @asynccontextmanager
@@ -260,3 +270,15 @@ async def browsing() -> AsyncIterator[Browser]:
             yield browser
         finally:
             await browser.close()
+
+
+@asynccontextmanager
+async def watching(context: BrowserContext, stage: Stage) -> AsyncIterator[Watcher]:
+    """A page of this context that is listened to."""
+    context.set_default_timeout(30_000)
+    made = Watcher(await context.new_page(), stage)
+    made.listen()
+    try:
+        yield made
+    finally:
+        await context.close()

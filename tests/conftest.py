@@ -21,11 +21,15 @@ import pytest
 from commands import Command
 from databases import load_schema, url_of
 from pytest_postgresql import factories
+from xdist.scheduler import LoadScopeScheduling
 
 from scheduler_core import Container, load_settings
 from storage import embedded
 
-LONGEST = ("tests/failover", "tests/integration/test_bench.py", "tests/model")
+LONGEST = ("tests/web/browser", "tests/failover", "tests/integration/test_bench.py", "tests/model")
+
+SHARING = "tests/web/browser"
+"""Whose tests share, within a file, what takes long to set up: they stay on one worker."""
 
 WITHOUT_SERVERS = ("tests/unit", "tests/model", "tests/architecture", "tests/oracle")
 
@@ -65,6 +69,19 @@ def pytest_configure_node(node: Any) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """What takes longest comes first, so that no worker of xdist is left alone with it in the end."""
     items.sort(key=lambda item: not item.nodeid.startswith(LONGEST))
+
+
+class _Scheduling(LoadScopeScheduling):
+    """Test by test to whichever worker is free, but for files that share."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return nodeid.partition("::")[0] if nodeid.startswith(SHARING) else nodeid
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    """xdist's own `loadgroup` does not see its marks under this pytest (it writes ids that are not read any more)."""
+    return _Scheduling(config, log)
 
 
 def pytest_unconfigure() -> None:

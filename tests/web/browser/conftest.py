@@ -9,7 +9,9 @@ import os
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
-from browser_stage import CHROMIUM, Stage, Watcher, browsing, staged
+import pytest_asyncio
+from browser_stage import CHROMIUM, Stage, Watcher, browsing, staged, watching
+from playwright.async_api import Browser
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -30,35 +32,24 @@ def stage(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         yield made
 
 
-@pytest.fixture(params=["light", "dark"])
-def theme(request: pytest.FixtureRequest) -> str:
-    """Each test that asks for it is run in both themes."""
-    found: str = request.param
-    return found
-
-
-@pytest.fixture
-async def watcher(stage: Stage, theme: str) -> AsyncIterator[Watcher]:
-    """A page on a desk."""
-    async with browsing() as browser:
-        context = await browser.new_context(viewport={"width": 1280, "height": 860}, color_scheme=theme)  # type: ignore[arg-type]
-        context.set_default_timeout(30_000)
-        made = Watcher(await context.new_page(), stage, theme)
-        made.listen()
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def browser(chromium: str) -> AsyncIterator[Browser]:
+    """Shared by the tests of a file; each has cookies of its own."""
+    async with browsing() as made:
         yield made
 
 
-@pytest.fixture
-async def phone(stage: Stage, theme: str) -> AsyncIterator[Watcher]:
+@pytest_asyncio.fixture(loop_scope="module")
+async def watcher(stage: Stage, browser: Browser) -> AsyncIterator[Watcher]:
+    """A page on a desk."""
+    context = await browser.new_context(viewport={"width": 1280, "height": 860})
+    async with watching(context, stage) as made:
+        yield made
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def phone(stage: Stage, browser: Browser) -> AsyncIterator[Watcher]:
     """A page in a hand."""
-    async with browsing() as browser:
-        context = await browser.new_context(
-            viewport={"width": 390, "height": 844},
-            color_scheme=theme,  # type: ignore[arg-type]
-            has_touch=True,
-            is_mobile=True,
-        )
-        context.set_default_timeout(30_000)
-        made = Watcher(await context.new_page(), stage, theme)
-        made.listen()
+    context = await browser.new_context(viewport={"width": 390, "height": 844}, has_touch=True, is_mobile=True)
+    async with watching(context, stage) as made:
         yield made

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
 from browser_stage import Watcher
 from playwright.async_api import Page, expect
 from waiting import eventually, eventually_async
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 CHANGE = "SELECT action || ' by ' || actor FROM scheduler.job_changes WHERE job_id = %s ORDER BY version DESC LIMIT 1"
 
@@ -27,14 +30,12 @@ async def test_run_now_cancel_and_run_again(watcher: Watcher) -> None:
     await watcher.sign_in()
     page = await watcher.go("/job?id=long-report")
     await opened(page, "Run now …")
-    await watcher.check()
-    await watcher.shoot("action-run-now")
+    await watcher.check("action-run-now")
     await confirmed(page, "Run now")
     run_id = page.url.partition("id=")[2].partition("&")[0]
     await expect(page.locator(".head .status")).to_contain_text("running")
     await opened(page, "Cancel …")
-    await watcher.check()
-    await watcher.shoot("action-cancel")
+    await watcher.check("action-cancel")
     await confirmed(page, "Cancel the run")
     # The page finds out by itself.
     await expect(page.locator(".head .status")).to_contain_text("cancelled")
@@ -42,8 +43,7 @@ async def test_run_now_cancel_and_run_again(watcher: Watcher) -> None:
         "token operator-of-tests"
     )
     await opened(page, "Run again …")
-    await watcher.check()
-    await watcher.shoot("action-retry")
+    await watcher.check("action-retry")
     await confirmed(page, "Run again")
     assert (
         str(
@@ -63,8 +63,7 @@ async def test_pause_with_a_note_and_resume(watcher: Watcher) -> None:
     note = "until the books are closed <b>&amp; signed</b>"
     await page.get_by_label("Why").fill(note)
     await page.get_by_label("Until").fill("yesterday")
-    await watcher.check()
-    await watcher.shoot("action-pause")
+    await watcher.check("action-pause")
     await page.get_by_role("dialog").get_by_role("button", name="Pause", exact=True).click()
     # A form that can't be accepted comes back with what was typed, and nothing has happened.
     await expect(page.get_by_role("alert")).to_be_visible()
@@ -82,8 +81,7 @@ async def test_pause_with_a_note_and_resume(watcher: Watcher) -> None:
     row = page.get_by_role("row").filter(has_text="close-ledger")
     await expect(row).to_contain_text(note)
     await row.get_by_role("link", name="Resume …").click()
-    await watcher.check()
-    await watcher.shoot("action-resume")
+    await watcher.check("action-resume")
     await confirmed(page, "Resume")
     assert watcher.stage.one(CHANGE, "close-ledger") == "resumed by token operator-of-tests"
     await watcher.check()
@@ -94,11 +92,10 @@ async def test_edit(watcher: Watcher) -> None:
     page = await watcher.go("/job?id=rollup")
     await page.get_by_role("link", name="Edit …").click()
     await expect(page.get_by_label("Its value")).to_have_value("60")
-    minutes = 5 if watcher.theme == "light" else 10
+    minutes = 5
     await page.get_by_label("Schedule").select_option("cron")
     await page.get_by_label("Its value").fill("every day")
-    await watcher.check()
-    await watcher.shoot("action-edit")
+    await watcher.check("action-edit")
     await page.get_by_role("button", name="Save").click()
     await expect(page.get_by_role("alert")).to_contain_text("schedule_value")
     assert all("422" in told for told in watcher.complaints), watcher.complaints
@@ -113,8 +110,7 @@ async def test_edit(watcher: Watcher) -> None:
     await expect(changes.get_by_role("row").nth(1)).to_contain_text(f"*/{minutes} * * * *")
     # And back, by the log.
     await changes.get_by_role("link", name="Revert …").last.click()
-    await watcher.check()
-    await watcher.shoot("action-revert")
+    await watcher.check("action-revert")
     await confirmed(page, "Revert")
     await expect(page.locator(".lead")).to_contain_text("every minute")
     await watcher.check()
@@ -123,7 +119,7 @@ async def test_edit(watcher: Watcher) -> None:
 async def test_of_two_editors_the_second_is_told_and_loses_nothing(watcher: Watcher) -> None:
     await watcher.sign_in()
     page = await watcher.go("/job/edit?id=long-report")
-    name = f"Mine, {watcher.theme}"
+    name = "Mine"
     await page.get_by_label("Name", exact=True).fill(name)
     watcher.stage.run("jobs", "pause", "long-report", "--note", "somebody else")
     await page.get_by_role("button", name="Save").click()
@@ -132,8 +128,7 @@ async def test_of_two_editors_the_second_is_told_and_loses_nothing(watcher: Watc
     assert watcher.stage.one("SELECT name FROM scheduler.jobs WHERE job_id = 'long-report'") != name
     assert all("409" in told for told in watcher.complaints), watcher.complaints
     watcher.complaints.clear()
-    await watcher.check()
-    await watcher.shoot("action-edit-conflict")
+    await watcher.check("action-edit-conflict")
     await page.get_by_role("button", name="Save").click()
     await expect(page.locator(".note.good")).to_be_visible()
     assert watcher.stage.one("SELECT name FROM scheduler.jobs WHERE job_id = 'long-report'") == name
@@ -143,8 +138,7 @@ async def test_of_two_editors_the_second_is_told_and_loses_nothing(watcher: Watc
 
 async def test_backfill_with_a_preview(watcher: Watcher) -> None:
     await watcher.sign_in()
-    days = 2 if watcher.theme == "light" else 4
-    start = datetime.now(UTC).replace(minute=1, second=0, microsecond=0) - timedelta(days=days)
+    start = datetime.now(UTC).replace(minute=1, second=0, microsecond=0) - timedelta(days=2)
     end = start + timedelta(hours=1)
     page = await watcher.go("/job?id=mirror")
     await page.get_by_role("link", name="Backfill …").click()
@@ -155,8 +149,7 @@ async def test_backfill_with_a_preview(watcher: Watcher) -> None:
     await expect(page.get_by_role("region", name="Preview", exact=True)).to_contain_text("would be made")
     made = "SELECT count(*) FROM scheduler.runs WHERE origin = 'backfill' AND scheduled_for BETWEEN %s AND %s"
     assert watcher.stage.one(made, start, end) == 0
-    await watcher.check()
-    await watcher.shoot("action-backfill")
+    await watcher.check("action-backfill")
     await page.get_by_role("button", name="Make 12 runs").click()
     await expect(page.locator(".note.good")).to_contain_text("12 runs are made")
     assert watcher.stage.one(made, start, end) == 12
@@ -165,13 +158,12 @@ async def test_backfill_with_a_preview(watcher: Watcher) -> None:
 
 
 async def test_remove(watcher: Watcher) -> None:
-    job_id = f"short-lived-{watcher.theme}"
+    job_id = "short-lived"
     watcher.stage.run("jobs", "add", job_id, "--callback", "apps.dashboard:rollup", "--every", "3600")
     await watcher.sign_in()
     page = await watcher.go(f"/job?id={job_id}")
     await opened(page, "Remove …")
-    await watcher.check()
-    await watcher.shoot("action-remove")
+    await watcher.check("action-remove")
     await page.get_by_role("link", name="Leave it").click()
     await expect(page.get_by_role("dialog")).to_be_hidden()
     await opened(page, "Remove …")
@@ -185,8 +177,7 @@ async def test_resign(watcher: Watcher) -> None:
     page = await watcher.go("/replicas?window=10m")
     before = watcher.stage.one("SELECT term FROM scheduler.leader")
     await opened(page, "Resign …")
-    await watcher.check()
-    await watcher.shoot("action-resign")
+    await watcher.check("action-resign")
     await confirmed(page, "Resign")
     await eventually_async(lambda: watcher.stage.one("SELECT term FROM scheduler.leader") > before, what="a new term")
     # The page shows the new term by itself.
@@ -228,6 +219,7 @@ async def test_a_viewer_finds_no_button_and_no_door(watcher: Watcher) -> None:
 async def test_a_form_of_another_page_does_nothing(watcher: Watcher) -> None:
     """Without the session's token, with another's, or from another site's page."""
     await watcher.sign_in()
+    await watcher.go("/")
     before = watcher.stage.one("SELECT count(*) FROM scheduler.runs WHERE origin = 'trigger'")
     request, url = watcher.page.request, f"{watcher.stage.url}/job/trigger"
     token = await watcher.page.locator("input[name=csrf_token]").first.get_attribute("value") or ""

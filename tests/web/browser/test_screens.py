@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import Literal
 from urllib.parse import quote
 
 import pytest
 from apps.dashboard import EVIL, EVIL_ID
-from browser_stage import Stage, Watcher, browsing
-from playwright.async_api import Page, expect
+from browser_stage import THEMES, Stage, Watcher
+from playwright.async_api import Browser, Page, expect
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 Look = Callable[[Page, Stage], Awaitable[None]]
 
@@ -133,8 +136,7 @@ async def test_a_screen(watcher: Watcher, name: str) -> None:
     await watcher.sign_in()
     page = await watcher.go(path_of(name, watcher.stage))
     await SCREENS[name][1](page, watcher.stage)
-    await watcher.check()
-    await watcher.shoot(name)
+    await watcher.check(name)
 
 
 @pytest.mark.parametrize("name", SCREENS)
@@ -143,17 +145,14 @@ async def test_a_screen_in_a_hand(phone: Watcher, name: str) -> None:
     await phone.sign_in("viewer")
     await phone.go(path_of(name, phone.stage))
     await expect(phone.page.get_by_role("heading", level=1)).to_be_visible()
-    await phone.check()
-    if name in SHOWN_IN_A_HAND:
-        await phone.shoot(f"phone-{name}")
+    await phone.check(f"phone-{name}" if name in SHOWN_IN_A_HAND else None)
 
 
 async def test_signing_in_and_out(watcher: Watcher) -> None:
     """A closed door leads to the form, and the form to where one wanted to go."""
     page = await watcher.go("/job?id=heartbeat")
     await expect(page).to_have_title("Sign in · scheduler")
-    await watcher.check()
-    await watcher.shoot("sign-in")
+    await watcher.check("sign-in")
     await page.get_by_label("Token").fill("sched_wrong")
     await page.get_by_role("button", name="Sign in").click()
     await expect(page.get_by_role("alert")).to_contain_text("no such token")
@@ -201,7 +200,7 @@ async def test_a_page_keeps_itself_fresh(watcher: Watcher) -> None:
 
 async def test_keys(watcher: Watcher) -> None:
     await watcher.sign_in()
-    page = watcher.page
+    page = await watcher.go("/")
     await page.keyboard.press("g")
     await page.keyboard.press("j")
     await expect(page).to_have_title("Jobs · scheduler")
@@ -215,16 +214,17 @@ async def test_keys(watcher: Watcher) -> None:
     await expect(page).to_have_title("heartbeat · scheduler")
     await page.keyboard.press("?")
     await expect(page.get_by_role("heading", name="Keys")).to_be_visible()
-    await watcher.check()
-    await watcher.shoot("keys")
+    await watcher.check("keys")
     await page.keyboard.press("Escape")
     await expect(page.get_by_role("heading", name="Keys")).to_be_hidden()
 
 
-async def test_the_switch_of_the_theme_is_remembered(watcher: Watcher) -> None:
+@pytest.mark.parametrize("theme", THEMES)
+async def test_the_switch_of_the_theme_is_remembered(watcher: Watcher, theme: Literal["light", "dark"]) -> None:
     await watcher.sign_in()
-    page = watcher.page
-    wanted = "dark" if watcher.theme == "light" else "light"
+    page = await watcher.go("/")
+    await page.emulate_media(color_scheme=theme)
+    wanted = "dark" if theme == "light" else "light"
     button = page.get_by_role("button", name="Theme")
     for _ in range(1 if wanted == "light" else 2):
         await button.click()
@@ -236,20 +236,20 @@ async def test_the_switch_of_the_theme_is_remembered(watcher: Watcher) -> None:
     await watcher.check()
 
 
-async def test_pages_work_without_scripts(stage: Stage, theme: str) -> None:
+async def test_pages_work_without_scripts(stage: Stage, browser: Browser) -> None:
     """Every screen and an action: the scripts add comfort, nothing else."""
     stage.wait_for_failures()
-    async with browsing() as browser:
-        context = await browser.new_context(java_script_enabled=False)
-        page = await context.new_page()
-        await page.goto(f"{stage.url}/sign-in")
-        await page.get_by_label("Token").fill(stage.tokens["operator"])
-        await page.get_by_role("button", name="Sign in").click()
-        for name in SCREENS:
-            answer = await page.goto(f"{stage.url}{path_of(name, stage)}")
-            assert answer is not None
-            assert answer.status == 200
-        await page.goto(f"{stage.url}/job?id=rollup")
-        await page.get_by_role("link", name="Run now …").click()
-        await page.get_by_role("button", name="Run now").click()
-        await expect(page.get_by_role("status").first).to_contain_text("due now")
+    context = await browser.new_context(java_script_enabled=False)
+    page = await context.new_page()
+    await page.goto(f"{stage.url}/sign-in")
+    await page.get_by_label("Token").fill(stage.tokens["operator"])
+    await page.get_by_role("button", name="Sign in").click()
+    for name in SCREENS:
+        answer = await page.goto(f"{stage.url}{path_of(name, stage)}")
+        assert answer is not None
+        assert answer.status == 200
+    await page.goto(f"{stage.url}/job?id=rollup")
+    await page.get_by_role("link", name="Run now …").click()
+    await page.get_by_role("button", name="Run now").click()
+    await expect(page.get_by_role("status").first).to_contain_text("due now")
+    await context.close()
