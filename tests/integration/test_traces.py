@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,7 +13,6 @@ from typing import Any
 
 import psycopg
 import pytest
-from commands import Command
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 from opentelemetry.sdk.trace import TracerProvider
 from opentelemetry.sdk.trace.export import SimpleSpanProcessor
@@ -173,11 +174,20 @@ async def test_without_a_tracer_nothing_is_traced_and_nothing_costs(container: C
     [("opentelemetry", {"traces": "true"}, "otel"), ("prometheus_client", {"metrics_port": "9"}, "web")],
 )
 def test_a_missing_extra_is_one_line(
-    command: Command, tmp_path: Path, missing: str, setting: dict[str, str], extra: str
+    environment: dict[str, str], tmp_path: Path, missing: str, setting: dict[str, str], extra: str
 ) -> None:
     (tmp_path / missing).mkdir()
     (tmp_path / missing / "__init__.py").write_text(f'raise ImportError("No module named {missing!r}")\n')
-    # Found first: the command starts in this folder.
-    done = command("run", "--app", "scheduler_core.cli.demo", code=2, **setting)
+    # Found first: the command starts in this folder, and in a process that has not imported it.
+    done = subprocess.run(
+        [sys.executable, "-m", "scheduler_core.cli", "run", "--app", "scheduler_core.cli.demo"],
+        env=environment | {f"SCHEDULER_{name.upper()}": value for name, value in setting.items()},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert done.returncode == 2, (done.stdout, done.stderr)
     assert f"pip install 'scheduler-core[{extra}]'" in done.stderr
     assert len(done.stderr.splitlines()) == 1
