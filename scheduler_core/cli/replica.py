@@ -86,7 +86,12 @@ def _metrics_server(container: Container) -> ServerThread | None:
     from scheduler_core.web.server import ServerThread
 
     return ServerThread(
-        container, settings.metrics_host, settings.metrics_port, make_app=metrics_app, name="scheduler metrics"
+        container,
+        settings.metrics_host,
+        settings.metrics_port,
+        make_app=metrics_app,
+        name="scheduler metrics",
+        settings=("metrics_host", "metrics_port"),
     )
 
 

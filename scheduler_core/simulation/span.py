@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+from scheduler_core.domain.errors import InvalidScheduleError
 from scheduler_core.domain.schedule.base import EPOCH
 from scheduler_core.domain.schedule.zone import DAY, find_zone
 
 HOURS = 24
+
+LAST_YEAR = 9_900
+"""Zones and calendars know no end, but Python's years do; an instant and its neighbours must fit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +65,14 @@ class Span:
 
 
 def make_span(first: date, days: int, timezone: str) -> Span:
-    """`days` whole days from `first` on, in an IANA time zone. Raises InvalidScheduleError for an unknown one."""
+    """`days` whole days from `first` on, in an IANA time zone.
+
+    Raises InvalidScheduleError for an unknown one, and for days beyond those that a schedule can fire on.
+    """
+    if first.year + days // 365 >= LAST_YEAR:
+        raise InvalidScheduleError(
+            f"{days} days from {first} reach beyond what schedules know: begin before {LAST_YEAR}"
+        )
     return Span(tuple(_day(first + timedelta(days=number), timezone) for number in range(days)), timezone)
 
 

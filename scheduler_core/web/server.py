@@ -35,16 +35,22 @@ DRAIN_SECONDS = 2
 TRY_AGAIN_SECONDS = 1.0
 BACKLOG = 256
 
+API_SETTINGS = ("api_host", "api_port")
 
-def listen(host: str, port: int) -> socket.socket:
-    """A socket that listens; port 0 is any that is free. Raises InvalidSettingsError."""
+
+def listen(host: str, port: int, *, settings: tuple[str, str] = API_SETTINGS) -> socket.socket:
+    """A socket that listens; port 0 is any that is free.
+
+    Parameters: settings, where host and port were given, for the error. Raises InvalidSettingsError.
+    """
     try:
         family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
         listening = socket.create_server((host, port), family=family, backlog=BACKLOG)
     except (OSError, UnicodeError) as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         raise InvalidSettingsError(
-            f"nothing can be served on api_host {host!r}, api_port {port} ({reason}): give another, or end what uses it"
+            f"nothing can be served on {settings[0]} {host!r}, {settings[1]} {port} ({reason}): "
+            f"give another, or end what uses it"
         ) from None
     listening.setblocking(False)
     return listening
@@ -163,9 +169,10 @@ class ServerThread:
         *,
         make_app: Callable[[Container], Any] = create_app,
         name: str = "scheduler serves",
+        settings: tuple[str, str] = API_SETTINGS,
     ) -> None:
         self._container = container.beside()
-        self._host, self._port = host, port
+        self._host, self._port, self._settings = host, port, settings
         self._make_app = make_app
         self._asked = threading.Event()
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -213,7 +220,7 @@ class ServerThread:
         told = False
         while not self._asked.is_set():
             try:
-                return listen(self._host, self._port)
+                return listen(self._host, self._port, settings=self._settings)
             except InvalidSettingsError as error:
                 if not told:
                     logger.warning("%s; trying again every %g s", error, TRY_AGAIN_SECONDS)

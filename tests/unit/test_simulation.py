@@ -17,6 +17,7 @@ from rich.console import Console
 
 from scheduler_core import RunStatus, ScheduleJob
 from scheduler_core.domain.calendars import Calendar
+from scheduler_core.domain.errors import InvalidScheduleError
 from scheduler_core.domain.plan import StoredJob
 from scheduler_core.simulation import load, picture_svg, picture_text, report, stampedes, workload
 from scheduler_core.simulation.clock_changes import Effect
@@ -285,3 +286,9 @@ def test_a_file_of_jobs_is_simulated(tmp_path: Path) -> None:
 def test_levels_of_an_even_load() -> None:
     even = load.Load(make_span(date(2026, 1, 1), 1, "UTC"), ((5,) * 24,))
     assert {picture_text.Shades(even).level(5)} == {4}
+
+
+@pytest.mark.parametrize(("first", "days"), [("9999-12-31", 1), ("9890-01-01", 3660)])
+def test_days_that_no_schedule_knows_are_refused(first: str, days: int) -> None:
+    with pytest.raises(InvalidScheduleError, match="begin before 9900"):
+        make_span(date.fromisoformat(first), days, BERLIN)

@@ -97,9 +97,13 @@ def test_a_port_that_is_taken_stops_no_replica(
     environment: dict[str, str], tmp_path: Path, token: str, sql: Sql
 ) -> None:
     taken = socket.create_server(("127.0.0.1", 0))
-    port = taken.getsockname()[1]
-    with taken, process(environment, tmp_path, "run", "--app", "apps.ticking", api_port=str(port)):
-        eventually(lambda: "Address already in use" in (tmp_path / "log").read_text())
+    also_taken = socket.create_server(("127.0.0.1", 0))
+    port, of_metrics = taken.getsockname()[1], also_taken.getsockname()[1]
+    ports = {"api_port": str(port), "metrics_port": str(of_metrics)}
+    with taken, also_taken, process(environment, tmp_path, "run", "--app", "apps.ticking", **ports):
+        for name, number in ports.items():
+            told = f"{name} {number} (Address already in use"
+            eventually(lambda told=told: told in (tmp_path / "log").read_text(), what=told)
         ran = "SELECT count(*) FROM scheduler_audit.runs WHERE status = 'succeeded'"
         eventually(lambda: sql.execute(ran).fetchone() != (0,))
         taken.close()
