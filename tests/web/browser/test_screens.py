@@ -9,7 +9,7 @@ from urllib.parse import quote
 import pytest
 from apps.dashboard import EVIL, EVIL_ID
 from browser_stage import THEMES, Stage, Watcher
-from playwright.async_api import Browser, Page, expect
+from playwright.async_api import Browser, Page, Route, expect
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -195,6 +195,20 @@ async def test_a_page_keeps_itself_fresh(watcher: Watcher) -> None:
     await expect(count).not_to_have_text(f"{before:,}")
     await expect(page.locator("#definition")).to_have_attribute("open", "")
     assert await page.evaluate("document.activeElement.textContent") == "changes"
+    await watcher.check()
+
+
+async def test_a_script_that_comes_late_leaves_no_page_without_news(watcher: Watcher) -> None:
+    async def hold_back(route: Route) -> None:
+        await page.wait_for_function("window.htmx")
+        await page.evaluate("new Promise(done => setTimeout(done, 50))")
+        await route.continue_()
+
+    await watcher.sign_in()
+    page = watcher.page
+    await page.route("**/hx-sse*", hold_back)
+    async with page.expect_request("**/stream?*"):
+        await watcher.go("/job?id=heartbeat")
     await watcher.check()
 
 
