@@ -11,7 +11,7 @@ CHROMIUM := command -v chromium || command -v chromium-browser || command -v goo
 	{ test "$$(id -u)" = 0 && command -v apt-get && export DEBIAN_FRONTEND=noninteractive && \
 	  { apt-get install -qq -y chromium || { apt-get update -qq && apt-get install -qq -y chromium; }; }; }
 
-.PHONY: setup demo test unit check format bench chaos screens clean
+.PHONY: setup demo test unit check format bench chaos fuzz screens clean
 
 setup: $(STAMP)
 
@@ -58,6 +58,11 @@ screens: setup
 	@SCREENS=docs/screens $(BIN)/python -m pytest -q tests/web/browser
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check pillow
 	@$(BIN)/python -m tests.smaller docs/screens
+
+# schemathesis over the whole API for SECONDS; a short run of it is in `make test`.
+SECONDS ?= 600
+fuzz: setup
+	@SCHEMATHESIS_SECONDS=$(SECONDS) $(BIN)/python -m pytest -q -s tests/web/test_openapi.py -k schemathesis
 
 clean:
 	@rm -rf $(VENV) .bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
