@@ -116,11 +116,12 @@ JOB_IDS = """
 SELECT job_id FROM {schema}.jobs WHERE job_id > :after ORDER BY job_id LIMIT :limit
 """
 
-# Overdue needs no leader to be found out: any replica, or a person with psql, sees it.
+# Overdue needs no leader to be found out: any replica, or a person with psql, sees it. The instant is the statement's,
+# one for all rows: so the index on due_at finds them, and nothing else is read.
 TROUBLES = """
 SELECT 'overdue' AS kind, job_id AS subject,
-       'due since ' || date_trunc('second', clock_timestamp() - due_at) AS detail
-FROM {schema}.jobs WHERE due_at < clock_timestamp() - make_interval(secs => :overdue)
+       'due since ' || date_trunc('second', statement_timestamp() - due_at) AS detail
+FROM {schema}.jobs WHERE due_at < statement_timestamp() - make_interval(secs => :overdue)
 UNION ALL
 SELECT 'no callback', job_id, count(*) || ' runs wait for a replica that can call it'
 FROM {schema}.runs WHERE status = 'pending' AND reason = 'no_callback' GROUP BY job_id
@@ -140,12 +141,12 @@ WHERE NOT EXISTS (SELECT FROM {schema}.calendars c WHERE c.name = named.name)
 UNION ALL
 SELECT 'calendar ends', c.name, 'its last date, ' || dates.latest || ', is past: import those to come'
 FROM {schema}.calendars c, LATERAL (SELECT max(day) AS latest FROM jsonb_object_keys(c.excluded_dates) AS day) AS dates
-WHERE dates.latest < to_char(clock_timestamp(), 'YYYY-MM-DD')
+WHERE dates.latest < to_char(statement_timestamp(), 'YYYY-MM-DD')
   AND EXISTS (SELECT FROM {schema}.jobs j WHERE c.name = ANY(j.calendars))
 UNION ALL
 SELECT 'untold', 'webhook', count(*) || ' notifications of the last day are not delivered: ' || max(last_error)
 FROM {schema}.notifications
-WHERE delivered_at IS NULL AND last_error IS NOT NULL AND created_at > clock_timestamp() - interval '1 day'
+WHERE delivered_at IS NULL AND last_error IS NOT NULL AND created_at > statement_timestamp() - interval '1 day'
 HAVING count(*) > 0
 UNION ALL
 SELECT 'stuck', r.job_id, count(*) || ' runs begun by ' || r.instance_id || ', which is gone'

@@ -19,7 +19,7 @@ JOB_STATES: Mapping[str, str] = {
     "paused": "j.paused_at IS NOT NULL",
     "disabled": "(NOT j.enabled OR j.auto_disabled_at IS NOT NULL)",
     "failing": "j.consecutive_failures > 0",
-    "overdue": "j.due_at < clock_timestamp() - make_interval(secs => 2)",
+    "overdue": "j.due_at < statement_timestamp() - make_interval(secs => 2)",
     "finished": "j.finished_at IS NOT NULL",
 }
 

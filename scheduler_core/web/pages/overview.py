@@ -1,4 +1,4 @@
-"""The first screen: does it fire, does it fail, is it late, who leads."""
+"""The first screen: does it fire, does it fail, is it late, who leads, what is wrong."""
 
 from __future__ import annotations
 
@@ -11,17 +11,19 @@ from scheduler_core.web.pages.view import Asked, View, terms_of
 from storage.activity import MOST_COUNTED
 
 FAILURES_WITHIN = timedelta(hours=1)
+MOST_ALARMS = 20
 BUCKETS_PER_MINUTE = 60 // BUCKET_SECONDS
 
 
 async def read(asked: Asked) -> dict[str, Any]:
     store = asked.container.get_activity()
-    _, overdue, failures, counts, terms = await asyncio.gather(
+    _, overdue, failures, counts, terms, alarms = await asyncio.gather(
         asked.activity.look(store, asked.now),
         store.overdue(),
         store.failures(asked.now - FAILURES_WITHIN),
         store.counts(),
         terms_of(asked.container, None, 5),
+        asked.container.get_alarms().listed(limit=MOST_ALARMS + 1),
     )
     series = asked.activity.series(asked.now)
     minute = series[-BUCKETS_PER_MINUTE:]
@@ -49,6 +51,8 @@ async def read(asked: Asked) -> dict[str, Any]:
         "counts": counts,
         "most": MOST_COUNTED,
         "terms": terms.items,
+        "alarms": alarms[:MOST_ALARMS],
+        "are_all_alarms": len(alarms) <= MOST_ALARMS,
     }
 
 

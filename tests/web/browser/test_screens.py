@@ -28,6 +28,8 @@ async def overview(page: Page, stage: Stage) -> None:
         "ConnectionError"
     )
     await expect(page.get_by_role("region", name="Last takeovers", exact=True)).to_contain_text("died")
+    alarms = page.get_by_role("region", name="Open alarms", exact=True)
+    await expect(alarms.get_by_role("row").filter(has_text="orders-import")).to_contain_text("failure")
 
 
 async def jobs(page: Page, stage: Stage) -> None:
