@@ -219,15 +219,20 @@ def strays(folder: Path, names: Sequence[str]) -> list[int]:
     """Processes that work in the folder as one of these programs, whoever started them. Linux only."""
     found = []
     for entry in Path("/proc").glob("[0-9]*"):
-        try:
-            if (
-                os.readlink(entry / "cwd") == str(folder)
-                and os.path.basename(os.readlink(entry / "exe").removesuffix(" (deleted)")) in names
-            ):
+        with contextlib.suppress(OSError):
+            if os.readlink(entry / "cwd") == str(folder) and _program_of(entry) in {*names, None}:
                 found.append(int(entry.name))
-        except OSError:
-            continue
     return found
+
+
+def _program_of(entry: Path) -> str | None:
+    """The name of a process's program. None while it is ending: it has no program then, but its shared memory still,
+    and Postgres does not start beside that.
+    """
+    try:
+        return os.path.basename(os.readlink(entry / "exe").removesuffix(" (deleted)"))
+    except FileNotFoundError:
+        return None
 
 
 def clear_strays(folder: Path, names: Sequence[str], seconds: float = 8.0) -> None:

@@ -164,6 +164,7 @@ async def test_a_queued_run_is_dropped_and_the_others_go_on(scheduler: BaseSched
     await until(sql, first.run_id, "running")
     await until(sql, third.run_id, "queued")
     assert (await scheduler.run_operations.cancel(second.run_id)).status is RunStatus.CANCELLED
+    await eventually_async(lambda: second.run_id in scheduler._hand._cancelling, what="the leader has heard of it")
     release.set()
     await until(sql, third.run_id, "succeeded")
     assert order == [first.run_id, third.run_id]
