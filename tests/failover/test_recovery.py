@@ -84,7 +84,9 @@ def test_a_callback_that_kills_its_process_does_not_kill_every_replica_in_turn(
     replicas.wait_for(sql, 5)
     for marker in ("lingers", "lingers-once", "lingers-locked"):
         sql.execute("DELETE FROM scheduler.jobs WHERE job_id = %s", [marker])
-    sql.execute("UPDATE scheduler.jobs SET next_run = now(), due_at = now() WHERE job_id = 'suicidal'")
+    # A replica takes part before it declares, so the leader's jobs may come a moment after it leads.
+    made_due = "UPDATE scheduler.jobs SET next_run = now(), due_at = now() WHERE job_id = 'suicidal'"
+    eventually(lambda: sql.execute(made_due).rowcount, what="the job is declared")
     sql.execute("SELECT pg_notify('scheduler_nudge', 'scheduler:suicidal')")
     eventually(lambda: sql.execute("SELECT 1 FROM scheduler_audit.runs WHERE job_id = 'suicidal'").fetchone())
     eventually(lambda: run_of(sql, "suicidal")[0] == "failed", within_seconds=60)
