@@ -124,7 +124,7 @@ def sql(migrated: psycopg.Connection[Any]) -> Iterator[psycopg.Connection[Any]]:
 
 @pytest.fixture
 def redis_url(request: pytest.FixtureRequest) -> str:
-    """The session's Redis. Lease and lock names hold the database's name, so tests don't meet there."""
+    """The session's Redis. A lease's name holds the database's; a lock's is what the test names it."""
     url: str = request.config.servers[1]  # type: ignore[attr-defined]
     return url
 
