@@ -67,7 +67,9 @@ async def test_a_short_drill(tmp_path: Path) -> None:
         if run.status == "succeeded":
             assert run.run_id in ended, run
     for call in began.values():
-        assert call.at >= call.scheduled_for - timedelta(milliseconds=1)
+        # Claimed up to 50 ms ahead, and started at the instant. The database's clock is known as well as half of a
+        # statement's way there and back, which takes milliseconds on a machine that is busy.
+        assert call.at >= call.scheduled_for - timedelta(milliseconds=10)
 
     killed = [replica for replica in evidence.replicas if replica.exit_code == -9]
     assert len(killed) >= sum(fault.kind in {"kill", "kill-locked", "suicide"} for fault in evidence.faults)
