@@ -43,6 +43,8 @@ def settings(database_url: str, redis_url: str) -> Settings:
 
 @pytest.fixture(autouse=True)
 async def shut_down() -> AsyncIterator[None]:
+    # Modules that other tests have imported in this process may have declared jobs.
+    service_module._declared.clear()
     yield
     await SchedulerService.shutdown()
     await ServiceContainer.close()

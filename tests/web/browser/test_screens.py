@@ -10,8 +10,17 @@ import pytest
 from apps.dashboard import EVIL, EVIL_ID
 from browser_stage import THEMES, Stage, Watcher
 from playwright.async_api import Browser, Page, Route, expect
+from waiting import eventually_async
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+async def until(page: Page, expression: str) -> None:
+    """Wait until an expression is true. Asked from outside each time: what waits inside of a page is evaluated there,
+    which the page's policy forbids.
+    """
+    await eventually_async(lambda: page.evaluate(f"Boolean({expression})"), what=expression)
+
 
 Look = Callable[[Page, Stage], Awaitable[None]]
 
@@ -21,8 +30,9 @@ async def overview(page: Page, stage: Stage) -> None:
     await expect(page.get_by_text("Fires per second").first).to_be_visible()
     await expect(page.locator(".pulse")).to_contain_text("leads term")
     # Both charts are drawn, from what was counted.
-    await page.wait_for_function(
-        "[...document.querySelectorAll('time-chart')].filter(c => c.shadowRoot?.querySelector('canvas')).length === 2"
+    await until(
+        page,
+        "[...document.querySelectorAll('time-chart')].filter(c => c.shadowRoot?.querySelector('canvas')).length === 2",
     )
     await expect(page.get_by_role("region", name="Latest failed attempts", exact=True)).to_contain_text(
         "ConnectionError"
@@ -52,7 +62,7 @@ async def job(page: Page, stage: Stage) -> None:
     await attempt.locator("summary").click()
     await expect(attempt.locator("pre")).to_contain_text("import_orders")
     await expect(page.get_by_role("region", name="Changes of this job", exact=True)).to_contain_text("added")
-    await page.wait_for_function("document.querySelector('time-chart').shadowRoot?.querySelector('canvas')")
+    await until(page, "document.querySelector('time-chart').shadowRoot?.querySelector('canvas')")
 
 
 async def runs(page: Page, stage: Stage) -> None:
@@ -202,7 +212,7 @@ async def test_a_page_keeps_itself_fresh(watcher: Watcher) -> None:
 
 async def test_a_script_that_comes_late_leaves_no_page_without_news(watcher: Watcher) -> None:
     async def hold_back(route: Route) -> None:
-        await page.wait_for_function("window.htmx")
+        await until(page, "window.htmx")
         await page.evaluate("new Promise(done => setTimeout(done, 50))")
         await route.continue_()
 
