@@ -6,6 +6,7 @@ Alembic is imported only where the schema is looked at: it is heavier than all t
 from __future__ import annotations
 
 import asyncio
+import functools
 import getpass
 import logging
 import os
@@ -19,6 +20,7 @@ from scheduler_core.domain.actor import Actor, Source
 from scheduler_core.domain.callback import matches
 from scheduler_core.domain.errors import (
     CallbackNotAllowedError,
+    ExecutorError,
     RunNotFoundError,
     SchedulerError,
     ServerUnreachableError,
@@ -30,12 +32,14 @@ from scheduler_core.domain.trust import RedisOutage
 from scheduler_core.domain.wording import shown
 from scheduler_core.engine.alarms import AlarmStores, AlarmWatch
 from scheduler_core.engine.calendar_operations import CalendarOperations
+from scheduler_core.engine.executors import Executors, Factories
 from scheduler_core.engine.operations import Operations
 from scheduler_core.engine.run_operations import RunOperations
 from scheduler_core.engine.scheduler import BaseScheduler
 from scheduler_core.engine.table_scheduler import TableScheduler, look_after_history
 from scheduler_core.engine.webhooks import Webhook
-from scheduler_core.ports import RESIGN_REQUEST, Instance, InvalidRow, Locks, Storage
+from scheduler_core.engine.worker import Worker
+from scheduler_core.ports import RESIGN_REQUEST, Executor, ExecutorContext, Instance, InvalidRow, Locks, Storage
 from scheduler_core.settings import Settings, load_settings
 from storage.activity import ActivityStore
 from storage.alarms import AlarmStore
@@ -65,6 +69,9 @@ if TYPE_CHECKING:
     from storage.embedded import EmbeddedServers
 
 LOCK_TIMEOUT_SECONDS = 1.0
+
+EXECUTORS = "scheduler_core.executors"
+"""The entry point group of executors."""
 
 PAGE_SETTINGS = {"statement_timeout": "5s", "jit": "off"}
 """Of the sessions that read for pages: one that asks for too much is told so, and compiles nothing."""
@@ -307,9 +314,41 @@ class Container:
                 history_days=settings.history_days,
                 redis_outage=settings.redis_outage,
                 allowed_callbacks=settings.allowed_callbacks,
+                executors=Executors(self._find_executors),
                 logger=self._logger,
             )
         return self._scheduler
+
+    def _find_executors(self) -> Factories:
+        """What makes each installed executor, by the name of its entry point."""
+        context = ExecutorContext(
+            settings={
+                **self.settings.model_dump(mode="json", exclude_none=True),
+                "database_url": self.database_url,
+                "redis_url": self.redis_url,
+                "timezone": self.settings.default_timezone,
+            },
+            instance_name=self.settings.instance_name or host_name(),
+            callables=self.get_scheduler().registry.references,
+            logger=self._logger or logging.getLogger("scheduler_core"),
+        )
+        return {
+            entry.name: functools.partial(_make_executor, entry, context)
+            for entry in metadata.entry_points(group=EXECUTORS)
+        }
+
+    def make_worker(self, max_concurrent_runs: int) -> Worker:
+        """A worker for this process, which makes attempts that some leader gives out; its owner starts and stops it."""
+        settings = self.settings
+        return Worker(
+            storage=self.get_storage(),
+            instance=self._instance(),
+            timing=settings.timing,
+            locks=self.get_lock_service,
+            max_concurrent_runs=max_concurrent_runs,
+            allowed_callbacks=settings.allowed_callbacks,
+            logger=self._logger,
+        )
 
     async def prepare(self) -> None:
         """Have the schema and the partitions of the next days.
@@ -533,6 +572,19 @@ def _user() -> Actor:
     except (KeyError, OSError):  # a container's user need not have a name
         name = f"uid {os.getuid()}"
     return Actor(Source.CLI, f"{name}@{host_name()}")
+
+
+def _make_executor(entry: metadata.EntryPoint, context: ExecutorContext) -> Executor:
+    """Raises ExecutorError, whatever a plug-in raises."""
+    try:
+        executor: Executor = entry.load()(context)
+    except SchedulerError:
+        raise
+    except Exception as error:
+        raise ExecutorError(
+            f"the executor {entry.name!r} ({entry.value}) can't be made: {type(error).__name__}: {error}"
+        ) from error
+    return executor
 
 
 def version() -> str:

@@ -14,9 +14,10 @@ from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.job import JobDefinition, JobStatus
 from scheduler_core.domain.planning import Plan, StoredJob
-from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
+from scheduler_core.domain.run import LoggerLike, Origin, Outcome, Run, RunStatus
 from scheduler_core.domain.table_family import TableFamily
 from scheduler_core.domain.table_steps import Planning
+from scheduler_core.domain.ticket import Ticket, Told
 from scheduler_core.domain.value import value
 from scheduler_core.domain.webhook import Verdict
 
@@ -258,6 +259,33 @@ class Runs(Protocol):
     async def trigger(self, job_id: str, origin: Origin, run_id: UUID | None = None) -> Run | None:
         """Add a run for now, under this id if one is given; None if there is no such job."""
 
+    async def take(self, ticket: Ticket, instance_id: str) -> Run | None:
+        """Take an attempt for a worker, durably, before its callback is called; None if there is none."""
+
+    async def take_back(self, ticket: Ticket, instance_id: str, dead_instance: str | None) -> RunStatus | None:
+        """Have the run of a ticket again, from a worker that is dead or never took it; returns where it stood."""
+
+
+class Executor(Protocol):
+    """Has attempts made elsewhere: in processes of this machine, on a cluster.
+
+    A plug-in is a callable under the entry point group `scheduler_core.executors`, by the name that jobs give as
+    `executor`; it is called with an `ExecutorContext` and returns such an object. Whatever it does with a ticket, a
+    `Worker` at the other end takes the attempt in Postgres, makes it and records how it ended.
+    """
+
+    async def start(self) -> None:
+        """Have workers ready; harmless if they are."""
+
+    async def execute(self, ticket: Ticket) -> Told | None:
+        """Deliver a ticket; returns what the worker told, None if it found nothing to take.
+
+        Raises WorkerDiedError, ExecutorError. Cancelled: the worker goes on, and nobody waits for it.
+        """
+
+    async def stop(self) -> None:
+        """Deliver nothing more. What workers have begun they end by themselves."""
+
 
 class Requests(Protocol):
     """What operators ask of runs."""
@@ -436,6 +464,18 @@ class Storage:
     """Called in the keeper's thread: clients belong to the event loop that made them."""
     maintain: Callable[[], Coroutine[Any, Any, None]]
     """Have tomorrow's partitions, drop those past their time; the leader asks for it now and then."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutorContext:
+    """What an executor is made from."""
+
+    settings: Mapping[str, Any]
+    """The settings of this replica, URLs included, as `load_settings` takes them: for workers that it starts itself."""
+    instance_name: str
+    callables: Callable[[], Sequence[str]]
+    """The callbacks that this replica can call, and so its workers may."""
+    logger: LoggerLike
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,10 @@ with warnings.catch_warnings():
         stall_timeout: float = 10.0
         redis_outage: RedisOutage = RedisOutage.HOLD
         timezone: str | None = None
+        app: str | None = None
         max_concurrent_runs: int = Field(default=100, ge=1, le=10_000)
+        process_workers: int | None = Field(default=None, ge=1, le=1_000)
+        dask_address: str | None = Field(default=None, repr=False)
         drain_timeout: float = Field(default=30.0, ge=0, le=86_400)
         allowed_callbacks: tuple[str, ...] = ()
         history_days: int = Field(default=30, ge=1, le=36_500)
@@ -186,7 +189,7 @@ def load_settings(**given: Any) -> Settings:
         raise InvalidSettingsError(f"{CONFIG_FILE} or the environment can't be read: {error}") from None
 
 
-OTHER_VARIABLES = frozenset({"postgres_bin", "redis_bin", "app", "drill", "drill_skew_seconds", "measure"})
+OTHER_VARIABLES = frozenset({"postgres_bin", "redis_bin", "drill", "drill_skew_seconds", "measure"})
 """Environment variables of ours that are no settings."""
 
 

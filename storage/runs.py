@@ -1,6 +1,7 @@
 """The tables `runs` and `attempts`, and the cursors that claims move: the hot path's store.
 
     claims      what is due, and the claim
+    handing     attempts that workers make
     outcomes    what happened
     takeovers   what the dead left behind
 
@@ -22,10 +23,12 @@ from uuid import UUID
 
 from scheduler_core.domain.errors import NotLeaderError, ServerUnreachableError
 from scheduler_core.domain.planning import Plan
-from scheduler_core.domain.run import Origin, Outcome, Run
+from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
+from scheduler_core.domain.ticket import Ticket
 from scheduler_core.ports import Claimed, DueJob, DueJobs, InvalidRun, Leadership, Owner, Recorded
 from storage.claims import CLAIM, CLAIMED, DUE, claim_parameters, runs_of
 from storage.database import Database, MissingPartitionError, Row
+from storage.handing import TAKE, TAKE_BACK, ticket_parameters
 from storage.jobs import LOAD
 from storage.keys import NUDGE_CHANNEL, new_run_id
 from storage.outcomes import RECORD, START, record_parameters
@@ -227,6 +230,18 @@ class RunStore:
             0,
             row.definition_version,
         )
+
+    async def take(self, ticket: Ticket, instance_id: str) -> Run | None:
+        """Take an attempt for a worker, before its callback is called; None if there is no such one to take."""
+        rows = await self._fetch(TAKE, {**ticket_parameters(ticket), "instance_id": instance_id})
+        taken = adopted_run(rows[0]) if rows else None
+        return taken if isinstance(taken, Run) else None
+
+    async def take_back(self, ticket: Ticket, instance_id: str, dead_instance: str | None) -> RunStatus | None:
+        """Have the run of a ticket again, from a worker that is dead or never took it; returns where it stood."""
+        parameters = {**ticket_parameters(ticket), "instance_id": instance_id, "dead_instance": dead_instance}
+        rows = await self._fetch(TAKE_BACK, parameters)
+        return RunStatus(rows[0].status) if rows else None
 
     async def _with_partitions(self, statement: str, parameters: Mapping[str, Any]) -> Row | None:
         """Run a statement; if a row finds no partition, create the days concerned and run it again."""

@@ -130,7 +130,7 @@ runs = Table(
     Index("runs_by_id", "run_id", postgresql_using="brin"),
     Index(
         "runs_unfinished",
-        "job_id",
+        "run_id",
         postgresql_where=text("status IN ('pending', 'queued', 'running', 'retrying')"),
     ),
     Index("runs_cancelled", "cancel_requested_at", postgresql_where=text("cancel_requested_at IS NOT NULL")),

@@ -109,7 +109,7 @@ CREATE TABLE runs (
 -- Run ids grow with time. A summary of each few pages finds one in milliseconds and costs a fire next to nothing; a
 -- tree would be written to twice a fire: at the claim, and at the outcome, whose new row version needs its own entries.
 CREATE INDEX runs_by_id ON runs USING brin (run_id) WITH (pages_per_range = 16, autosummarize = on);
-CREATE INDEX runs_unfinished ON runs (job_id)
+CREATE INDEX runs_unfinished ON runs (run_id)
     WHERE status IN ('pending', 'queued', 'running', 'retrying');
 CREATE INDEX runs_cancelled ON runs (cancel_requested_at) WHERE cancel_requested_at IS NOT NULL;
 

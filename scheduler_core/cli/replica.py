@@ -33,7 +33,7 @@ def run(
     api: Annotated[bool, typer.Option("--api/--no-api", help="Serve the API where api_port is set.")] = True,
 ) -> None:
     """One replica against the configured servers, until SIGTERM."""
-    settings = load_settings()
+    settings = load_settings(app=app)
     configure_logging(settings.log_format, settings.log_level)
     if (api and settings.api_port is not None) or settings.metrics_port is not None:
         require_extra()

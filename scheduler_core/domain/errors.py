@@ -70,6 +70,21 @@ class AlreadyInitializedError(SchedulerError, RuntimeError):
     exit_code = 2
 
 
+class ExecutorError(SchedulerError):
+    """An executor can't have an attempt made. The attempt counts as failed, unless no worker had begun it."""
+
+
+class WorkerDiedError(ExecutorError):
+    """The worker that had a ticket is dead.
+
+    Parameters: instance_id, by which it may have taken the attempt; None where it did not come to have one.
+    """
+
+    def __init__(self, message: str, instance_id: str | None = None) -> None:
+        super().__init__(message)
+        self.instance_id = instance_id
+
+
 class NotLeaderError(SchedulerError):
     """This replica does not lead, or no longer does: the write was refused and nothing was changed."""
 

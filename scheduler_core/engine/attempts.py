@@ -48,14 +48,14 @@ class Attempts:
 
         Raises NotLeaderError where the run goes back, CancelRequestedError, LockedElsewhereError.
         """
-        failure = await self._attempt(begun, callback, lock)
+        failure = await self.once(begun, callback, lock)
         if failure is None or begun.job.definition.max_retries + 1 <= begun.number:
             return failure
 
         async def again(number: int) -> Failure | None:
             begun.number = number
             begun.attempt_started_at = self.clock.now()
-            return await self._attempt(begun, callback, lock)
+            return await self.once(begun, callback, lock)
 
         async def before_wait(_number: int, failed: Failure, delay_seconds: float) -> None:
             now = self.clock.now()
@@ -88,7 +88,8 @@ class Attempts:
                 return
         raise NotLeaderError("this replica leads no more; the successor makes the next attempt")
 
-    async def _attempt(self, begun: Begun, callback: Callback, lock: RunLock | None) -> Failure | None:
+    async def once(self, begun: Begun, callback: Callback, lock: RunLock | None) -> Failure | None:
+        """Make one attempt; returns and raises as `until_settled`, and records nothing of how it ended."""
         definition, run = begun.job.definition, begun.run
         begun.started_monotonic = time.monotonic()
         if lock is not None:
@@ -96,7 +97,7 @@ class Attempts:
                 return failure
             if not self.trusts(run.term):
                 raise NotLeaderError("leadership ended while the job's lock was taken: the run goes back")
-        if definition.delivery is Delivery.AT_MOST_ONCE:
+        if definition.delivery is Delivery.AT_MOST_ONCE and not begun.durable:
             started = await self.runs.start(run, self.instance_id, begun.attempt_started_at)
             if not started or not self.trusts(run.term):
                 raise NotLeaderError("the run was marked as started and is not started: it goes back")

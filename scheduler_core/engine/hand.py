@@ -164,16 +164,22 @@ class Hand:
         else:
             self._logger.warning("run %s is to be cancelled: its thread is waited for", begun.run.idempotency_key)
 
+    def release(self, run: Run) -> None:
+        """Somebody else has the run now, or nobody."""
+        self._let_go_of(run.run_id)
+
     def let_go(self, outcomes: Sequence[Outcome]) -> None:
         """These outcomes are durable."""
         for outcome in outcomes:
             if outcome.status in _LEAVING:
-                run_id = outcome.run.run_id
-                self._runs.discard(run_id)
-                if self._cancelling:
-                    self._cancelling.discard(run_id)
-                if self._backfills:
-                    self._let_go_of_backfill(run_id)
+                self._let_go_of(outcome.run.run_id)
+
+    def _let_go_of(self, run_id: UUID) -> None:
+        self._runs.discard(run_id)
+        if self._cancelling:
+            self._cancelling.discard(run_id)
+        if self._backfills:
+            self._let_go_of_backfill(run_id)
 
     def _let_go_of_backfill(self, run_id: UUID) -> None:
         job_id = self._backfills.pop(run_id, None)

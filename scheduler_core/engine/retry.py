@@ -47,13 +47,10 @@ async def retry(
     remaining = definition.max_retries + 1 - failed_attempts
     if remaining <= 0:
         return first
-    spread = wait_random(0, definition.retry_delay * jitter_fraction)
-    grow = wait_exponential(multiplier=definition.retry_delay, max=definition.retry_max_delay, exp_base=2)
 
     def wait(state: RetryCallState) -> float:
         # The exponent follows the run's own count, also when this replica took it over half-way.
-        delay = grow(_Numbered(state, failed_attempts)) + spread(state)
-        return min(delay, definition.retry_max_delay * (1 + jitter_fraction))
+        return delay_seconds(definition, failed_attempts + state.attempt_number - 1, jitter_fraction)
 
     async def make_durable(state: RetryCallState) -> None:
         failure = state.outcome.result() if state.outcome is not None else None
@@ -82,9 +79,10 @@ async def retry(
         return last
 
 
-class _Numbered(RetryCallState):
-    """The state as tenacity's wait strategies see it, its attempt number shifted to the run's own count."""
-
-    def __init__(self, state: RetryCallState, failed_attempts: int) -> None:
-        super().__init__(state.retry_object, state.fn, state.args, state.kwargs)
-        self.attempt_number = failed_attempts + state.attempt_number - 1
+def delay_seconds(definition: JobDefinition, failed_attempts: int, jitter_fraction: float = JITTER_FRACTION) -> float:
+    """How long to wait after the attempt of this number has failed: doubled from `retry_delay` on, and spread."""
+    state = RetryCallState(AsyncRetrying(), None, (), {})
+    state.attempt_number = failed_attempts
+    grow = wait_exponential(multiplier=definition.retry_delay, max=definition.retry_max_delay, exp_base=2)
+    spread = wait_random(0, definition.retry_delay * jitter_fraction)
+    return min(grow(state) + spread(state), definition.retry_max_delay * (1 + jitter_fraction))

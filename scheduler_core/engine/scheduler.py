@@ -28,6 +28,7 @@ from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.errors import (
     CalendarNotFoundError,
     CallbackNotFoundError,
+    ExecutorError,
     InvalidJobError,
     JobNotFoundError,
     NotLeaderError,
@@ -37,6 +38,7 @@ from scheduler_core.domain.health import Vitals
 from scheduler_core.domain.job import Delivery, JobDefinition, JobStatus, ScheduleJob
 from scheduler_core.domain.planning import Plan, StoredJob, plan
 from scheduler_core.domain.run import Failure, LoggerLike, Origin, Outcome, Run, RunStatus
+from scheduler_core.domain.ticket import LOCAL
 from scheduler_core.domain.trust import RedisOutage, State, Timing
 from scheduler_core.engine import cancellation
 from scheduler_core.engine.attempts import Attempts
@@ -46,7 +48,9 @@ from scheduler_core.engine.cancellation import CancelRequestedError
 from scheduler_core.engine.claiming import CLAIM_AHEAD, Claiming
 from scheduler_core.engine.clock import DatabaseClock
 from scheduler_core.engine.counters import Counters
+from scheduler_core.engine.executors import Executors
 from scheduler_core.engine.hand import Hand
+from scheduler_core.engine.handing import Handing
 from scheduler_core.engine.known_jobs import KnownJobs
 from scheduler_core.engine.lanes import Lanes
 from scheduler_core.engine.leadership import Keeper
@@ -76,7 +80,8 @@ class BaseScheduler:
 
     Parameters: storage, where jobs and runs live; instance, this process; timing, the election's; locks,
     gives the lock service of jobs with `use_distributed_lock`; default_timezone, for jobs without one;
-    max_concurrent_runs, callbacks that execute at once; drain_timeout_seconds, how long a stop waits for them.
+    max_concurrent_runs, callbacks that execute at once; drain_timeout_seconds, how long a stop waits for them;
+    executors, what calls the callbacks of jobs that name another than `local`.
     """
 
     def __init__(
@@ -92,11 +97,13 @@ class BaseScheduler:
         history_days: int = 30,
         redis_outage: RedisOutage = RedisOutage.HOLD,
         allowed_callbacks: Sequence[str] = (),
+        executors: Executors | None = None,
         logger: LoggerLike | None = None,
     ) -> None:
         self.instance = instance
         self.default_timezone = default_timezone
         self.registry = Registry(allowed_callbacks)
+        self._executors = executors or Executors(dict)
         self.counters = Counters()
         actor = Actor(Source.CODE, f"{instance.instance_name}@{instance.host}")
         self.operations = Operations(storage, instance.instance_id, actor)
@@ -265,6 +272,19 @@ class BaseScheduler:
             logger=self._logger,
         )
         self._attempts = traced(attempts)
+        self._handing = Handing(
+            executors=self._executors,
+            runs=self._storage.runs,
+            instance_id=self.instance.instance_id,
+            clock=self._clock,
+            recorder=self._recorder,
+            trusts=self._trusts,
+            slots=self._slots,
+            trust_lost=self._attempts.trust_lost,
+            told=self._told,
+            let_go=self._hand.release,
+            logger=self._logger,
+        )
         self._keeper = Keeper(
             instance=self.instance,
             timing=self._timing,
@@ -298,7 +318,8 @@ class BaseScheduler:
                 return
             self._stopping = True
             await self.resign("stopped", for_good=True)
-            await self._drain()
+            self._handing.leave_alone()
+            await asyncio.gather(self._drain(), self._executors.stop())
             for task in self._owned_tasks:
                 task.cancel()
             await asyncio.gather(*self._owned_tasks, return_exceptions=True)
@@ -400,6 +421,7 @@ class BaseScheduler:
         definitions = [*again, *(job.definition(self.default_timezone) for job in jobs)]
         for definition in definitions:
             self.operations.check_declaration(definition)
+            self._executors.check(definition)
         for job in jobs:
             self.registry.bind(job.job_id, job.callback)
         if definitions:
@@ -408,7 +430,18 @@ class BaseScheduler:
             self._claiming.retry([definition.job_id for definition in definitions])
             self._statuses.add(jobs)
             await self._statuses.refresh([definition.job_id for definition in definitions[:CHUNK]])
+            for name in {definition.executor for definition in definitions} - {LOCAL}:
+                # A successor's first fire should not wait for a process to be started.
+                self._spawn(self._start_executor(name), f"scheduler starts executor {name}")
             self._wake.set()
+
+    async def _start_executor(self, name: str) -> None:
+        try:
+            executor = self._executors.get(name)
+            if executor is not None:
+                await executor.start()
+        except ExecutorError as error:
+            self._logger.warning("the executor %r is not ready: %s", name, error)
 
     async def _announce(self) -> None:
         """Say which callbacks can be called here, if that is news."""
@@ -607,6 +640,9 @@ class BaseScheduler:
             await self._recorder.record(ended(run, RunStatus.CANCELLED, "requested", self._clock.now()))
         elif not self._keeper.trusts(run.term):
             await self._recorder.record(returned(run))
+        elif job.definition.executor != LOCAL:
+            await self._handing.until_settled(run, job)
+            self._recovery.nudge()
         elif job.definition.use_distributed_lock:
             await self._execute_job_with_lock(run, job, callback)
         else:
@@ -691,6 +727,11 @@ class BaseScheduler:
         """These outcomes are durable."""
         self.counters.see_outcomes(outcomes)
         self._hand.let_go(outcomes)
+        self._statuses.see(outcomes)
+
+    def _told(self, outcomes: Sequence[Outcome]) -> None:
+        """These outcomes workers have recorded."""
+        self.counters.see_outcomes(outcomes)
         self._statuses.see(outcomes)
 
     def _came_late(self, run: Run) -> None:

@@ -80,9 +80,9 @@ class TracedAttempts(Attempts):
             _say_how_it_ended(span, failure)
         return failure
 
-    async def _attempt(self, begun: Begun, callback: Callback, lock: RunLock | None) -> Failure | None:
+    async def once(self, begun: Begun, callback: Callback, lock: RunLock | None) -> Failure | None:
         with self._span("attempt", {"scheduler.attempt": begun.number}) as span:
-            failure = await super()._attempt(begun, callback, lock)
+            failure = await super().once(begun, callback, lock)
             _say_how_it_ended(span, failure)
             if failure is not None:
                 span.add_event(

@@ -1,0 +1,58 @@
+"""The executors that this process can use, each made and started when a job first names it."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+
+from scheduler_core.domain.errors import InvalidJobError
+from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.ticket import LOCAL
+from scheduler_core.ports import Executor
+
+Factories = Mapping[str, Callable[[], Executor]]
+
+
+class Executors:
+    """See the module. Parameters: find, returns what makes each executor, by name; asked once, and only if need be."""
+
+    def __init__(self, find: Callable[[], Factories]) -> None:
+        self._find = find
+        self._factories: Factories | None = None
+        self._made: dict[str, Executor] = {}
+
+    def names(self) -> list[str]:
+        """All that a job may name."""
+        if self._factories is None:
+            self._factories = self._find()
+        return [LOCAL, *sorted(self._factories)]
+
+    def get(self, name: str) -> Executor | None:
+        """The executor of this name; None if there is none. Raises ExecutorError if it can't be made."""
+        if name not in self._made and name in self.names():
+            assert self._factories is not None
+            self._made[name] = self._factories[name]()
+        return self._made.get(name)
+
+    def check(self, definition: JobDefinition) -> None:
+        """Refuse a job that names an executor that is not here, or a callback that no other process finds.
+
+        Raises InvalidJobError.
+        """
+        if definition.executor == LOCAL:
+            return
+        if definition.executor not in self.names():
+            raise InvalidJobError(
+                f"job {definition.job_id!r}: there is no executor {definition.executor!r}: choose one of "
+                f"{', '.join(self.names())}, or install the package that brings it"
+            )
+        if "<" in definition.callback or definition.callback.startswith("__main__:"):
+            raise InvalidJobError(
+                f"job {definition.job_id!r}: the executor {definition.executor!r} calls {definition.callback} in "
+                "another process, which can't find it there: move the callback to the top level of a module"
+            )
+
+    async def stop(self) -> None:
+        """Stop those that were started; they may be made again."""
+        made, self._made = self._made, {}
+        await asyncio.gather(*(executor.stop() for executor in made.values()), return_exceptions=True)

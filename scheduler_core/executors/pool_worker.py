@@ -1,0 +1,79 @@
+"""A process of the pool: `python -m scheduler_core.executors.pool_worker FD`, started by `process` alone."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import socket
+import sys
+from typing import Any
+
+from scheduler_core.domain.errors import SchedulerError
+from scheduler_core.engine.worker import Worker
+from scheduler_core.executors.messages import MAX_MESSAGE_BYTES, read_ticket, send, tell_told
+from scheduler_core.executors.service import open_service
+from scheduler_core.settings import Settings
+
+
+async def serve(line: socket.socket) -> None:
+    """Take tickets from the line until it is closed, then end what was begun and leave."""
+    # Ctrl-C reaches the whole group: the replica says when to leave, by hanging up.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    reader, writer = await asyncio.open_connection(sock=line, limit=MAX_MESSAGE_BYTES)
+    hello = json.loads(await reader.readline())
+    sys.path[:] = hello["path"]
+    settings = Settings(**hello["settings"])
+    try:
+        service = open_service(settings, max_concurrent_runs=1)
+        service.worker.allow(hello["callables"])
+        await service.worker.start()
+    except SchedulerError as error:
+        send(writer, {"error": str(error)})
+        await writer.drain()
+        return
+    send(writer, {"instance_id": service.worker.instance.instance_id})
+    hung_up = asyncio.Event()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, hung_up.set)
+    listening = asyncio.create_task(_listen(reader, writer, service.worker), name="line")
+    waiting = asyncio.create_task(hung_up.wait(), name="signal")
+    try:
+        await asyncio.wait({listening, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in (listening, waiting):
+            task.cancel()
+        await asyncio.gather(listening, waiting, return_exceptions=True)
+        await service.worker.stop(settings.drain_timeout)
+        await service.container.close()
+        writer.close()
+
+
+async def _listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, worker: Worker) -> None:
+    async with asyncio.TaskGroup() as answers:
+        while line := await reader.readline():
+            message = json.loads(line)
+            if "callables" in message:
+                worker.allow(message["callables"])
+            else:
+                answers.create_task(_answer(message, writer, worker))
+        # Hung up: whoever led is gone or stops. What was begun ends in the worker's own time.
+        raise asyncio.CancelledError
+
+
+async def _answer(message: dict[str, Any], writer: asyncio.StreamWriter, worker: Worker) -> None:
+    ticket = read_ticket(message)
+    told = await asyncio.shield(worker.execute(ticket))
+    if not writer.is_closing():
+        send(writer, tell_told(ticket, told))
+
+
+def main() -> None:
+    """Serve the line whose file descriptor is the only argument."""
+    line = socket.socket(fileno=int(sys.argv[1]))
+    os.set_inheritable(line.fileno(), False)
+    asyncio.run(serve(line))
+
+
+if __name__ == "__main__":
+    main()
