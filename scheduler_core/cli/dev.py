@@ -107,6 +107,7 @@ class _Dev:
         return os.environ | {
             "SCHEDULER_DATABASE_URL": self.container.database_url,
             "SCHEDULER_REDIS_URL": self.container.redis_url,
+            "SCHEDULER_DASK_ADDRESS": self.container.settings.dask_address or "local",
             "SCHEDULER_LOG_LEVEL": os.environ.get("SCHEDULER_LOG_LEVEL", "WARNING"),
         }
 

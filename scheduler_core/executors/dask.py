@@ -1,13 +1,14 @@
 """The executor `dask`: tickets go to a Dask cluster, as tasks that hold nothing else.
 
 A task that Dask delivers twice finds its attempt taken. A Dask worker that dies is found by recovery, like any owner;
-what Dask itself makes of its tasks meanwhile does no harm. The workers need what a replica needs: the service's code and
-its settings (environment or `scheduler.toml`), `app` or `allowed_callbacks` among them.
+what Dask itself makes of its tasks meanwhile does no harm. The workers need what a replica needs: the service's code
+and its settings (environment or `scheduler.toml`), `app` or `allowed_callbacks` among them.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 from uuid import uuid4
 
@@ -20,15 +21,27 @@ from scheduler_core.ports import ExecutorContext
 CONNECT_TIMEOUT_SECONDS = 10.0
 
 
+LOCAL_CLUSTER = "local"
+"""The address that stands for a cluster of this replica's own, which ends with it: for development."""
+
+LOCAL_THREADS = 16
+"""Of each process of such a cluster."""
+
+
 class DaskExecutor:
     """See the module. Parameters: context, whose settings `dask_address` says where the cluster's scheduler is."""
 
     def __init__(self, context: ExecutorContext) -> None:
         address = context.settings.get("dask_address")
         if not address:
-            raise ExecutorError("dask_address is not set: set it to the cluster's scheduler, as tcp://host:8786")
+            raise ExecutorError(
+                "dask_address is not set: set it to the cluster's scheduler, as tcp://host:8786, or to "
+                f"{LOCAL_CLUSTER!r} for development"
+            )
         self._address = str(address)
+        self._settings = context.settings
         self._logger = context.logger
+        self._cluster: Any = None
         self._client: Any = None
         self._connecting = asyncio.Lock()
 
@@ -44,8 +57,13 @@ class DaskExecutor:
                 try:
                     # Importing it takes a second, in which nothing else would move.
                     distributed = await asyncio.to_thread(_import_distributed)
+                    if self._address == LOCAL_CLUSTER:
+                        self._cluster = await self._open_cluster(distributed)
                     self._client = await distributed.Client(
-                        self._address, asynchronous=True, timeout=CONNECT_TIMEOUT_SECONDS, set_as_default=False
+                        self._cluster or self._address,
+                        asynchronous=True,
+                        timeout=CONNECT_TIMEOUT_SECONDS,
+                        set_as_default=False,
                     )
                 except (OSError, ValueError, TimeoutError) as error:
                     raise ExecutorError(
@@ -53,6 +71,17 @@ class DaskExecutor:
                         "right?"
                     ) from error
             return self._client
+
+    async def _open_cluster(self, distributed: Any) -> Any:
+        """A cluster of processes on this machine; they read our settings in their environment."""
+        return await distributed.LocalCluster(
+            n_workers=self._settings.get("process_workers") or 1,
+            threads_per_worker=LOCAL_THREADS,
+            host="127.0.0.1",
+            dashboard_address=None,
+            asynchronous=True,
+            env={f"SCHEDULER_{name.upper()}": in_environment(value) for name, value in self._settings.items()},
+        )
 
     async def execute(self, ticket: Ticket) -> Told | None:
         """Submit the ticket and wait. Raises ExecutorError if the cluster gives up."""
@@ -89,13 +118,14 @@ class DaskExecutor:
             await self._close()
 
     async def _close(self) -> None:
-        client, self._client = self._client, None
-        if client is not None:
+        parts = [part for part in (self._client, self._cluster) if part is not None]
+        self._client = self._cluster = None
+        for part in parts:
             try:
                 async with asyncio.timeout(CONNECT_TIMEOUT_SECONDS):
-                    await client.close()
+                    await part.close()
             except (OSError, TimeoutError) as error:
-                self._logger.warning("the Dask client did not close in time: %s", type(error).__name__)
+                self._logger.warning("a part of Dask did not close in time: %s", type(error).__name__)
 
 
 def _import_distributed() -> Any:
@@ -104,6 +134,11 @@ def _import_distributed() -> Any:
     except ImportError as error:
         raise ExecutorError("the executor 'dask' needs the extra: pip install 'scheduler-core[dask]'") from error
     return distributed
+
+
+def in_environment(value: Any) -> str:
+    """A setting as a variable holds it."""
+    return value if isinstance(value, str) else json.dumps(value)
 
 
 def _keep_until_done(future: Any) -> None:

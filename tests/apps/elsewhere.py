@@ -59,6 +59,9 @@ async def lasts(ctx: RunContext) -> None:
         await asyncio.sleep(0.02)
 
 
+job("many", once="2099-01-01T00:00:00+00:00", executor=EXECUTOR, overlap="allow")(lasts)
+
+
 @job("suicidal", once="2099-01-01T00:00:00+00:00", executor=EXECUTOR, max_retries=1, retry_delay=0.1)
 def suicidal(ctx: RunContext) -> None:
     """Takes its worker along, the first time."""

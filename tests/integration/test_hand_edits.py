@@ -188,7 +188,6 @@ HARMLESS = [
     "last_run = 'infinity'",
     "paused_at = NULL, paused_until = clock_timestamp() + interval '1 day'",
     "paused_at = clock_timestamp(), paused_until = clock_timestamp() - interval '1 day'",
-    "executor = 'maybe'",
     "digest = 'none', schedule_digest = 'none'",
 ]
 
