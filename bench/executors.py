@@ -1,7 +1,8 @@
 """Fires per second of each executor, by the number of its processes: `python -m bench.executors [--jobs 2000]`.
 
-So many jobs that do nothing fall due at once, as in `throughput`; one replica leads. A process or a Dask worker takes each
-attempt and records its outcome by itself, which is what is measured: from the first start to the last end, by the record.
+So many jobs that do nothing fall due at once, as in `throughput`; one replica leads. A process or a Dask worker takes
+each attempt and records its outcome by itself, which is what is measured: from the first start to the last end, by the
+record.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from typing import Any
 from scheduler_core import Container, ScheduleJob, load_settings
 from storage import embedded
 
-EXECUTORS = ("local", "process", "dask")
+EXECUTORS = ("process", "dask")
 PROCESSES = (1, 2, 4)
 READY_SECONDS = 8.0
 """From adding the jobs to their instant: workers are started meanwhile."""
@@ -71,7 +72,7 @@ def main() -> None:
     jobs = parser.parse_args().jobs
     began = time.monotonic()
     for executor in EXECUTORS:
-        for processes in PROCESSES if executor != "local" else (1,):
+        for processes in PROCESSES:
             print(json.dumps(asyncio.run(measure(executor, processes, jobs))), flush=True)
     print(json.dumps({"cores": os.cpu_count(), "took_seconds": round(time.monotonic() - began, 1)}))
 

@@ -32,7 +32,7 @@ from scheduler_core.domain.trust import RedisOutage
 from scheduler_core.domain.wording import shown
 from scheduler_core.engine.alarms import AlarmStores, AlarmWatch
 from scheduler_core.engine.calendar_operations import CalendarOperations
-from scheduler_core.engine.executors import Executors, Factories
+from scheduler_core.engine.executors import ENTRY_POINTS, Executors, Factories
 from scheduler_core.engine.operations import Operations
 from scheduler_core.engine.run_operations import RunOperations
 from scheduler_core.engine.scheduler import BaseScheduler
@@ -69,9 +69,6 @@ if TYPE_CHECKING:
     from storage.embedded import EmbeddedServers
 
 LOCK_TIMEOUT_SECONDS = 1.0
-
-EXECUTORS = "scheduler_core.executors"
-"""The entry point group of executors."""
 
 PAGE_SETTINGS = {"statement_timeout": "5s", "jit": "off"}
 """Of the sessions that read for pages: one that asks for too much is told so, and compiles nothing."""
@@ -334,7 +331,7 @@ class Container:
         )
         return {
             entry.name: functools.partial(_make_executor, entry, context)
-            for entry in metadata.entry_points(group=EXECUTORS)
+            for entry in metadata.entry_points(group=ENTRY_POINTS)
         }
 
     def make_worker(self, max_concurrent_runs: int) -> Worker:

@@ -118,7 +118,7 @@ PLAUSIBLE: dict[str, Callable[[Random], Any]] = {
     "retry_delay": lambda r: r.choice([0, 1, 2.5]),
     "retry_max_delay": lambda r: r.choice([60, 3600]),
     "disable_after": lambda r: r.choice([None, 1, 5]),
-    "executor": lambda r: r.choice(["local", "x" * 200]),
+    "executor": lambda r: r.choice(["local", "process"]),
     "tags": lambda r: r.choice([[], ["a", "b"], ["é", "\u05d0"]]),
     "dst": lambda r: r.choice(["once", "skip", "both"]),
 }  # fmt: skip

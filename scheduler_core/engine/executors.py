@@ -4,13 +4,43 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from functools import lru_cache
+from importlib import metadata
 
 from scheduler_core.domain.errors import InvalidJobError
 from scheduler_core.domain.job import JobDefinition
 from scheduler_core.domain.ticket import LOCAL
 from scheduler_core.ports import Executor
 
+ENTRY_POINTS = "scheduler_core.executors"
+"""The entry point group of executors."""
+
 Factories = Mapping[str, Callable[[], Executor]]
+
+
+@lru_cache(maxsize=1)
+def installed() -> tuple[str, ...]:
+    """The executors that a job may name."""
+    return (LOCAL, *sorted(metadata.entry_points(group=ENTRY_POINTS).names))
+
+
+def check_executor(definition: JobDefinition) -> None:
+    """Refuse a job that names an executor that is not installed, or a callback that no other process finds.
+
+    Raises InvalidJobError.
+    """
+    if definition.executor == LOCAL:
+        return
+    if definition.executor not in installed():
+        raise InvalidJobError(
+            f"job {definition.job_id!r}: there is no executor {definition.executor!r}: choose one of "
+            f"{', '.join(installed())}, or install the package that brings it"
+        )
+    if "<" in definition.callback or definition.callback.startswith("__main__:"):
+        raise InvalidJobError(
+            f"job {definition.job_id!r}: the executor {definition.executor!r} calls {definition.callback} in another "
+            "process, which can't find it there: move the callback to the top level of a module"
+        )
 
 
 class Executors:
@@ -21,36 +51,13 @@ class Executors:
         self._factories: Factories | None = None
         self._made: dict[str, Executor] = {}
 
-    def names(self) -> list[str]:
-        """All that a job may name."""
-        if self._factories is None:
-            self._factories = self._find()
-        return [LOCAL, *sorted(self._factories)]
-
     def get(self, name: str) -> Executor | None:
         """The executor of this name; None if there is none. Raises ExecutorError if it can't be made."""
-        if name not in self._made and name in self.names():
-            assert self._factories is not None
+        if self._factories is None:
+            self._factories = self._find()
+        if name not in self._made and name in self._factories:
             self._made[name] = self._factories[name]()
         return self._made.get(name)
-
-    def check(self, definition: JobDefinition) -> None:
-        """Refuse a job that names an executor that is not here, or a callback that no other process finds.
-
-        Raises InvalidJobError.
-        """
-        if definition.executor == LOCAL:
-            return
-        if definition.executor not in self.names():
-            raise InvalidJobError(
-                f"job {definition.job_id!r}: there is no executor {definition.executor!r}: choose one of "
-                f"{', '.join(self.names())}, or install the package that brings it"
-            )
-        if "<" in definition.callback or definition.callback.startswith("__main__:"):
-            raise InvalidJobError(
-                f"job {definition.job_id!r}: the executor {definition.executor!r} calls {definition.callback} in "
-                "another process, which can't find it there: move the callback to the top level of a module"
-            )
 
     async def stop(self) -> None:
         """Stop those that were started; they may be made again."""

@@ -18,7 +18,7 @@ from scheduler_core.domain.planning import StoredJob
 from scheduler_core.domain.run import Failure, LoggerLike, Outcome, Run, RunStatus
 from scheduler_core.domain.ticket import Ticket, Told, status_after
 from scheduler_core.engine.clock import DatabaseClock
-from scheduler_core.engine.executors import Executors
+from scheduler_core.engine.executors import Executors, installed
 from scheduler_core.engine.recorder import Recorder
 from scheduler_core.engine.retry import delay_seconds
 from scheduler_core.ports import Runs
@@ -87,7 +87,7 @@ class Handing:
                     raise ExecutorError(
                         f"job {job.job_id!r} names the executor {job.definition.executor!r}, which replica "
                         f"{self.instance_id} does not have: install it there, or choose one of "
-                        f"{', '.join(self.executors.names())}"
+                        f"{', '.join(installed())}"
                     )
                 return await executor.execute(ticket)
             except ExecutorError as error:

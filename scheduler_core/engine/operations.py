@@ -24,6 +24,7 @@ from scheduler_core.domain.job import JobDefinition, ScheduleJob
 from scheduler_core.domain.planning import StoredJob, due_at, settlement, with_cursor
 from scheduler_core.domain.run import Origin, Run
 from scheduler_core.engine.calendar_operations import CalendarOperations
+from scheduler_core.engine.executors import check_executor
 from scheduler_core.ports import InvalidRow, Settlement, Storage
 
 MAX_TRIES = 20
@@ -76,7 +77,7 @@ class Operations:
         """Store the jobs that code declares: new ones are added, changed ones settled, the same left alone.
 
         Returns those that were added. Raises InvalidJobError, before anything is stored, if two of them share an id or
-        one names a calendar that does not exist.
+        one names a calendar or an executor that does not exist.
         """
         seen: set[str] = set()
         for definition in definitions:
@@ -86,6 +87,7 @@ class Operations:
                 )
             seen.add(definition.job_id)
             self.check_declaration(definition)
+            check_executor(definition)
         if any(definition.calendars for definition in definitions):
             await self._calendars().check_jobs(definitions)
         now = await self.storage.jobs.now()
@@ -143,9 +145,10 @@ class Operations:
     async def add(self, definition: JobDefinition) -> StoredJob:
         """Store a job that is not there yet.
 
-        Raises JobConflictError if there is one of this id, whatever it is; InvalidJobError for a calendar that does
-        not exist.
+        Raises JobConflictError if there is one of this id, whatever it is; InvalidJobError for a calendar or an
+        executor that does not exist.
         """
+        check_executor(definition)
         await self._calendars().check_jobs([definition])
         new = _new_job(definition, await self.storage.jobs.now())
         declared = await self.storage.jobs.declare([new], self.instance_id, self.actor)
@@ -157,8 +160,10 @@ class Operations:
         """Put another definition in a job's place; False if it has this one already.
 
         Occurrences up to now are accounted for by the definition that goes; a pause stays. Parameters: seen, as for
-        `pause`. Raises JobNotFoundError, JobConflictError, InvalidJobError for a calendar that does not exist.
+        `pause`. Raises JobNotFoundError, JobConflictError, InvalidJobError for a calendar or an executor that does
+        not exist.
         """
+        check_executor(definition)
         await self._calendars().check_jobs([definition])
 
         def change(job: StoredJob, now: datetime) -> Settlement | None:
@@ -182,6 +187,7 @@ class Operations:
                 f"there is no definition of job {job_id!r} under version {version}: `scheduler audit changes --job "
                 f"{job_id}` shows those that there were"
             )
+        check_executor(definition)
         await self._calendars().check_jobs([definition])
 
         def change(job: StoredJob, now: datetime) -> Settlement | None:

@@ -421,7 +421,6 @@ class BaseScheduler:
         definitions = [*again, *(job.definition(self.default_timezone) for job in jobs)]
         for definition in definitions:
             self.operations.check_declaration(definition)
-            self._executors.check(definition)
         for job in jobs:
             self.registry.bind(job.job_id, job.callback)
         if definitions:

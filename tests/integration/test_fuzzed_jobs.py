@@ -31,8 +31,8 @@ async def test_what_is_accepted_comes_back_from_the_database(container: Containe
             accepted = ScheduleJob(**definition(random)).definition("Europe/Berlin")
         except InvalidJobError:
             continue
-        # Calendars must exist; without them every accepted definition is stored.
-        made[f"job-{len(made)}"] = replace(accepted, job_id=f"job-{len(made)}", calendars=())
+        # Calendars and executors must exist; without them every accepted definition is stored.
+        made[f"job-{len(made)}"] = replace(accepted, job_id=f"job-{len(made)}", calendars=(), executor="local")
     await container.prepare()
     await container.get_operations().declare(list(made.values()))
     loaded = await container.get_storage().jobs.load(list(made))
