@@ -57,7 +57,7 @@ async def measure(executor: str, processes: int, jobs: int) -> dict[str, Any]:
                 ]
             )
             async with asyncio.timeout(120):
-                while (row := await container.get_database().fetch_one(ENDED, {})) is None or row.ended < jobs:
+                while (row := await container.get_database().fetch_one(ENDED, {})) is None or row.ended < jobs:  # noqa: ASYNC110
                     await asyncio.sleep(0.5)
             return {"executor": executor, "processes": processes, "fires_per_second": round(jobs / row.seconds)}
         finally:
