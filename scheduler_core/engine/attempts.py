@@ -27,15 +27,15 @@ from scheduler_core.ports import Runs
 class Attempts:
     """Makes attempts, for one replica.
 
-    Parameters: runs, where a start is made durable; trusts, whether a run of a term may start at this very instant
-    (I7); holds_life, whether this process can still be sure of its runs; slots, one of which each run has taken.
+    Parameters: runs, where a start is made durable; trusts, whether a run may start at this very instant (I7);
+    holds_life, whether this process can still be sure of its runs; slots, one of which each run has taken.
     """
 
     runs: Runs
     instance_id: str
     clock: DatabaseClock
     recorder: Recorder
-    trusts: Callable[[int], bool]
+    trusts: Callable[[Run], bool]
     holds_life: Callable[[], bool]
     slots: asyncio.Semaphore
     threads: Executor
@@ -84,7 +84,7 @@ class Attempts:
             async with asyncio.timeout(delay_seconds):
                 await self.trust_lost.wait()
         except TimeoutError:
-            if self.trusts(run.term):
+            if self.trusts(run):
                 return
         raise NotLeaderError("this replica leads no more; the successor makes the next attempt")
 
@@ -95,11 +95,11 @@ class Attempts:
         if lock is not None:
             if (failure := await lock.take()) is not None:
                 return failure
-            if not self.trusts(run.term):
+            if not self.trusts(run):
                 raise NotLeaderError("leadership ended while the job's lock was taken: the run goes back")
         if definition.delivery is Delivery.AT_MOST_ONCE and not begun.durable:
             started = await self.runs.start(run, self.instance_id, begun.attempt_started_at)
-            if not started or not self.trusts(run.term):
+            if not started or not self.trusts(run):
                 raise NotLeaderError("the run was marked as started and is not started: it goes back")
             begun.durable = True
         if begun.cancel_requested:
@@ -110,8 +110,7 @@ class Attempts:
 
     async def _call(self, begun: Begun, callback: Callback) -> Failure | None:
         context = self._context(begun) if callback.wants_context else None
-        term = begun.run.term
-        failure = await attempt(callback, begun.job.definition, context, self.threads, lambda: self.trusts(term))
+        failure = await attempt(callback, begun.job.definition, context, self.threads, lambda: self.trusts(begun.run))
         if begun.cancel_requested:
             ending = "returned" if failure is None else f"ended with {failure.summary}"
             raise CancelRequestedError(f"the callback was not stopped, and {ending}")

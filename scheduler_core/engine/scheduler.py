@@ -265,7 +265,7 @@ class BaseScheduler:
             instance_id=self.instance.instance_id,
             clock=self._clock,
             recorder=self._recorder,
-            trusts=self._trusts,
+            trusts=lambda run: self._keeper.trusts(run.term),
             holds_life=lambda: self._keeper.holds_life,
             slots=self._slots,
             threads=self._threads,

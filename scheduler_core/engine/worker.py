@@ -26,7 +26,7 @@ from scheduler_core.engine import cancellation
 from scheduler_core.engine.attempts import Attempts
 from scheduler_core.engine.begun import Begun, ended
 from scheduler_core.engine.cancellation import CancelRequestedError
-from scheduler_core.engine.clock import DatabaseClock
+from scheduler_core.engine.clock import DatabaseClock, boottime
 from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.execution import failure_of
 from scheduler_core.engine.known_jobs import KnownJobs
@@ -73,6 +73,8 @@ class Worker:
         self._clock = DatabaseClock()
         self._known = KnownJobs(storage, self._logger)
         self._taking: set[UUID] = set()
+        self._trusted_until: dict[UUID, float] = {}
+        self._trust_seconds = timing.ttl_seconds - timing.margin_seconds
         self._begun: dict[UUID, Begun] = {}
         self._working: set[asyncio.Task[Told | None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
@@ -104,8 +106,7 @@ class Worker:
                 instance_id=instance.instance_id,
                 clock=self._clock,
                 recorder=self._recorder,
-                # What it has taken is its own while its witness stands, whoever leads.
-                trusts=lambda _term: self._keeper.holds_life,
+                trusts=self._trusts,
                 holds_life=lambda: self._keeper.holds_life,
                 slots=self._slots,
                 threads=self._threads,
@@ -179,7 +180,10 @@ class Worker:
             run = await self._take(ticket)
             if run is None:
                 return None
-            outcome = await self._attempt(run)
+            try:
+                outcome = await self._attempt(run)
+            finally:
+                del self._trusted_until[run.run_id]
         await self._recorder.record_durably(outcome)
         return Told(outcome.status, outcome.next_attempt_at, outcome.failure)
 
@@ -188,11 +192,23 @@ class Worker:
         pause = ASK_AGAIN_SECONDS[0]
         while True:
             try:
-                return await self._storage.runs.take(ticket, self.instance.instance_id)
+                sent_at = boottime()
+                run = await self._storage.runs.take(ticket, self.instance.instance_id)
+                if run is not None:
+                    self._trusted_until[run.run_id] = sent_at + self._trust_seconds
+                return run
             except ServerUnreachableError as error:
                 self._logger.warning("ticket %s waits for Postgres: %s", ticket.run_id, error)
                 await asyncio.sleep(pause)
                 pause = min(pause * 2, ASK_AGAIN_SECONDS[1])
+
+    def _trusts(self, run: Run) -> bool:
+        """Whether what was taken may begin at this very instant (I7): whoever leads then.
+
+        An owner whose witness is gone is given up a TTL after it was first seen to own something, and not before: one
+        that was stopped in between must begin nothing when it wakes.
+        """
+        return self._keeper.holds_life and boottime() < self._trusted_until.get(run.run_id, 0.0)
 
     async def _attempt(self, run: Run) -> Outcome:
         """The attempt, from the job's definition to its outcome. Whatever goes wrong is one."""
@@ -228,6 +244,8 @@ class Worker:
                     key = definition.lock_key or f"job:{definition.job_id}"
                     lock = RunLock(self._locks, key, definition.lock_ttl, begun.run, self._logger)
                     await stack.enter_async_context(lock)
+                if not self._trusts(begun.run):
+                    raise NotLeaderError("the worker was stopped after it had taken the run: it goes back")
                 failure = await self._attempts.once(begun, callback, lock)
             return self._outcome(begun, failure)
         except CancelRequestedError as request:

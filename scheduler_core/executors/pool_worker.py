@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import os
 import signal
 import socket
@@ -73,6 +74,9 @@ def main() -> None:
     line = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(line.fileno(), False)
     asyncio.run(serve(line))
+    # A thread that nobody could stop must not keep a process that has no leader.
+    logging.shutdown()
+    os._exit(0)
 
 
 if __name__ == "__main__":

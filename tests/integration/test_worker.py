@@ -15,6 +15,8 @@ from waiting import eventually_async
 from scheduler_core import Container, InvalidJobError, ScheduleJob, load_settings
 from scheduler_core.domain.run import RunStatus
 from scheduler_core.domain.ticket import Ticket
+from scheduler_core.engine import worker as worker_module
+from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.worker import Worker
 from storage import runs
 from storage.handing import TAKE
@@ -155,6 +157,30 @@ async def test_an_answer_that_got_lost_is_asked_for_again(
     assert told is not None
     assert told.status is RunStatus.SUCCEEDED
     assert called == [ticket.run_id]
+
+
+@pytest.mark.parametrize("window", [True, False], ids=["", "no trust window"])
+async def test_a_worker_that_was_stopped_after_it_took_a_run_begins_nothing(
+    window: bool, workers: list[Worker], container: Container, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the time it wakes the attempt may be lost, and made elsewhere (I7)."""
+    if not window:
+        monkeypatch.setattr(workers[0], "_trust_seconds", 3600.0)
+    store = workers[0]._storage.runs
+    take = store.take
+
+    async def take_and_be_stopped(ticket: Ticket, instance_id: str) -> Any:
+        taken = await take(ticket, instance_id)
+        monkeypatch.setattr(worker_module, "boottime", lambda: boottime() + 0.95)
+        return taken
+
+    monkeypatch.setattr(store, "take", take_and_be_stopped)
+    ticket = await ticket_for(container, sql)
+    released.set()
+    told = await workers[0].execute(ticket)
+    assert told is not None
+    assert called == ([] if window else [ticket.run_id])
+    assert run_of(sql, ticket)[:2] == (("pending", 0) if window else ("succeeded", 1))
 
 
 async def test_a_worker_that_stops_gives_back_what_it_has_begun(
