@@ -30,8 +30,12 @@ POLL_SECONDS = 0.1
 LOCK_NOT_AVAILABLE, DEADLOCK = "55P03", "40P01"
 
 # Tried and not waited for: a statement that waits holds a snapshot, and CREATE INDEX CONCURRENTLY in the process that
-# migrates would wait for that.
+# migrates would wait for its end.
 TRY_LOCK = "SELECT pg_try_advisory_xact_lock(CAST(:key AS bigint))"
+
+# What was asked last keeps its snapshot until the next statement comes, and this one takes none: or CREATE INDEX
+# CONCURRENTLY would wait for the guard, and the guard for it. It is idle on purpose, too.
+LET_GO_OF_THE_SNAPSHOT = "SET LOCAL idle_in_transaction_session_timeout = 0"
 
 # The oldest transaction that has anything of the schema in its hands: as good as certainly who is waited for.
 OLDEST_TRANSACTION = """
@@ -91,16 +95,17 @@ async def _is_behind(engine: AsyncEngine, schema: str) -> bool:
 
 async def _be_alone(guard: AsyncConnection, schema: str, give_up_seconds: float) -> None:
     """Hold, in the guard's transaction, what lets one process at a time migrate."""
-    await guard.execute(text("SET LOCAL idle_in_transaction_session_timeout = 0"))
     key = {"key": advisory_key("migrate", schema)}
     deadline = asyncio.get_running_loop().time() + give_up_seconds
     while not (await guard.execute(text(TRY_LOCK), key)).scalar():
+        await guard.rollback()
         if asyncio.get_running_loop().time() > deadline:
             raise SchemaError(
                 f"another process has been migrating the schema {schema!r} for {give_up_seconds:.0f} s: "
                 "look at what it waits for, then run `scheduler migrate` again"
             )
         await asyncio.sleep(POLL_SECONDS)
+    await guard.execute(text(LET_GO_OF_THE_SNAPSHOT))
 
 
 async def _take_a_step(engine: AsyncEngine, schema: str, give_up_seconds: float) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 from alembic import command
+from sqlalchemy import create_engine
 
 from storage.database import parse_url
 from storage.migrate import head
@@ -54,19 +55,14 @@ def downgrade() -> None:
 '''
 
 
-def upgrade_to(url: str, revision: str, folder: Path | None = None) -> None:
-    """Bring a database to one revision, by the migrations of `folder` (ours by default)."""
-    from sqlalchemy import create_engine
-
+def upgrade_to(url: str, revision: str) -> None:
+    """Bring a database to one revision."""
     engine = create_engine(parse_url(url).set(drivername="postgresql+psycopg"))
     try:
         with engine.connect() as connection:
             connection.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS scheduler")
             connection.commit()
-            config = configuration("scheduler", connection)
-            if folder is not None:
-                config.set_main_option("script_location", str(folder))
-            command.upgrade(config, revision)
+            command.upgrade(configuration("scheduler", connection), revision)
     finally:
         engine.dispose()
 

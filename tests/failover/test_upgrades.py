@@ -6,12 +6,12 @@ import asyncio
 import json
 import os
 import signal
-import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import commands
 import psycopg
 import pytest
 from replicas import Replicas
@@ -61,15 +61,7 @@ def assert_nothing_was_lost(sql: psycopg.Connection[Any], environment: dict[str,
     """By the product's own audit; that it can find something is tested where it is."""
     answers = {}
     for question in ("gaps", "duplicates"):
-        done = subprocess.run(
-            [os.sys.executable, "-m", "scheduler_core.cli", "audit", question, "--json"],  # type: ignore[attr-defined]
-            env=environment,
-            capture_output=True,
-            text=True,
-            cwd=folder,
-            timeout=60,
-            check=False,
-        )
+        done = commands.as_text(commands.scheduler("audit", question, "--json", environment=environment, folder=folder))
         assert done.returncode == 0, (question, done.stdout, done.stderr)
         answers[question] = json.loads(done.stdout)
     fired = _count(sql, FIRES)
@@ -77,6 +69,26 @@ def assert_nothing_was_lost(sql: psycopg.Connection[Any], environment: dict[str,
     assert answers["gaps"]["unaccounted"] == 0
     assert answers["duplicates"] == []
     print(f"{told}: {answers['gaps']['expected']} occurrences owed, {fired} fired, unaccounted 0, duplicates 0")
+
+
+def migrate_behind_a_long_transaction(sql: psycopg.Connection[Any], url: str, folder: Path) -> None:
+    """To the next version. The migration gives up its place in the queue of locks, and tries again: behind it nobody
+    would fire until the transaction ends."""
+    with psycopg.connect(url) as slow, pytest.MonkeyPatch.context() as patch:
+        # What a report that was left open holds; ALTER TABLE waits for it, and every claim behind ALTER TABLE.
+        slow.execute("SELECT count(*) FROM scheduler.jobs")
+        patch.setattr("storage.revisions.folder", lambda: folder)
+        migrating = threading.Thread(target=migrate.upgrade, args=[url])
+        migrating.start()
+        waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
+        eventually(lambda: _count(sql, waiting))
+        for _ in range(3):
+            fires_on(sql)
+        assert migrating.is_alive()
+        slow.rollback()
+        migrating.join(60)
+        assert not migrating.is_alive()
+    assert sql.execute("SELECT version_num FROM scheduler.alembic_version").fetchone() == (NEXT,)
 
 
 def test_this_code_fires_on_the_schema_before_and_says_what_waits(
@@ -109,6 +121,7 @@ def test_the_code_before_fires_on_while_this_one_migrates_and_takes_over(
     before = previous_code(tmp_path / "before")
     old_path = f"{before}{os.pathsep}{environment_of_empty['PYTHONPATH']}"
     replicas.start(2, PYTHONPATH=old_path, SCHEDULER_AUTO_MIGRATE="true", SCHEDULER_INSTANCE_NAME="old")
+    eventually(lambda: empty.execute("SELECT to_regclass('scheduler.instances')").fetchone() != (None,))
     replicas.wait_for(empty, 2)
     fires_on(empty)
     assert asyncio.run(migrate.revisions(environment_of_empty["SCHEDULER_DATABASE_URL"]))[0] == PREVIOUS
@@ -139,27 +152,19 @@ def test_this_code_fires_on_the_schema_of_the_next_version(
     dies in the middle of an upgrade comes back, and an upgrade can be taken back without touching the schema."""
     url = environment_of_empty["SCHEDULER_DATABASE_URL"]
     migrate.upgrade(url)
-    replicas.start(1)
-    replicas.wait_for(empty, 1)
+    replicas.start(2)
+    replicas.wait_for(empty, 2)
     fires_on(empty)
-    upgrade_to(url, NEXT, next_migrations(tmp_path))
+    migrate_behind_a_long_transaction(empty, url, next_migrations(tmp_path))
     fires_on(empty)
     fires_on(empty, FAILURES, 5)
     replicas.start(1, SCHEDULER_AUTO_MIGRATE="true")
-    replicas.wait_for(empty, 2)
+    replicas.wait_for(empty, 3)
     replicas.leader(empty)[0].send_signal(signal.SIGKILL)
     fires_on(empty)
 
     def command(*words: str, code: int = 0) -> str:
-        done = subprocess.run(
-            [os.sys.executable, "-m", "scheduler_core.cli", *words],  # type: ignore[attr-defined]
-            env=environment_of_empty,
-            capture_output=True,
-            text=True,
-            cwd=tmp_path,
-            timeout=60,
-            check=False,
-        )
+        done = commands.as_text(commands.scheduler(*words, environment=environment_of_empty, folder=tmp_path))
         assert done.returncode == code, (words, done.stdout, done.stderr)
         return done.stdout + done.stderr
 
@@ -171,33 +176,6 @@ def test_this_code_fires_on_the_schema_of_the_next_version(
     command("jobs", "add", "later", "--callback", "apps.upgrading:tick", "--daily", "03:00")
     assert "one newer" in command("doctor", code=1)
     replicas.stop()
-    assert_nothing_was_lost(empty, environment_of_empty, tmp_path, "schema N+1 under this code")
-
-
-def test_a_migration_lets_fires_pass_while_it_waits_for_a_long_transaction(
-    replicas: Replicas, empty: psycopg.Connection[Any], environment_of_empty: dict[str, str], tmp_path: Path
-) -> None:
-    """It gives up its place in the queue and tries again: behind it nobody would fire until the transaction ends."""
-    url = environment_of_empty["SCHEDULER_DATABASE_URL"]
-    migrate.upgrade(url)
-    folder = next_migrations(tmp_path)
-    replicas.start(2)
-    replicas.wait_for(empty, 2)
-    fires_on(empty)
-    with psycopg.connect(url) as slow, pytest.MonkeyPatch.context() as patch:
-        # What a report that was left open holds; ALTER TABLE waits for it, and every claim behind ALTER TABLE.
-        slow.execute("SELECT count(*) FROM scheduler.jobs")
-        patch.setattr("storage.revisions.folder", lambda: folder)
-        migrating = threading.Thread(target=migrate.upgrade, args=[url])
-        migrating.start()
-        eventually(lambda: _count(empty, "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode LIKE 'AccessExcl%'"))
-        for _ in range(3):
-            fires_on(empty)
-        assert migrating.is_alive()
-        slow.rollback()
-        migrating.join(60)
-        assert not migrating.is_alive()
-    assert empty.execute("SELECT version_num FROM scheduler.alembic_version").fetchone() == (NEXT,)
-    fires_on(empty)
-    replicas.stop()
-    assert_nothing_was_lost(empty, environment_of_empty, tmp_path, "a migration behind a long transaction")
+    assert_nothing_was_lost(
+        empty, environment_of_empty, tmp_path, "to schema N+1, behind a long transaction, under this code"
+    )
