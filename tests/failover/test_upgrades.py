@@ -23,6 +23,9 @@ from storage import migrate
 WAITS = {"0003": ("alarms are not watched: the schema 'scheduler'", "run `scheduler migrate`")}
 """By revision: what a replica says, on the schema before, of what is new in it; nothing where nothing waits."""
 
+BEGINS = {"0003": ("alarms are watched again",)}
+"""And what it says once that is there."""
+
 FIRES = "SELECT count(*) FROM scheduler.runs WHERE status = 'succeeded'"
 FAILURES = "SELECT count(*) FROM scheduler.attempts"
 LEADS = """
@@ -100,7 +103,7 @@ def test_this_code_fires_on_the_schema_before_and_says_what_waits(
     """The new version is started first, the schema migrated after it, under its replicas."""
     url = environment_of_empty["SCHEDULER_DATABASE_URL"]
     upgrade_to(url, PREVIOUS)
-    replicas.start(2)
+    replicas.start(2, SCHEDULER_ALARM_INTERVAL="0.5")
     replicas.wait_for(empty, 2)
     fires_on(empty)
     log = tmp_path / "replica-0.log"
@@ -109,6 +112,8 @@ def test_this_code_fires_on_the_schema_before_and_says_what_waits(
 
     migrate.upgrade(url)
     assert asyncio.run(migrate.check(url)) is None
+    for words in BEGINS[migrate.head()]:
+        eventually(lambda words=words: words in log.read_text(), what=words)
     fires_on(empty)
     leader, term = replicas.leader(empty)
     leader.send_signal(signal.SIGTERM)
