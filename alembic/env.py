@@ -1,16 +1,21 @@
 """Where Alembic meets the scheduler's schema.
 
-`storage.migrate` hands over a connection that is already inside a transaction, whose `search_path` is the
-scheduler's schema and nothing else: migrations name their tables bare, and one code base serves any schema.
+`storage.migrate` hands over a connection. In each transaction the `search_path` is the scheduler's schema and nothing
+else: migrations name their tables bare, and one code base serves any schema. In an `autocommit_block` there is no
+transaction: what stands there names the schema.
 Started by Alembic's own command, this file builds that connection itself.
 """
+
+import os
 
 from alembic import context
 
 from storage.migrate import configure_offline, connection_for_alembic
+from storage.revisions import enter_schema
 from storage.schema import is_ours, metadata
 
 config = context.config
+schema = config.attributes.get("schema") or os.environ.get("SCHEDULER_SCHEMA", "scheduler")
 
 
 def run(connection) -> None:
@@ -18,14 +23,16 @@ def run(connection) -> None:
         connection=connection,
         target_metadata=metadata,
         include_object=is_ours,
-        scheduler_schema=config.attributes.get("schema", "scheduler"),
+        version_table_schema=schema,
+        scheduler_schema=schema,
     )
     with context.begin_transaction():
+        enter_schema(connection, schema, *filter(None, [config.attributes.get("lock_timeout_ms")]))
         context.run_migrations()
 
 
 if context.is_offline_mode():
-    configure_offline(context, config.attributes.get("schema", "scheduler"))
+    configure_offline(context, schema)
     with context.begin_transaction():
         context.run_migrations()
 elif "connection" in config.attributes:

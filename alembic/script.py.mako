@@ -1,8 +1,11 @@
 """${message}
 
-Rules for a migration here: it runs while other replicas fire jobs, so no statement may hold a lock that a claim
-waits for longer than `lock_timeout`; add columns as NULL or with a constant default; build indexes on large
-tables CONCURRENTLY in a migration of their own; the previous version of the code must still work afterwards.
+Rules for a migration here: it runs while other replicas fire jobs, and the previous version of the code must work on it
+(docs/upgrades.md). Add, and nothing else: columns as NULL or with a constant default, constraints as NOT VALID. Tables in
+the order of the claim: leader, jobs, runs, attempts. An index on a table that was there before is built CONCURRENTLY, in
+`with op.get_context().autocommit_block():`, IF NOT EXISTS, the table with its schema
+(`op.get_context().opts["scheduler_schema"]`); on a partitioned one partition by partition. Number it without a gap; one
+revision per version. tests/unit/test_online_migrations.py finds what would stop the fires.
 """
 
 from alembic import op

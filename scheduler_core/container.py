@@ -357,7 +357,8 @@ class Container:
 
         if self.settings.auto_migrate:
             await migrate.upgrade_async(url, schema)
-        await migrate.check(url, schema)
+        if (notice := await migrate.check(url, schema)) is not None:
+            (self._logger or logging.getLogger("scheduler_core")).warning("%s", notice)
         await self.create_history()
         self._lease_name = await self._database_identity()
 
@@ -404,11 +405,14 @@ class Container:
 
     # Reading.
 
-    async def check_schema(self) -> None:
-        """For commands that change no schema. Raises SchemaError, ServerUnreachableError."""
+    async def check_schema(self) -> str | None:
+        """For commands that change no schema. Raises SchemaError, ServerUnreachableError.
+
+        Returns what there is to say where the schema is not exactly this version's own.
+        """
         from storage import migrate
 
-        await migrate.check(await asyncio.to_thread(lambda: self.database_url), self.settings.schema)
+        return await migrate.check(await asyncio.to_thread(lambda: self.database_url), self.settings.schema)
 
     async def leader_status(self) -> dict[str, Any]:
         """Who leads, for how long the lease still runs (None: Redis can't say), and the replicas that live."""

@@ -25,7 +25,7 @@ WISHES = frozenset({"paused", "reverted"})
 
 async def examine(container: Container, declared: Sequence[ScheduleJob] | None = None) -> dict[str, Any]:
     """Gather facts and troubles. `declared` are the jobs of the code that the stored ones are compared with."""
-    await container.check_schema()
+    notice = await container.check_schema()
     audit = container.get_audit()
     before = datetime.now(UTC)
     server = await audit.server()
@@ -33,13 +33,17 @@ async def examine(container: Container, declared: Sequence[ScheduleJob] | None =
     facts: dict[str, Any] = {
         "version": version(),
         "servers": container.servers,
+        "schema": notice or f"the schema {container.settings.schema!r} is as this version needs",
         "postgres": server["version"],
         "default timezone": container.settings.default_timezone,
         "time zone data": _tz_data(),
         "clock skew": f"{skew:+.3f} s against Postgres",
         "partitions until": str(server["last_partition"]),
     }
-    troubles = await audit.troubles(overdue_seconds=OVERDUE_SECONDS)
+    troubles = []
+    if notice is not None:
+        troubles.append({"kind": "schema", "subject": container.settings.schema, "detail": notice})
+    troubles += await audit.troubles(overdue_seconds=OVERDUE_SECONDS)
     troubles += await container.get_tables().troubles(TableScheduler.families())
     if abs(skew) > SKEW_WARNING_SECONDS:
         troubles.append({"kind": "clock", "subject": "this machine", "detail": f"{skew:+.1f} s off Postgres's clock"})

@@ -318,7 +318,7 @@ def explain(error: BaseException, url: URL, schema: str) -> SchedulerError:
     if isinstance(error, SchedulerError):
         return error
     where = server_name(url)
-    code = _sqlstate(error)
+    code = sqlstate(error)
     message = _first_line(error)
     if code == NO_PARTITION and "no partition" in message:
         return MissingPartitionError(message)
@@ -367,7 +367,8 @@ def _root(error: BaseException) -> BaseException:
     return error
 
 
-def _sqlstate(error: BaseException) -> str | None:
+def sqlstate(error: BaseException) -> str | None:
+    """The SQLSTATE that the server gave, wherever in the chain it stands; None without one."""
     seen: set[int] = set()
     current: BaseException | None = error
     while current is not None and id(current) not in seen:

@@ -1,113 +1,89 @@
-"""Bringing the schema to head: once, by whoever comes first, while others wait.
+"""The schema's revision: which it is, whether this code works with it, and the way to another one.
 
-Any number of replicas may start at the same moment. An advisory lock of the transaction lets one migrate; the
-others then find the work done. Statements that wait for a lock give up after `LOCK_TIMEOUT`, so that a migration
-never queues every claim behind itself.
+The way up, beside a scheduler that fires, is `storage.upgrading`.
 """
 
 from __future__ import annotations
 
-import asyncio
 import io
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from pathlib import Path
 from typing import Any, TypeVar
 
 from alembic import command
-from alembic.config import Config
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, create_engine, text
+from alembic.util import CommandError
+from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from scheduler_core.domain.errors import SchemaError
+from scheduler_core.domain.revision import WORKABLE, Fit, fit
+from scheduler_core.domain.revision import explain as explain_fit
 from storage.database import check_schema_name, explain, parse_url
-from storage.keys import advisory_key
+from storage.revisions import LOCK_TIMEOUTS_MS, STATEMENT_TIMEOUT, configuration, current_revision, head
+from storage.upgrading import upgrade, upgrade_async
 
-LOCK_TIMEOUT = "5s"
-STATEMENT_TIMEOUT = "60s"
-WAIT_FOR_OTHERS = "60s"
+__all__ = ["check", "downgrade_async", "drift", "head", "revisions", "sql", "upgrade", "upgrade_async"]
 
 T = TypeVar("T")
-
-
-def upgrade(database_url: str, schema: str = "scheduler") -> None:
-    """Bring the schema to head, from a program without a running event loop.
-
-    Parameters: database_url, where; schema, which (it is created if it is missing).
-    Raises ServerUnreachableError, SchemaError.
-    """
-    asyncio.run(upgrade_async(database_url, schema))
-
-
-async def upgrade_async(database_url: str, schema: str = "scheduler") -> None:
-    """Bring the schema to head; see `upgrade`."""
-    await _with_connection(database_url, schema, _upgrade)
 
 
 async def downgrade_async(database_url: str, schema: str = "scheduler", revision: str = "base") -> None:
     """Take the schema back to an earlier revision, `base` for none at all. History is lost with it."""
 
     def step(connection: Connection, name: str) -> None:
-        _enter_schema(connection, name)
-        command.downgrade(_config(connection, name), revision)
+        command.downgrade(configuration(name, connection), revision)
 
     await _with_connection(database_url, schema, step)
 
 
 async def revisions(database_url: str, schema: str = "scheduler") -> tuple[str | None, str]:
     """The schema's revision (None: there is no schema yet) and the one that this code needs."""
-    return await _with_connection(database_url, schema, lambda c, s: (_current(c, s), head()))
+    return await _with_connection(database_url, schema, lambda c, s: (current_revision(c, s), head()))
 
 
-async def check(database_url: str, schema: str = "scheduler") -> None:
-    """Raise SchemaError, saying what to do, unless the schema is exactly what this code needs."""
-    current, needed = await revisions(database_url, schema)
-    if current == needed:
-        return
-    if current is None:
-        raise SchemaError(f"there is no schema {schema!r} in this database yet: run `scheduler migrate`")
-    if current not in _known():
-        raise SchemaError(
-            f"the schema {schema!r} is newer (revision {current}) than this version knows ({needed}): "
-            "upgrade scheduler-core on this machine"
-        )
-    raise SchemaError(f"the schema {schema!r} is at revision {current} and {needed} is needed: run `scheduler migrate`")
+async def check(database_url: str, schema: str = "scheduler") -> str | None:
+    """Raise SchemaError, saying what to do, unless this code works with the schema.
+
+    Returns what there is to say where the schema is one revision older or newer than the code; None where it is not.
+    """
+    current, own = await revisions(database_url, schema)
+    found = fit(current, own)
+    if found not in WORKABLE:
+        raise SchemaError(explain_fit(schema, current, own))
+    return None if found is Fit.EXACT else explain_fit(schema, current, own)
 
 
 async def drift(database_url: str, schema: str = "scheduler") -> None:
     """Raise SchemaError if the migrated tables differ from `storage.schema` (Alembic's own check)."""
 
     def compare(connection: Connection, name: str) -> None:
-        _enter_schema(connection, name)
         # Alembic compares the tables of the dialect's default schema.
         connection.dialect.default_schema_name = name
         try:
             with redirect_stdout(io.StringIO()):
-                command.check(_config(connection, name))
+                command.check(configuration(name, connection))
         except Exception as error:
             raise SchemaError(f"the tables differ from what the code expects: {error}") from error
 
     await _with_connection(database_url, schema, compare)
 
 
-def sql(schema: str = "scheduler") -> str:
-    """The statements that lead from nothing to head, to be read or run by hand."""
+def sql(schema: str = "scheduler", since: str = "base", until: str = "head") -> str:
+    """The statements that lead from one revision to another, to be read or run by hand.
+
+    Parameters: since, the revision that the schema has, `base` for none; until, the one that it shall have.
+    Raises SchemaError for a revision that there is not, or where there is nothing between the two.
+    """
     out = io.StringIO()
-    config = _config(None, schema)
+    config = configuration(schema)
     config.output_buffer = out
-    command.upgrade(config, "head", sql=True)
+    try:
+        command.upgrade(config, f"{since}:{until}", sql=True)
+    except CommandError as error:
+        raise SchemaError(f"there is no way from revision {since!r} to {until!r}: {error}") from error
     return out.getvalue()
-
-
-def head() -> str:
-    """The revision that this code needs."""
-    found = ScriptDirectory.from_config(_config(None, "scheduler")).get_current_head()
-    if found is None:
-        raise SchemaError("this installation has no migrations: reinstall scheduler-core")
-    return found
 
 
 def configure_offline(context: Any, schema: str) -> None:
@@ -119,47 +95,25 @@ def configure_offline(context: Any, schema: str) -> None:
         version_table_schema=schema,
         scheduler_schema=schema,
         output_buffer=context.config.output_buffer,
+        transaction_per_migration=True,
     )
     context.get_context().impl.static_output(f'CREATE SCHEMA IF NOT EXISTS "{schema}";')
     context.get_context().impl.static_output(f'SET search_path TO "{schema}";')
+    context.get_context().impl.static_output(f"SET lock_timeout = '{LOCK_TIMEOUTS_MS[-1]}ms';")
+    context.get_context().impl.static_output(f"SET statement_timeout = '{STATEMENT_TIMEOUT}';")
 
 
 @contextmanager
 def connection_for_alembic() -> Iterator[Connection]:
-    """For Alembic's own command line: a connection by SCHEDULER_DATABASE_URL and SCHEDULER_SCHEMA."""
+    """For Alembic's own command line: a connection by SCHEDULER_DATABASE_URL."""
     import os
 
     url = os.environ.get("SCHEDULER_DATABASE_URL")
     if not url:
         raise SchemaError("set SCHEDULER_DATABASE_URL, or use `scheduler migrate`")
-    schema = os.environ.get("SCHEDULER_SCHEMA", "scheduler")
     engine = create_engine(parse_url(url).set(drivername="postgresql+psycopg"), poolclass=NullPool)
-    with engine.begin() as connection:
-        _enter_schema(connection, check_schema_name(schema))
+    with engine.connect() as connection:
         yield connection
-
-
-def _folder() -> Path:
-    """The migrations: beside this file in a wheel, at the root of the project in a checkout."""
-    here = Path(__file__).resolve().parent
-    for folder in (here / "migrations", here.parent / "alembic"):
-        if (folder / "env.py").is_file():
-            return folder
-    raise SchemaError("this installation has no migrations: reinstall scheduler-core")
-
-
-def _config(connection: Connection | None, schema: str) -> Config:
-    config = Config()
-    config.set_main_option("script_location", str(_folder()).replace("%", "%%"))
-    config.attributes["schema"] = check_schema_name(schema)
-    if connection is not None:
-        config.attributes["connection"] = connection
-    return config
-
-
-def _known() -> set[str]:
-    script = ScriptDirectory.from_config(_config(None, "scheduler"))
-    return {revision.revision for revision in script.walk_revisions()}
 
 
 async def _with_connection(database_url: str, schema: str, step: Callable[[Connection, str], T]) -> T:
@@ -173,43 +127,3 @@ async def _with_connection(database_url: str, schema: str, step: Callable[[Conne
         raise explain(error, url, schema) from error
     finally:
         await engine.dispose()
-
-
-def _upgrade(connection: Connection, schema: str) -> None:
-    # A look without any lock first: a database at head, a read-only one too, is left alone.
-    if _current(connection, schema) == head():
-        return
-    _wait_for_others(connection, schema)
-    current = _current(connection, schema)
-    if current == head():
-        return
-    if current is not None and current not in _known():
-        raise SchemaError(
-            f"the schema {schema!r} is newer (revision {current}) than this version knows ({head()}): "
-            "upgrade scheduler-core on this machine"
-        )
-    connection.execute(text(f'CREATE SCHEMA IF NOT EXISTS "{schema}"'))
-    _enter_schema(connection, schema)
-    command.upgrade(_config(connection, schema), "head")
-
-
-def _wait_for_others(connection: Connection, schema: str) -> None:
-    connection.execute(text(f"SET LOCAL lock_timeout = '{WAIT_FOR_OTHERS}'"))
-    connection.execute(
-        text("SELECT pg_advisory_xact_lock(CAST(:key AS bigint))"), {"key": advisory_key("migrate", schema)}
-    )
-
-
-def _enter_schema(connection: Connection, schema: str) -> None:
-    connection.execute(text(f'SET LOCAL search_path TO "{schema}"'))
-    connection.execute(text(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'"))
-    connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
-
-
-def _current(connection: Connection, schema: str) -> str | None:
-    table = f'"{schema}".alembic_version'
-    exists = connection.execute(text("SELECT to_regclass(:name)"), {"name": table}).scalar()
-    if exists is None:
-        return None
-    found = connection.execute(text(f"SELECT version_num FROM {table}")).scalar()
-    return None if found is None else str(found)

@@ -20,6 +20,7 @@ import psycopg
 import pytest
 from commands import Command
 from databases import load_schema, url_of
+from hypothesis import settings
 from pytest_postgresql import factories
 from xdist.scheduler import LoadScopeScheduling
 
@@ -32,6 +33,10 @@ SHARING = "tests/web/browser"
 """Whose tests share, within a file, what takes long to set up: they stay on one worker."""
 
 WITHOUT_SERVERS = ("tests/unit", "tests/model", "tests/architecture", "tests/oracle")
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("patient", deadline=None)
+settings.load_profile("patient")
 
 _servers: embedded.EmbeddedServers | None = None
 _folder: str | None = None

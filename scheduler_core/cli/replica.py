@@ -17,7 +17,8 @@ from scheduler_core.cli.logs import configure_logging, name_replica
 from scheduler_core.cli.output import console, with_container
 from scheduler_core.cli.traces import close_traces, configure_traces
 from scheduler_core.container import Container
-from scheduler_core.domain.errors import CallbackNotFoundError
+from scheduler_core.domain.errors import CallbackNotFoundError, SchemaError
+from scheduler_core.domain.revision import Fit, explain, fit
 from scheduler_core.service import declared_jobs
 from scheduler_core.settings import load_settings
 from scheduler_core.web import require_extra
@@ -154,16 +155,17 @@ def spare_the_collector() -> None:
 
 def migrate_schema(
     check: Annotated[
-        bool, typer.Option("--check", help="Only say whether it is at head (exit code 1 if not).")
+        bool, typer.Option("--check", help="Only say whether there is anything to do (exit code 1 if so).")
     ] = False,
     sql: Annotated[bool, typer.Option("--sql", help="Only print the statements.")] = False,
+    since: Annotated[str, typer.Option("--from", help="With --sql: the revision that the schema has.")] = "base",
 ) -> None:
-    """Bring the schema to head."""
+    """Bring the schema to head, beside replicas that fire."""
     from storage import migrate
 
     settings = load_settings()
     if sql:
-        print(migrate.sql(settings.schema))
+        print(migrate.sql(settings.schema, since))
         return
 
     async def work(container: Container) -> tuple[str, str | None]:
@@ -172,9 +174,13 @@ def migrate_schema(
             await migrate.upgrade_async(url, settings.schema)
             await container.create_history()
         await migrate.check(url, settings.schema)
-        return migrate.head(), await container.get_auditor().how_to_create_reader()
+        current, own = await migrate.revisions(url, settings.schema)
+        told = explain(settings.schema, current, own)
+        if fit(current, own) is Fit.OLDER:
+            raise SchemaError(told)
+        return told, await container.get_auditor().how_to_create_reader()
 
-    revision, to_create = with_container(work)
-    console.print(f"schema {settings.schema} is at revision {revision}, as this version needs", markup=False)
+    told, to_create = with_container(work)
+    console.print(told, markup=False)
     if to_create is not None:
         console.print(f"auditors have no role yet, and this user may not create it: {to_create}", markup=False)

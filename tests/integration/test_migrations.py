@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import psycopg
 import pytest
+from commands import Command
+from versions import NEXT, PREVIOUS, next_migrations
 
 from scheduler_core.domain.errors import SchemaError, ServerUnreachableError
 from storage import migrate
@@ -51,6 +54,55 @@ async def test_a_missing_schema_says_what_to_do(empty_database_url: str) -> None
         await migrate.check(empty_database_url)
 
 
+async def test_a_schema_one_revision_ahead_is_left_alone_and_worked_with(
+    database_url: str, sql: psycopg.Connection[object], command: Command
+) -> None:
+    sql.execute("UPDATE scheduler.alembic_version SET version_num = %s", [NEXT])
+    await migrate.upgrade_async(database_url)
+    assert "one newer" in str(await migrate.check(database_url))
+    assert "one newer" in command("migrate", "--check").stdout
+
+
+async def test_a_schema_one_revision_back_is_worked_with_and_waits_for_a_migration(
+    database_url: str, sql: psycopg.Connection[object], command: Command
+) -> None:
+    sql.execute("UPDATE scheduler.alembic_version SET version_num = %s", [PREVIOUS])
+    assert "one before" in str(await migrate.check(database_url))
+    assert "one before" in command("migrate", "--check", code=1).stderr
+    assert "one before" in command("doctor", code=1).stdout
+
+
+async def test_a_schema_two_revisions_back_is_refused(database_url: str, sql: psycopg.Connection[object]) -> None:
+    sql.execute("UPDATE scheduler.alembic_version SET version_num = %s", [f"{int(PREVIOUS) - 1:04}"])
+    with pytest.raises(SchemaError, match="too old"):
+        await migrate.check(database_url)
+
+
+async def test_who_holds_a_lock_for_too_long_is_named_and_nothing_is_changed(
+    empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await migrate.upgrade_async(empty_database_url)
+    folder = next_migrations(tmp_path)
+    with psycopg.connect(empty_database_url, application_name="a report") as slow, monkeypatch.context() as patch:
+        slow.execute("SELECT FROM scheduler.attempts")
+        patch.setattr("storage.revisions.folder", lambda: folder)
+        with pytest.raises(SchemaError, match=rf"session {slow.info.backend_pid} \(a report, idle in transaction\)"):
+            await migrate.upgrade_async(empty_database_url, give_up_seconds=0.5)
+    await migrate.drift(empty_database_url)
+    assert await migrate.check(empty_database_url) is None
+
+
+async def test_a_revision_may_build_an_index_concurrently_while_others_wait_to_migrate(
+    empty_database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CREATE INDEX CONCURRENTLY waits for every older snapshot: neither the guard nor who waits for it may have one."""
+    await migrate.upgrade_async(empty_database_url)
+    folder = next_migrations(tmp_path)
+    monkeypatch.setattr("storage.revisions.folder", lambda: folder)
+    await asyncio.wait_for(asyncio.gather(*(migrate.upgrade_async(empty_database_url) for _ in range(4))), 30)
+    assert (await migrate.revisions(empty_database_url))[0] == NEXT
+
+
 async def test_a_newer_schema_is_left_alone(database_url: str, sql: psycopg.Connection[object]) -> None:
     sql.execute("UPDATE scheduler.alembic_version SET version_num = '9999'")
     for attempt in (migrate.upgrade_async(database_url), migrate.check(database_url)):
@@ -92,3 +144,11 @@ def test_the_statements_can_be_read_before_they_run() -> None:
     text = migrate.sql("mine")
     assert "CREATE TABLE jobs" in text
     assert '"mine_audit"' in text
+    assert "SET lock_timeout" in text
+
+
+def test_the_statements_from_one_revision_on_can_be_read_too(command: Command) -> None:
+    text = command("migrate", "--sql", "--from", PREVIOUS).stdout
+    assert f"-> {migrate.head()}" in text
+    assert "CREATE TABLE jobs" not in text
+    assert "no way" in command("migrate", "--sql", "--from", "0815", code=1).stderr

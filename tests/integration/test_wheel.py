@@ -44,7 +44,7 @@ def test_the_wheel_works_where_it_is_installed(
     (elsewhere / "app.py").write_text(APP)
     clean = {k: v for k, v in environment.items() if k != "PYTHONPATH"} | {"SCHEDULER_SCHEMA": "from_wheel"}
     found = subprocess.run(
-        [python, "-c", "import storage.migrate as m; print(m._folder())"],
+        [python, "-c", "import storage.revisions as r; print(r.folder())"],
         check=True,
         capture_output=True,
         text=True,

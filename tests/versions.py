@@ -1,0 +1,101 @@
+"""The version before this one, and the one after it, for tests of upgrades."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tarfile
+from io import BytesIO
+from pathlib import Path
+
+import pytest
+from alembic import command
+from sqlalchemy import create_engine
+
+from storage.database import parse_url
+from storage.migrate import head
+from storage.revisions import configuration
+
+ROOT = Path(__file__).parents[1]
+PREVIOUS = f"{int(head()) - 1:04}"
+NEXT = f"{int(head()) + 1:04}"
+
+FUTURE = '''
+"""What the next version may do to every table that replicas write to: expand, and nothing else."""
+
+from alembic import op
+
+revision = "{next}"
+down_revision = "{head}"
+branch_labels = None
+depends_on = None
+
+EXPAND = (
+    "ALTER TABLE jobs ADD COLUMN future text, ADD COLUMN future_count bigint NOT NULL DEFAULT 7",
+    "ALTER TABLE runs ADD COLUMN future text DEFAULT 'new'",
+    "ALTER TABLE attempts ADD COLUMN future text",
+    "ALTER TABLE instances ADD COLUMN future text",
+    "ALTER TABLE leader ADD COLUMN future text",
+    "ALTER TABLE leader_terms ADD COLUMN future text",
+    "CREATE TABLE futures (future_id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, note text NOT NULL)",
+)
+
+
+def upgrade() -> None:
+    schema = op.get_context().opts["scheduler_schema"]
+    for statement in EXPAND:
+        op.execute(statement)
+    with op.get_context().autocommit_block():
+        op.execute(f'CREATE INDEX CONCURRENTLY IF NOT EXISTS jobs_by_future ON "{{schema}}".jobs (future)')
+
+
+def downgrade() -> None:
+    raise NotImplementedError
+'''
+
+
+def upgrade_to(url: str, revision: str) -> None:
+    """Bring a database to one revision."""
+    engine = create_engine(parse_url(url).set(drivername="postgresql+psycopg"))
+    try:
+        with engine.connect() as connection:
+            connection.exec_driver_sql("CREATE SCHEMA IF NOT EXISTS scheduler")
+            connection.commit()
+            command.upgrade(configuration("scheduler", connection), revision)
+    finally:
+        engine.dispose()
+
+
+def next_migrations(folder: Path) -> Path:
+    """Our migrations, and one more, as the next version might bring it."""
+    shutil.copytree(ROOT / "alembic", folder / "alembic", ignore=shutil.ignore_patterns("__pycache__"))
+    future = FUTURE.format(next=NEXT, head=head())
+    (folder / "alembic" / "versions" / f"{NEXT}_future.py").write_text(future)
+    return folder / "alembic"
+
+
+def previous_code(folder: Path) -> Path:
+    """The packages as they were before the newest revision came, from git; skips, loudly, where there is no history."""
+    (newest,) = (ROOT / "alembic" / "versions").glob(f"{head()}_*.py")
+    try:
+        added = _git("log", "--diff-filter=A", "--format=%H", "--", str(newest.relative_to(ROOT))).decode().split()
+        packed = _git("archive", f"{added[-1]}^", "scheduler_core", "storage", "alembic") if added else b""
+    except (OSError, subprocess.CalledProcessError):
+        packed = b""
+    if not packed:
+        pytest.skip("no git history here: the code before the newest revision can't be tried")
+    with tarfile.open(fileobj=BytesIO(packed)) as archive:
+        archive.extractall(folder, filter="data")
+    return folder
+
+
+def _git(*words: str) -> bytes:
+    environment = os.environ | {
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "safe.directory",
+        "GIT_CONFIG_VALUE_0": "*",
+    }
+    return subprocess.run(
+        ["git", "-C", str(ROOT), *words], env=environment, capture_output=True, check=True, timeout=30
+    ).stdout
