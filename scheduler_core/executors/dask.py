@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from typing import Any
 from uuid import uuid4
 
@@ -74,6 +75,8 @@ class DaskExecutor:
 
     async def _open_cluster(self, distributed: Any) -> Any:
         """A cluster of processes on this machine; they read our settings in their environment."""
+        # Being imported, it has set its own loggers to tell of every connection.
+        logging.getLogger("distributed").setLevel(logging.WARNING)
         return await distributed.LocalCluster(
             n_workers=self._settings.get("process_workers") or 1,
             threads_per_worker=LOCAL_THREADS,
