@@ -81,7 +81,7 @@ class DaskExecutor:
             n_workers=self._settings.get("process_workers") or 1,
             threads_per_worker=LOCAL_THREADS,
             host="127.0.0.1",
-            dashboard_address=None,
+            dashboard_address="127.0.0.1:0",
             asynchronous=True,
             env={f"SCHEDULER_{name.upper()}": in_environment(value) for name, value in self._settings.items()},
         )
