@@ -51,13 +51,14 @@ from storage.explanations import ExplanationStore
 from storage.export import RunExport
 from storage.idempotency import IdempotencyStore
 from storage.jobs import JobStore
-from storage.leases import LeaseStore, connect, redis_server_name
+from storage.leases import LeaseStore
 from storage.listings import Listings
 from storage.locks import LockService
 from storage.notifications import Outbox
 from storage.observations import Observations
 from storage.pages import Pages
 from storage.partitions import Partitions
+from storage.redis_url import connect, redis_server_name
 from storage.requests import RequestStore
 from storage.runs import HOT_PATH_SETTINGS, RunStore
 from storage.sessions import SessionStore

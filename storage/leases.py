@@ -10,15 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable
 from typing import Any, cast
-from urllib.parse import urlsplit
 
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
+from redis.asyncio.sentinel import MasterNotFoundError
 from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
 
-from scheduler_core.domain.errors import InvalidSettingsError, SchedulerError, ServerUnreachableError
+from scheduler_core.domain.errors import SchedulerError, ServerUnreachableError
 from scheduler_core.ports import LeaseView
+from storage.redis_url import connect, redis_server_name
 
 CLIENT_ERRORS = (RedisError, OSError, RuntimeError, TimeoutError)
 """Whatever a call to Redis raises; uvloop says RuntimeError where a connection was closed under the client."""
@@ -62,45 +60,40 @@ return {fields[1], fields[2], fields[3], fields[4], redis.call('PTTL', KEYS[1])}
 """
 
 
-def redis_server_name(url: str) -> str:
-    """`host:port` of a Redis URL: enough to recognize the server, and no password."""
-    parts = urlsplit(url)
-    return f"{parts.hostname or 'localhost'}:{parts.port or 6379}"
-
-
-def connect(url: str, *, timeout_seconds: float) -> Redis:
-    """A client that asks once and gives up after `timeout_seconds`.
-
-    redis-py retries ten times by default, each with a timeout of its own: longer than a lease lives.
-    Raises InvalidSettingsError for what is no Redis URL.
-    """
-    try:
-        return Redis.from_url(
-            url,
-            socket_timeout=timeout_seconds,
-            socket_connect_timeout=timeout_seconds,
-            retry=Retry(NoBackoff(), 0),
-            decode_responses=True,
-            health_check_interval=0,
-        )
-    except ValueError as error:
-        raise InvalidSettingsError(
-            "redis_url can't be read; write redis://:password@host:6379/0 (rediss:// for TLS)"
-        ) from error
-
-
 def explain(error: BaseException, url: str) -> SchedulerError:
     """A client's error as one of ours: what happened to which server, and what to do."""
     if isinstance(error, SchedulerError):
         return error
-    where = redis_server_name(url)
-    if isinstance(error, (AuthenticationError, NoPermissionError)) or "NOAUTH" in str(error):
+    where, said = redis_server_name(url), str(error)
+    if "CERTIFICATE_VERIFY_FAILED" in said:
+        reason = said.partition("certificate verify failed: ")[2].partition(" (_ssl")[0] or "it can't be verified"
+        return ServerUnreachableError(
+            f"the certificate of Redis at {where} is not trusted ({reason}): check ssl_ca_certs in redis_url"
+        )
+    # What the single Sentinels said stands in the text of one error.
+    if isinstance(error, MasterNotFoundError):
+        if "AuthenticationError" in said:
+            return ServerUnreachableError(
+                f"Redis {where}: a Sentinel refused the login: check sentinel_username and sentinel_password in "
+                "redis_url"
+            )
+        return ServerUnreachableError(
+            f"no Sentinel names a living master: Redis {where}: are they running, do they watch a master of this name?"
+        )
+    if isinstance(error, (AuthenticationError, NoPermissionError)) or "NOAUTH" in said:
         return ServerUnreachableError(f"Redis at {where} refused the login: check the password in redis_url")
+    if _is_replica(error):
+        return ServerUnreachableError(f"Redis at {where} is a replica: point redis_url at the master, or at Sentinels")
     if isinstance(error, ResponseError):
         return SchedulerError(f"Redis at {where} refused a command: {error}")
     return ServerUnreachableError(
         f"Redis at {where} can't be reached ({type(error).__name__}): is it running, is redis_url right?"
     )
+
+
+def _is_replica(error: BaseException) -> bool:
+    """Whether what was a master once refused a write. Before Redis 7 a script says so in the midst of its error."""
+    return isinstance(error, ResponseError) and "READONLY " in str(error)
 
 
 async def answered(call: Awaitable[Any], *, within_seconds: float) -> Any:
@@ -134,6 +127,9 @@ class _Scripts:
         try:
             return await answered(call, within_seconds=self._timeout_seconds)
         except CLIENT_ERRORS as error:
+            if _is_replica(error):
+                # The next call asks for the master anew.
+                await self._client.connection_pool.disconnect()
             raise explain(error, self._url) from error
 
     async def ping(self) -> None:

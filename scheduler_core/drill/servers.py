@@ -19,7 +19,7 @@ from scheduler_core.settings import Settings, load_settings
 from storage import embedded as embedding
 from storage.database import Database
 from storage.evidence import EvidenceReader
-from storage.leases import connect
+from storage.redis_url import connect
 
 SCHEMA = "scheduler_drill"
 DEFAULT_PORTS = {"postgres": 5432, "redis": 6379}
