@@ -131,8 +131,8 @@ class Stage:
         self.wait(lambda: self.value(STARTED_SINCE, last), "a run")
         return self.now()
 
-    def lose_master(self) -> Round:
-        """Kill the master and wait until the leader renews its lease at another one."""
+    def lose_master(self, *, come_back: bool) -> Round:
+        """Kill the master and wait until the leader renews its lease at another one; then let the killed one return."""
         since = self.now()
         killed_at, killed = self.fire_for(2.0), time.monotonic()
         port = self.sentinels.kill_master()
@@ -143,13 +143,15 @@ class Stage:
         self.wait(lambda: self.renewals() not in {None, seen}, "a renewal at the new master")
         renewed = time.monotonic()
         until = self.fire_for(2.0)
-        self.sentinels.start_again(port)
-        return Round(
+        lost = Round(
             promoted_ms=(promoted - killed) * 1000,
             lease_ms=(renewed - killed) * 1000,
             gap_before_ms=self.value(LONGEST_GAP, since, killed_at),
             gap_ms=self.value(LONGEST_GAP, killed_at, until),
         )
+        if come_back:
+            self.sentinels.start_again(port)
+        return lost
 
     def hand_over(self) -> None:
         """Ask the leader to stop, and wait for a run of its successor's and for its renewals."""
@@ -209,7 +211,7 @@ def measure(folder: Path, *, outage: str = "hold", rounds: int = 1) -> Verdict:
     """
     with _stage(folder, outage) as stage:
         stage.start_replicas()
-        measured = tuple(stage.lose_master() for _ in range(rounds))
+        measured = tuple(stage.lose_master(come_back=number < rounds) for number in range(1, rounds + 1))
         stage.hand_over()
         lease, leader = stage.lease(), stage.leader()
         assert lease is not None

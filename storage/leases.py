@@ -93,7 +93,7 @@ def explain(error: BaseException, url: str) -> SchedulerError:
 
 def _is_replica(error: BaseException) -> bool:
     """Whether what was a master once refused a write. Before Redis 7 a script says so in the midst of its error."""
-    return isinstance(error, ResponseError) and "READONLY " in str(error)
+    return isinstance(error, ResponseError) and "against a read only replica" in str(error)
 
 
 async def answered(call: Awaitable[Any], *, within_seconds: float) -> Any:

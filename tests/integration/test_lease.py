@@ -13,8 +13,8 @@ from waiting import eventually_async
 from scheduler_core.domain.errors import InvalidSettingsError, LockLostError, ServerUnreachableError
 from storage.embedded import RedisServer
 from storage.leases import LeaseStore
-from storage.redis_url import connect
 from storage.locks import LockService
+from storage.redis_url import connect
 
 
 @pytest.fixture(scope="module", params=["valkey", "redis"])

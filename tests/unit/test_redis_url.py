@@ -83,5 +83,5 @@ def test_what_can_not_be_read_is_not_shown(url: str, says: str) -> None:
 
 
 def test_a_certificate_that_is_not_there_is_named(tmp_path: Path) -> None:
-    with pytest.raises(InvalidSettingsError, match="ssl_ca_certs is .*missing.pem"):
+    with pytest.raises(InvalidSettingsError, match=r"ssl_ca_certs is .*missing\.pem"):
         connect(f"rediss://:hidden@h/0?ssl_ca_certs={tmp_path}/missing.pem", timeout_seconds=1)
