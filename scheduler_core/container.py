@@ -46,7 +46,7 @@ from storage.alarms import AlarmStore
 from storage.audit import Audit
 from storage.audit_questions import Auditor
 from storage.calendars import CalendarStore
-from storage.database import Database, parse_url, server_name
+from storage.database import Database
 from storage.explanations import ExplanationStore
 from storage.export import RunExport
 from storage.idempotency import IdempotencyStore
@@ -58,6 +58,7 @@ from storage.notifications import Outbox
 from storage.observations import Observations
 from storage.pages import Pages
 from storage.partitions import Partitions
+from storage.postgres_url import parse_url, server_name
 from storage.redis_url import connect, redis_server_name
 from storage.requests import RequestStore
 from storage.runs import HOT_PATH_SETTINGS, RunStore

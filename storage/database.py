@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import ssl
 import weakref
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -20,9 +21,8 @@ from typing import Any
 
 import asyncpg
 from sqlalchemy import event, text
-from sqlalchemy.engine import URL, make_url
+from sqlalchemy.engine import URL
 from sqlalchemy.exc import (
-    ArgumentError,
     DBAPIError,
     DisconnectionError,
     InterfaceError,
@@ -37,6 +37,7 @@ from scheduler_core.domain.errors import (
     SchemaError,
     ServerUnreachableError,
 )
+from storage.postgres_url import open_session, parse_url, server_name
 
 NO_PARTITION = "23514"
 """SQLSTATE of "no partition of relation found for row" (a check violation)."""
@@ -89,30 +90,6 @@ def check_schema_name(schema: str) -> str:
     return schema
 
 
-def parse_url(url: str) -> URL:
-    """A Postgres URL in any of its usual spellings, for the asyncpg driver.
-
-    Raises InvalidSettingsError for what is no Postgres URL; the message shows no password.
-    """
-    try:
-        parsed = make_url(url)
-    except (ArgumentError, ValueError):
-        raise InvalidSettingsError(
-            "database_url can't be read; write postgresql://user:password@host:5432/database"
-        ) from None
-    if parsed.get_backend_name() not in {"postgresql", "postgres"}:
-        raise InvalidSettingsError(
-            f"database_url names {parsed.get_backend_name()!r}; this scheduler keeps its jobs in "
-            "PostgreSQL: write postgresql://user:password@host:5432/database"
-        )
-    return parsed.set(drivername="postgresql+asyncpg")
-
-
-def server_name(url: URL) -> str:
-    """`host:port/database`: enough to recognize the server, and no password."""
-    return f"{url.host or 'localhost'}:{url.port or 5432}/{url.database or ''}"
-
-
 class Database:
     """Statements for one schema on one server.
 
@@ -143,7 +120,8 @@ class Database:
     @cached_property
     def _engine(self) -> AsyncEngine:
         engine = create_async_engine(
-            self.url,
+            "postgresql+asyncpg://",
+            async_creator=self._open_session,
             isolation_level="AUTOCOMMIT",
             pool_size=self._pool_size,
             max_overflow=0,
@@ -151,11 +129,6 @@ class Database:
             pool_use_lifo=True,
             pool_timeout=COMMAND_TIMEOUT_SECONDS,
             json_deserializer=_decode_json,
-            connect_args={
-                "timeout": CONNECT_TIMEOUT_SECONDS,
-                "command_timeout": COMMAND_TIMEOUT_SECONDS,
-                "server_settings": {"application_name": "scheduler"},
-            },
         )
 
         @event.listens_for(engine.sync_engine, "connect")
@@ -176,6 +149,11 @@ class Database:
                 self._idle.add(connection.driver_connection)
 
         return engine
+
+    async def _open_session(self) -> asyncpg.Connection[Any]:
+        return await open_session(
+            self.url, timeout_seconds=CONNECT_TIMEOUT_SECONDS, command_timeout=COMMAND_TIMEOUT_SECONDS
+        )
 
     def __repr__(self) -> str:
         return f"Database(schema={self.schema})"
@@ -320,8 +298,16 @@ def explain(error: BaseException, url: URL, schema: str) -> SchedulerError:
     where = server_name(url)
     code = sqlstate(error)
     message = _first_line(error)
+    tls = _explain_tls(_root(error), where)
+    if tls is not None:
+        return tls
     if code == NO_PARTITION and "no partition" in message:
         return MissingPartitionError(message)
+    if code == "28000" and "no encryption" in message:
+        return ServerUnreachableError(
+            f"Postgres at {where} takes no connection without TLS ({message}): add sslmode=require, or better "
+            "verify-full with sslrootcert, to database_url"
+        )
     if code in _REFUSED_LOGIN:
         return ServerUnreachableError(
             f"Postgres at {where} refused the login of {url.username!r}: check user and password in database_url"
@@ -348,6 +334,22 @@ def explain(error: BaseException, url: URL, schema: str) -> SchedulerError:
             f"Postgres at {where} can't be reached ({message}): is it running, is database_url right?"
         )
     return SchedulerError(f"Postgres at {where} refused a statement ({code}: {message})")
+
+
+def _explain_tls(error: BaseException, where: str) -> SchedulerError | None:
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return ServerUnreachableError(
+            f"the certificate of Postgres at {where} is not trusted ({error.verify_message}): check sslrootcert, and "
+            "the host's name, in database_url"
+        )
+    if isinstance(error, ssl.SSLError):
+        return ServerUnreachableError(
+            f"TLS with Postgres at {where} failed ({error.reason or 'no reason given'}): check the certificates and "
+            "keys that database_url names"
+        )
+    if isinstance(error, asyncpg.ClientConfigurationError):
+        return InvalidSettingsError(f"database_url for Postgres at {where}: {_first_line(error)}")
+    return None
 
 
 def _is_disconnect(error: BaseException) -> bool:

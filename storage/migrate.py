@@ -10,17 +10,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
 from typing import Any, TypeVar
 
+import asyncpg
 from alembic import command
 from alembic.util import CommandError
 from sqlalchemy import Connection, create_engine
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import create_async_engine
 from sqlalchemy.pool import NullPool
 
 from scheduler_core.domain.errors import SchemaError
 from scheduler_core.domain.revision import WORKABLE, Fit, fit
 from scheduler_core.domain.revision import explain as explain_fit
-from storage.database import check_schema_name, explain, parse_url
+from storage.database import check_schema_name, explain
+from storage.postgres_url import engine_of_single_sessions, parse_url
 from storage.revisions import LOCK_TIMEOUTS_MS, STATEMENT_TIMEOUT, configuration, current_revision, head
 from storage.upgrading import upgrade, upgrade_async
 
@@ -119,11 +120,11 @@ def connection_for_alembic() -> Iterator[Connection]:
 async def _with_connection(database_url: str, schema: str, step: Callable[[Connection, str], T]) -> T:
     url = parse_url(database_url)
     check_schema_name(schema)
-    engine = create_async_engine(url, poolclass=NullPool, connect_args={"timeout": 5.0})
+    engine = engine_of_single_sessions(url)
     try:
         async with engine.begin() as connection:
             return await connection.run_sync(step, schema)
-    except (SQLAlchemyError, OSError) as error:
+    except (SQLAlchemyError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise explain(error, url, schema) from error
     finally:
         await engine.dispose()

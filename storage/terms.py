@@ -25,8 +25,9 @@ import asyncpg
 from scheduler_core.domain.errors import SchedulerError, SchemaError
 from scheduler_core.domain.run import Outcome
 from scheduler_core.ports import Instance, LeaderRow, Leadership
-from storage.database import DRIVER_ERRORS, check_schema_name, explain, parse_url
+from storage.database import DRIVER_ERRORS, check_schema_name, explain
 from storage.keys import NUDGE_CHANNEL, advisory_key
+from storage.postgres_url import open_session, parse_url
 
 LEADER = """
 SELECT term, nonce, instance_id, witnessed, heir FROM {schema}.leader
@@ -280,15 +281,14 @@ class PostgresControlSession:
         raise ConnectionError("a former session of this replica still holds its life witness")
 
     async def _connect(self, application_name: str) -> asyncpg.Connection[Any]:
-        connection: asyncpg.Connection[Any] = await asyncpg.connect(
-            self._dsn(),
-            timeout=CONNECT_TIMEOUT_SECONDS,
+        return await open_session(
+            self._url,
+            timeout_seconds=CONNECT_TIMEOUT_SECONDS,
+            application_name=application_name,
             # For the statements of opening, which no lease hurries; `_call` holds the others to the TTL.
             command_timeout=CONNECT_TIMEOUT_SECONDS,
             statement_cache_size=0,
-            server_settings={"application_name": application_name[:63]},
         )
-        return connection
 
     async def uptime_seconds(self) -> float:
         """How long the server has been up: a witness that fell with the server is no death certificate."""
@@ -473,9 +473,6 @@ class PostgresControlSession:
 
     def _sql(self, template: str) -> str:
         return template.replace("{schema}", f'"{self._schema}"')
-
-    def _dsn(self) -> str:
-        return self._url.set(drivername="postgresql").render_as_string(hide_password=False)
 
 
 def host_name() -> str:

@@ -11,17 +11,18 @@ from __future__ import annotations
 import asyncio
 import random
 
+import asyncpg
 from alembic import command
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import SQLAlchemyError
-from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
-from sqlalchemy.pool import NullPool
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scheduler_core.domain.errors import SchemaError
 from scheduler_core.domain.revision import UPGRADABLE, Fit, explain, fit
-from storage.database import check_schema_name, parse_url, sqlstate
+from storage.database import check_schema_name, sqlstate
 from storage.database import explain as explain_driver
 from storage.keys import advisory_key
+from storage.postgres_url import engine_of_single_sessions, parse_url
 from storage.revisions import LOCK_TIMEOUTS_MS, configuration, current_revision, head
 
 GIVE_UP_SECONDS = 60.0
@@ -69,7 +70,7 @@ async def upgrade_async(
     """
     url = parse_url(database_url)
     check_schema_name(schema)
-    engine = create_async_engine(url, poolclass=NullPool, connect_args={"timeout": 5.0})
+    engine = engine_of_single_sessions(url)
     try:
         # A look without any lock first: a database at head, a read-only one too, is left alone.
         if not await _is_behind(engine, schema):
@@ -78,7 +79,7 @@ async def upgrade_async(
             await _be_alone(guard, schema, give_up_seconds)
             while await _is_behind(engine, schema):
                 await _take_a_step(engine, schema, give_up_seconds)
-    except (SQLAlchemyError, OSError) as error:
+    except (SQLAlchemyError, OSError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise explain_driver(error, url, schema) from error
     finally:
         await engine.dispose()
