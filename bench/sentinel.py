@@ -131,10 +131,10 @@ class Stage:
         self.wait(lambda: self.value(STARTED_SINCE, last), "a run")
         return self.now()
 
-    def lose_master(self, *, come_back: bool) -> Round:
+    def lose_master(self, settle_seconds: float, *, come_back: bool) -> Round:
         """Kill the master and wait until the leader renews its lease at another one; then let the killed one return."""
         since = self.now()
-        killed_at, killed = self.fire_for(2.0), time.monotonic()
+        killed_at, killed = self.fire_for(settle_seconds), time.monotonic()
         port = self.sentinels.kill_master()
         self.sentinels.await_promotion(port)
         promoted = time.monotonic()
@@ -142,7 +142,7 @@ class Stage:
         seen = self.renewals()
         self.wait(lambda: self.renewals() not in {None, seen}, "a renewal at the new master")
         renewed = time.monotonic()
-        until = self.fire_for(2.0)
+        until = self.fire_for(settle_seconds)
         lost = Round(
             promoted_ms=(promoted - killed) * 1000,
             lease_ms=(renewed - killed) * 1000,
@@ -204,14 +204,17 @@ class Stage:
         self.sql.close()
 
 
-def measure(folder: Path, *, outage: str = "hold", rounds: int = 1) -> Verdict:
+def measure(folder: Path, *, outage: str = "hold", rounds: int = 1, settle_seconds: float = 2.0) -> Verdict:
     """Lose the master so many times under `redis_outage = outage`, hand over, and audit.
 
+    Parameters: settle_seconds, how long jobs fire before each kill, and after the new master is found.
     Raises SchedulerError if something that must happen does not.
     """
     with _stage(folder, outage) as stage:
         stage.start_replicas()
-        measured = tuple(stage.lose_master(come_back=number < rounds) for number in range(1, rounds + 1))
+        measured = tuple(
+            stage.lose_master(settle_seconds, come_back=number < rounds) for number in range(1, rounds + 1)
+        )
         stage.hand_over()
         lease, leader = stage.lease(), stage.leader()
         assert lease is not None

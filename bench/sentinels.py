@@ -8,9 +8,10 @@ import secrets
 import signal
 import subprocess
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import redis
 
@@ -25,27 +26,55 @@ QUORUM = 2
 WAIT_SECONDS = 30.0
 
 
+@dataclass(frozen=True, slots=True)
+class Certificates:
+    """Files: who is trusted, and by what all five show who they are."""
+
+    authority: Path
+    certificate: Path
+    key: Path
+
+
 class Sentinels:
     """The five processes; they end with `close`, and with this process.
 
     Parameters: folder, for their files; down_after_seconds, how long the master may be silent before a Sentinel holds
-    it to be down. Servers and Sentinels have a password each.
+    it to be down; program, which server to use; tls, for five that speak nothing else. Servers and Sentinels have a
+    password each.
     """
 
-    def __init__(self, folder: Path, *, down_after_seconds: float = 1.0) -> None:
-        self.folder = folder
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        down_after_seconds: float = 1.0,
+        program: Path | None = None,
+        tls: Certificates | None = None,
+    ) -> None:
+        self.folder, self._tls = folder, tls
         self.password, self.sentinel_password = secrets.token_hex(8), secrets.token_hex(8)
         self.ports = [free_port() for _ in range(2)]
         self.sentinel_ports = [free_port() for _ in range(3)]
         self._down_after_ms = int(down_after_seconds * 1000)
-        self._program = str(find_redis()[0])
+        self._program = str(program or find_redis()[0])
         self._processes: dict[int, subprocess.Popen[bytes]] = {}
 
     @property
     def url(self) -> str:
         """The `redis_url` of this set."""
         hosts = ",".join(f"{HOST}:{port}" for port in self.sentinel_ports)
-        return f"redis+sentinel://:{self.password}@{hosts}/{MASTER}/0?sentinel_password={self.sentinel_password}"
+        rest = f":{self.password}@{hosts}/{MASTER}/0?sentinel_password={self.sentinel_password}"
+        return f"redis+sentinel://{rest}" if self._tls is None else f"rediss+sentinel://{rest}&{self._trust}"
+
+    @property
+    def master_url(self) -> str:
+        """The `redis_url` of today's master."""
+        rest = f":{self.password}@{HOST}:{self.master_port()}/0"
+        return f"redis://{rest}" if self._tls is None else f"rediss://{rest}?{self._trust}"
+
+    @property
+    def _trust(self) -> str:
+        return "" if self._tls is None else f"ssl_ca_certs={self._tls.authority}"
 
     def __enter__(self) -> Self:
         """Start all, and wait until the Sentinels know each other and the replica."""
@@ -105,7 +134,7 @@ class Sentinels:
     def _start(self) -> None:
         for port in self.ports:
             self._launch(port, [] if port == self.ports[0] else [f"replicaof {HOST} {self.ports[0]}"])
-        self._wait(lambda: all(self._answers(self._client(port)) for port in self.ports), "servers that answer")
+        self._wait(lambda: all(self._answers(port) for port in self.ports), "servers that answer")
         for port in self.sentinel_ports:
             self._launch(
                 port,
@@ -134,11 +163,22 @@ class Sentinels:
     def _launch(self, port: int, more: list[str], *words: str) -> None:
         folder = self.folder / str(port)
         folder.mkdir(parents=True, exist_ok=True)
-        settings = [f"port {port}", f"bind {HOST}", "dir ./", 'logfile "server.log"', 'save ""', "databases 16"]
-        if not words:
-            settings += [f"requirepass {self.password}", f"masterauth {self.password}", "repl-diskless-sync-delay 0"]
+        settings = [f"bind {HOST}", "dir ./", 'logfile "server.log"']
+        if self._tls is None:
+            settings.append(f"port {port}")
         else:
-            settings.remove("databases 16")
+            settings += [
+                "port 0",
+                f"tls-port {port}",
+                f"tls-ca-cert-file {self._tls.authority}",
+                f"tls-cert-file {self._tls.certificate}",
+                f"tls-key-file {self._tls.key}",
+                "tls-auth-clients no",
+                "tls-replication yes",
+            ]
+        if not words:
+            settings += [f"requirepass {self.password}", f"masterauth {self.password}"]
+            settings += ['save ""', "repl-diskless-sync-delay 0"]
         write_private(folder / "server.conf", "\n".join([*settings, *more]) + "\n")
         self._processes[port] = subprocess.Popen(
             [self._program, "server.conf", *words],
@@ -156,17 +196,18 @@ class Sentinels:
             time.sleep(0.02)
         raise SchedulerError(f"not within {WAIT_SECONDS:.0f} s: {what}; logs in {self.folder}")
 
-    @staticmethod
-    def _answers(client: contextlib.AbstractContextManager[redis.Redis]) -> bool:
-        with client as opened:
-            return bool(opened.ping())
+    def _answers(self, port: int) -> bool:
+        with self._client(port) as client:
+            return bool(client.ping())
 
-    @contextlib.contextmanager
-    def _client(self, port: int) -> Iterator[redis.Redis]:
-        with redis.Redis(HOST, port, password=self.password, decode_responses=True, socket_timeout=2) as client:
-            yield client
+    def _client(self, port: int) -> redis.Redis:
+        return redis.Redis(
+            HOST, port, password=self.password, decode_responses=True, socket_timeout=2, **self._encryption
+        )
 
-    @contextlib.contextmanager
-    def _sentinel(self, port: int) -> Iterator[redis.Redis]:
-        with redis.Redis(HOST, port, password=self.sentinel_password, socket_timeout=2) as client:
-            yield client
+    def _sentinel(self, port: int) -> redis.Redis:
+        return redis.Redis(HOST, port, password=self.sentinel_password, socket_timeout=2, **self._encryption)
+
+    @property
+    def _encryption(self) -> dict[str, Any]:
+        return {} if self._tls is None else {"ssl": True, "ssl_ca_certs": str(self._tls.authority)}

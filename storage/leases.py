@@ -64,21 +64,27 @@ def explain(error: BaseException, url: str) -> SchedulerError:
     """A client's error as one of ours: what happened to which server, and what to do."""
     if isinstance(error, SchedulerError):
         return error
-    where, said = redis_server_name(url), str(error)
+    # Of a master that was not found the cause tells what the Sentinels said.
+    where, told = (
+        redis_server_name(url),
+        (error.__cause__ or error) if isinstance(error, MasterNotFoundError) else error,
+    )
+    said = str(told)
     if "CERTIFICATE_VERIFY_FAILED" in said:
         reason = said.partition("certificate verify failed: ")[2].partition(" (_ssl")[0] or "it can't be verified"
         return ServerUnreachableError(
             f"the certificate of Redis at {where} is not trusted ({reason}): check ssl_ca_certs in redis_url"
         )
-    # What the single Sentinels said stands in the text of one error.
     if isinstance(error, MasterNotFoundError):
-        if "AuthenticationError" in said:
+        if isinstance(told, (AuthenticationError, NoPermissionError)):
             return ServerUnreachableError(
                 f"Redis {where}: a Sentinel refused the login: check sentinel_username and sentinel_password in "
                 "redis_url"
             )
+        silent = "" if told is error else f" ({type(told).__name__})"
         return ServerUnreachableError(
-            f"no Sentinel names a living master: Redis {where}: are they running, do they watch a master of this name?"
+            f"no Sentinel names a living master{silent}: Redis {where}: are they running, do they watch a master of "
+            "this name?"
         )
     if isinstance(error, (AuthenticationError, NoPermissionError)) or "NOAUTH" in said:
         return ServerUnreachableError(f"Redis at {where} refused the login: check the password in redis_url")

@@ -7,6 +7,7 @@ rests on. No part of a URL stands in an error: where it can't be read, nobody kn
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from collections.abc import Callable, Mapping
@@ -17,8 +18,9 @@ from urllib.parse import parse_qsl, unquote
 from redis.asyncio import Redis
 from redis.asyncio.connection import ConnectionPool, SSLConnection, UnixDomainSocketConnection
 from redis.asyncio.retry import Retry
-from redis.asyncio.sentinel import Sentinel, SentinelConnectionPool
+from redis.asyncio.sentinel import MasterNotFoundError, Sentinel, SentinelConnectionPool
 from redis.backoff import NoBackoff
+from redis.exceptions import RedisError
 
 from scheduler_core.domain.errors import InvalidSettingsError
 
@@ -147,11 +149,8 @@ def connect(url: str, *, timeout_seconds: float) -> Redis:
     if address.master is not None:
         if address.tls:
             tls["ssl"] = True
-        # The Sentinels are asked one after the other: some that swallow packets must leave time to ask the next one,
-        # and then the master.
-        patience = _limits(timeout_seconds / (len(address.hosts) + 1))
-        asking = {**patience, **address.sentinel_login, **tls}
-        sentinel = Sentinel(address.hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
+        asking = {**_limits(timeout_seconds), **address.sentinel_login, **tls}
+        sentinel = _Sentinels(address.hosts, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
         pool: ConnectionPool = _MasterPool(address.master, sentinel, **arguments, **tls)  # type: ignore[no-untyped-call]
     elif address.path is not None:
         pool = ConnectionPool(connection_class=UnixDomainSocketConnection, path=address.path, **arguments)
@@ -162,6 +161,33 @@ def connect(url: str, *, timeout_seconds: float) -> Redis:
         pool = ConnectionPool(host=host, port=port, **arguments, **tls)
     client: Redis = Redis.from_pool(pool)
     return client
+
+
+class _Sentinels(Sentinel):
+    """All are asked at once, and the first that names a living master is believed.
+
+    redis-py asks one after the other: one that swallows packets would use up the time of a renewal, and each of the
+    next ones too. What the last one said that could not answer is the cause of the error, for `leases.explain`.
+    """
+
+    async def discover_master(self, service_name: str) -> tuple[str, int]:
+        asked = [asyncio.ensure_future(sentinel.sentinel_masters()) for sentinel in self.sentinels]
+        why: RedisError | None = None
+        try:
+            for answer in asyncio.as_completed(asked):
+                try:
+                    masters: Any = await answer
+                except RedisError as error:
+                    why = error
+                    continue
+                state = masters.get(service_name)
+                if state and self.check_master_state(state, service_name):
+                    return str(state["ip"]), int(state["port"])
+        finally:
+            for task in asked:
+                task.cancel()
+            await asyncio.gather(*asked, return_exceptions=True)
+        raise MasterNotFoundError(service_name) from why
 
 
 class _MasterPool(SentinelConnectionPool):

@@ -20,7 +20,7 @@ from storage.leases import LeaseStore
 
 @pytest.mark.parametrize("outage", ["hold", "stop"])
 def test_the_master_is_killed_and_every_fire_is_accounted_for_once(tmp_path: Path, outage: str) -> None:
-    verdict = measure(tmp_path, outage=outage)
+    verdict = measure(tmp_path, outage=outage, settle_seconds=1.0)
     assert verdict.due > 100
     assert (verdict.unaccounted, verdict.duplicates, verdict.calls_twice) == (0, 0, 0)
     assert verdict.lease_instance == verdict.leader_instance, "the successor's lease stands at the new master"
@@ -64,7 +64,7 @@ async def test_sentinels_that_are_wrong_say_so_in_a_line(sentinels: Sentinels) -
             await lease.close()
 
     await ping(sentinels.url)
-    # Of three one is enough, wherever it stands, and one that says nothing does not use the others' time up.
+    # One that says nothing does not use the others' time up.
     with socket.create_server(("127.0.0.1", 0)) as silent:
         await ping(sentinels.url.replace("@", f"@127.0.0.1:{silent.getsockname()[1]},", 1))
     right = sentinels.url
@@ -72,7 +72,10 @@ async def test_sentinels_that_are_wrong_say_so_in_a_line(sentinels: Sentinels) -
         (right.replace(f"/{MASTER}/", "/another/"), "no Sentinel names a living master: Redis 'another'"),
         (right.replace(sentinels.sentinel_password, "wrong"), "a Sentinel refused the login"),
         (right.replace(sentinels.password, "wrong"), "Redis at 'mymaster' .* refused the login"),
-        (f"redis+sentinel://:wrong@127.0.0.1:1,127.0.0.1:2/{MASTER}", "no Sentinel names a living master"),
+        (
+            f"redis+sentinel://:wrong@127.0.0.1:1,127.0.0.1:2/{MASTER}",
+            r"living master \(ConnectionError",
+        ),
     ):
         with pytest.raises(ServerUnreachableError, match=says) as caught:
             await ping(url)
