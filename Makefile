@@ -6,12 +6,31 @@ STAMP := $(VENV)/.set-up
 JOBS ?= 4
 ARGS ?=
 
+# `make test POSTGRES=15` runs every test on Debian's Postgres of that version instead of the wheel's (18).
+POSTGRES ?=
+OTHER_POSTGRES := 15
+# Debian's folders: named in one place, also for the slice of the tests that runs on the other version each time.
+postgres_bin = /usr/lib/postgresql/$(1)/bin
+export SCHEDULER_POSTGRES_BIN := $(if $(POSTGRES),$(call postgres_bin,$(POSTGRES)),$(SCHEDULER_POSTGRES_BIN))
+SLICE := tests/integration/test_migrations.py tests/integration/test_plans.py tests/integration/test_claim.py \
+	tests/integration/test_terms.py tests/failover/test_kill.py
+
 # The dashboard's tests look at its pages in a real browser: Debian's package, where it is missing and we may.
 CHROMIUM := command -v chromium || command -v chromium-browser || command -v google-chrome || \
 	{ test "$$(id -u)" = 0 && command -v apt-get && export DEBIAN_FRONTEND=noninteractive && \
 	  { apt-get install -qq -y chromium || { apt-get update -qq && apt-get install -qq -y chromium; }; }; }
 
-.PHONY: setup demo test unit check format bench chaos fuzz screens clean
+# The wheels' servers know no TLS, and one version of Postgres: Debian's packages, where they are missing and we may. No
+# cluster is made and no service is started (redis-tools has the server, under the name of redis-check-rdb).
+DEBIAN_SERVERS := { test -x $(call postgres_bin,$(OTHER_POSTGRES))/postgres && command -v redis-check-rdb; } || \
+	{ test "$$(id -u)" = 0 && command -v apt-get && export DEBIAN_FRONTEND=noninteractive && \
+	  mkdir -p /etc/postgresql-common/createcluster.d && \
+	  { test -x /usr/bin/pg_createcluster || \
+	    echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.d/no-main.conf; } && \
+	  { apt-get install -qq -y --no-install-recommends redis-tools postgresql-$(OTHER_POSTGRES) || \
+	    { apt-get update -qq && apt-get install -qq -y --no-install-recommends redis-tools postgresql-$(OTHER_POSTGRES); }; }; }
+
+.PHONY: setup demo test other-postgres unit check format bench chaos fuzz screens clean
 
 setup: $(STAMP)
 
@@ -20,6 +39,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@{ $(CHROMIUM); } >/dev/null 2>&1 || echo "make: there is no Chromium, and it can't be installed here: the tests of the dashboard will be skipped"
+	@{ $(DEBIAN_SERVERS); } >/dev/null 2>&1 || echo "make: Debian's postgresql-$(OTHER_POSTGRES) and redis-tools are not here, and can't be installed: TLS and Postgres $(OTHER_POSTGRES) will not be tested"
 	@touch $(STAMP)
 
 demo: setup
@@ -27,6 +47,14 @@ demo: setup
 
 test: setup check
 	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
+	@$(if $(strip $(POSTGRES)$(ARGS)),true,$(MAKE) --silent --no-print-directory other-postgres)
+
+# Migrations, the claim and its plans, terms and a killed leader on the other version of Postgres; part of `make test`.
+other-postgres: setup
+	@if test -x $(call postgres_bin,$(OTHER_POSTGRES))/postgres; then \
+	  SCHEDULER_POSTGRES_BIN=$(call postgres_bin,$(OTHER_POSTGRES)) $(BIN)/python -m pytest -n $(JOBS) $(SLICE); \
+	else echo "make: THERE IS NO POSTGRES $(OTHER_POSTGRES), so it is not tested: apt-get install postgresql-$(OTHER_POSTGRES)"; \
+	  test "$$CI" != true; fi
 
 unit: setup
 	@$(BIN)/python -m pytest tests/unit tests/architecture $(ARGS)

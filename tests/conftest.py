@@ -29,6 +29,9 @@ from storage import embedded
 
 LONGEST = ("tests/web/browser", "tests/failover", "tests/integration/test_bench.py", "tests/model")
 
+POSTGRES_BIN = "SCHEDULER_POSTGRES_BIN"
+"""Another Postgres than the wheel's, for everything: `make test POSTGRES=15`."""
+
 SHARING = "tests/web/browser"
 """Whose tests share, within a file, what takes long to set up: they stay on one worker."""
 
@@ -46,7 +49,7 @@ def pytest_configure(config: pytest.Config) -> None:
     """Start the servers, in the controller, unless only tests without servers were asked for."""
     global _servers, _folder  # noqa: PLW0603 - pytest's hooks have no other place to keep them
     for name in [name for name in os.environ if name.startswith("SCHEDULER_")]:
-        if name != "SCHEDULER_POSTGRES_BIN":
+        if name != POSTGRES_BIN:
             del os.environ[name]
     urls = getattr(config, "workerinput", {}).get("servers")
     if urls is None:
@@ -62,6 +65,14 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.postgresql_port = str(parts.port)
     config.option.postgresql_user = parts.username
     config.option.postgresql_password = parts.password
+
+
+def pytest_report_header(config: pytest.Config) -> str | None:
+    """Which Postgres everything runs on."""
+    if not hasattr(config, "servers"):
+        return None
+    with psycopg.connect(config.servers[0]) as connection:
+        return f"PostgreSQL {connection.info.parameter_status('server_version')}"
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -139,7 +150,11 @@ def environment(database_url: str, redis_url: str, tmp_path: Path) -> dict[str, 
     """The environment of processes that work on this test's servers, passwords and all."""
     tests = str(Path(__file__).parent)
     return {
-        **{k: v for k, v in os.environ.items() if not k.startswith(("SCHEDULER_", "PYTEST_", "COV_"))},
+        **{
+            k: v
+            for k, v in os.environ.items()
+            if k == POSTGRES_BIN or not k.startswith(("SCHEDULER_", "PYTEST_", "COV_"))
+        },
         "SCHEDULER_DATABASE_URL": database_url,
         "SCHEDULER_REDIS_URL": redis_url,
         "SCHEDULER_TIMEZONE": "UTC",
