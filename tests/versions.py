@@ -13,8 +13,8 @@ import pytest
 from alembic import command
 from sqlalchemy import create_engine
 
-from storage.postgres_url import parse_url
 from storage.migrate import head
+from storage.postgres_url import parse_url
 from storage.revisions import configuration
 
 ROOT = Path(__file__).parents[1]
