@@ -122,7 +122,9 @@ class Sentinels:
     def keys(self, pattern: str) -> dict[str, dict[str, str]]:
         """The hashes of this name on the master."""
         with self._client(self.master_port()) as client:
-            return {key: client.hgetall(key) for key in client.scan_iter(pattern)}  # type: ignore[misc]
+            found = {key: client.hgetall(key) for key in client.scan_iter(pattern)}
+        # What ran out between the two questions is not there.
+        return {key: fields for key, fields in found.items() if fields}  # type: ignore[misc]
 
     def close(self) -> None:
         """End all."""
