@@ -11,7 +11,7 @@ CHROMIUM := command -v chromium || command -v chromium-browser || command -v goo
 	{ test "$$(id -u)" = 0 && command -v apt-get && export DEBIAN_FRONTEND=noninteractive && \
 	  { apt-get install -qq -y chromium || { apt-get update -qq && apt-get install -qq -y chromium; }; }; }
 
-.PHONY: setup demo test unit check format bench chaos fuzz screens clean
+.PHONY: setup demo test unit check format docs bench chaos fuzz screens clean
 
 setup: $(STAMP)
 
@@ -40,6 +40,11 @@ check: setup
 format: setup
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+# The documentation as a site, in build/site; a warning, as for a link that leads nowhere, is an error.
+docs: setup
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/site
+	@echo "build/site/index.html"
 
 bench: setup
 	@$(BIN)/python -m bench $(ARGS)

@@ -1,0 +1,134 @@
+"""Every code block of the documentation runs: page by page, in order, as its reader would carry it out.
+
+What other tests carry out is listed in ELSEWHERE. What nobody does says why on the page, and there is a bound to it.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import psycopg
+import pytest
+from page_player import Player
+from pages import ROOT, Block, blocks_of, pages
+from receiver import SECRET, free_port, receiving
+from replicas import Replicas
+from waiting import eventually
+
+PAGES = pages()
+BLOCKS = {str(page.relative_to(ROOT)): blocks_of(page) for page in PAGES}
+
+ELSEWHERE = {
+    ("docs/audit.md", "sql"): "tests/integration/test_audit_page.py",
+    ("docs/schedules.md", "python"): "tests/oracle/test_page.py",
+    ("docs/testing.md", "python"): "tests/unit/test_docs_testing.py",
+    ("docs/tables.md", "sql"): "tests/unit/test_docs_tables.py",
+}
+
+LANGUAGES = {"sh", "python", "toml", "json", "yaml", "sql", "text"}
+
+MOST_NOT_RUN = 12
+
+APP = """
+import os
+
+from scheduler_core import job
+
+@job("daily_report", daily="14:30", timezone="UTC", max_retries=0)
+def send_report(**options):
+    if os.environ.get("REPORTS_FAIL"):
+        raise ConnectionError("the printer is out of paper")
+
+@job("clean_up", every=90)
+def clean_up():
+    pass
+"""
+
+WORK = "def {}(**options):\n    pass\n"
+
+SETTINGS = {
+    "docs/runs.md": {"SCHEDULER_HISTORY_DAYS": "3650"},
+    "docs/alarms.md": {"SCHEDULER_ALARM_INTERVAL": "0.2", "SCHEDULER_WEBHOOK_SECRET": SECRET, "REPORTS_FAIL": "1"},
+}
+
+WITH_A_REPLICA = {"docs/alarms.md", "docs/audit-log.md", "docs/runs.md", "README.md"}
+
+
+def played(page: str) -> list[Any]:
+    return [block for block in BLOCKS[page] if (page, block.language) not in ELSEWHERE]
+
+
+@pytest.fixture
+def stage(tmp_path: Path) -> Path:
+    """The modules that pages name, where a reader would have them."""
+    for module, text in {
+        "app/__init__.py": "",
+        "app/jobs.py": APP,
+        "app/billing.py": WORK.format("send_invoices"),
+        "app/customers.py": WORK.format("migrate"),
+        "app/sync.py": WORK.format("pull"),
+        "myapp/__init__.py": "",
+        "myapp/jobs.py": APP,
+    }.items():
+        path = tmp_path / module
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text)
+    (tmp_path / "jobs.toml").write_text('[jobs.sync]\nevery = 600\ncallback = "app.sync:pull"\n')
+    here = tmp_path / ".venv" / "bin"
+    here.mkdir(parents=True)
+    (here / "scheduler").symlink_to(Path(sys.executable).parent / "scheduler")
+    return tmp_path
+
+
+@pytest.mark.parametrize("page", [page for page in BLOCKS if played(page)])
+def test_the_page_does_what_it_says(
+    page: str, stage: Path, environment: dict[str, str], sql: psycopg.Connection[Any]
+) -> None:
+    variables = environment | SETTINGS.get(page, {})
+    variables["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
+    variables["PYTHONPATH"] = str(stage)
+    replaced = {"8080": str(free_port()), "9100": str(free_port()), "0.0.0.0": "127.0.0.1"}
+    with receiving() as receiver, Player(stage, variables, replaced=replaced) as player:
+        if page == "docs/alarms.md":
+            variables["SCHEDULER_WEBHOOK_URL"] = player.environment["SCHEDULER_WEBHOOK_URL"] = receiver.url
+        replicas = Replicas(variables, "app.jobs", stage)
+        try:
+            if page in WITH_A_REPLICA:
+                replicas.start()
+                replicas.wait_for(sql, 1)
+            if page == "docs/alarms.md":
+                fail_once(sql, player)
+            for block in played(page):
+                if block.language == "sql":
+                    sql.execute(block.text)  # type: ignore[arg-type]
+                else:
+                    player.play(block)
+        finally:
+            replicas.stop()
+
+
+def fail_once(sql: psycopg.Connection[Any], player: Player) -> None:
+    """Have an alarm for the page about alarms."""
+    player.play(Block("the stage", 0, "sh", "scheduler jobs trigger daily_report"))
+    eventually(
+        lambda: sql.execute("SELECT 1 FROM scheduler_audit.alarms WHERE closed_at IS NULL").fetchone(), what="an alarm"
+    )
+
+
+def test_every_block_is_carried_out_or_says_why_not() -> None:
+    blocks = [block for found in BLOCKS.values() for block in found]
+    assert [block.place for block in blocks if block.language not in LANGUAGES] == [], (
+        "an indented block, or one without a language: use a fence that names one of " + ", ".join(sorted(LANGUAGES))
+    )
+    idle = [block for block in blocks if "not run" in block.notes]
+    assert [block.place for block in idle if len(block.notes["not run"].split()) < 4] == [], "say why"
+    assert len(idle) <= MOST_NOT_RUN, [block.place for block in idle]
+
+
+def test_what_is_tested_elsewhere_is_there() -> None:
+    for (page, language), where in ELSEWHERE.items():
+        assert any(block.language == language for block in BLOCKS[page]), page
+        assert Path(page).name in (ROOT / where).read_text(encoding="utf-8")
