@@ -11,7 +11,7 @@ CHROMIUM := command -v chromium || command -v chromium-browser || command -v goo
 	{ test "$$(id -u)" = 0 && command -v apt-get && export DEBIAN_FRONTEND=noninteractive && \
 	  { apt-get install -qq -y chromium || { apt-get update -qq && apt-get install -qq -y chromium; }; }; }
 
-.PHONY: setup demo test unit check format docs bench chaos fuzz screens clean
+.PHONY: setup demo test unit check format docs newcomer bench chaos fuzz screens clean
 
 setup: $(STAMP)
 
@@ -45,6 +45,10 @@ format: setup
 docs: setup
 	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/site
 	@echo "build/site/index.html"
+
+# Each tutorial word for word in a folder and a venv of its own, with the built wheel: minutes, and a package index.
+newcomer: setup
+	@$(BIN)/python -m tests.newcomer $(ARGS)
 
 bench: setup
 	@$(BIN)/python -m bench $(ARGS)

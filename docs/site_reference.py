@@ -103,7 +103,7 @@ def _settings() -> Iterator[str]:
 
 
 def _http() -> Iterator[str]:
-    yield "# HTTP\n\nEvery address of the API, from its own OpenAPI document; [the API](../api.md) says how it behaves.\n"
+    yield "# HTTP\n\nEvery address, from the API's own OpenAPI document; [the API](../api.md) says how it behaves.\n"
     document = create_app(settings=Settings(database_url="postgresql://nobody@localhost/none")).openapi()
     for path, methods in document["paths"].items():
         for method, operation in methods.items():

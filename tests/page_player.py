@@ -191,8 +191,7 @@ class Player:
     def _shown(self, block: Block, text: str) -> None:
         if "prints" not in block.notes:
             return
-        shown = [re.escape(line.strip()).replace("…", ".*") for line in text.splitlines() if line.strip()]
-        wanted = r"[^\n]*\n(?:.*\n)*?[^\n]*".join(shown)
+        shown = [re.escape(" ".join(line.split())) for line in text.splitlines() if line.strip()]
+        wanted = re.sub(r"(?:\\ )?…(?:\\ )?", ".*", r".*\n(?:.*\n)*?.*".join(shown))
         printed = "\n".join(" ".join(line.split()) for line in self.printed.splitlines())
-        wanted = re.sub(r"(?:\\ )+", " ", wanted)
         assert re.search(wanted, printed), f"{block.place}: the page shows\n{text}\nbut there was\n{self.printed}"

@@ -49,6 +49,17 @@ def clean_up():
 
 WORK = "def {}(**options):\n    pass\n"
 
+STAGE = {
+    "app/__init__.py": "",
+    "app/jobs.py": APP,
+    "app/billing.py": WORK.format("send_invoices"),
+    "app/customers.py": WORK.format("migrate"),
+    "app/sync.py": WORK.format("pull"),
+    "myapp/__init__.py": "",
+    "myapp/jobs.py": APP,
+    "jobs.toml": '[jobs.sync]\nevery = 600\ncallback = "app.sync:pull"\n',
+}
+
 SETTINGS = {
     "docs/runs.md": {"SCHEDULER_HISTORY_DAYS": "3650"},
     "docs/alarms.md": {"SCHEDULER_ALARM_INTERVAL": "0.2", "SCHEDULER_WEBHOOK_SECRET": SECRET, "REPORTS_FAIL": "1"},
@@ -62,24 +73,16 @@ def played(page: str) -> list[Any]:
 
 
 @pytest.fixture
-def stage(tmp_path: Path) -> Path:
-    """The modules that pages name, where a reader would have them."""
-    for module, text in {
-        "app/__init__.py": "",
-        "app/jobs.py": APP,
-        "app/billing.py": WORK.format("send_invoices"),
-        "app/customers.py": WORK.format("migrate"),
-        "app/sync.py": WORK.format("pull"),
-        "myapp/__init__.py": "",
-        "myapp/jobs.py": APP,
-    }.items():
-        path = tmp_path / module
-        path.parent.mkdir(exist_ok=True)
-        path.write_text(text)
-    (tmp_path / "jobs.toml").write_text('[jobs.sync]\nevery = 600\ncallback = "app.sync:pull"\n')
-    here = tmp_path / ".venv" / "bin"
-    here.mkdir(parents=True)
-    (here / "scheduler").symlink_to(Path(sys.executable).parent / "scheduler")
+def stage(page: str, tmp_path: Path) -> Path:
+    """The folder of a page's reader. A tutorial starts with nothing; other pages speak of modules that are there."""
+    if "tutorials" not in page:
+        for name, text in STAGE.items():
+            path = tmp_path / name
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(text)
+        here = tmp_path / ".venv" / "bin"
+        here.mkdir(parents=True)
+        (here / "scheduler").symlink_to(Path(sys.executable).parent / "scheduler")
     return tmp_path
 
 
@@ -90,7 +93,12 @@ def test_the_page_does_what_it_says(
     variables = environment | SETTINGS.get(page, {})
     variables["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     variables["PYTHONPATH"] = str(stage)
-    replaced = {"8080": str(free_port()), "9100": str(free_port()), "0.0.0.0": "127.0.0.1"}
+    replaced = {
+        "8080": str(free_port()),
+        "9100": str(free_port()),
+        **{port: str(free_port()) for port in ("8001", "8002", "8003")},
+        "0.0.0.0": "127.0.0.1",
+    }
     with receiving() as receiver, Player(stage, variables, replaced=replaced) as player:
         if page == "docs/alarms.md":
             variables["SCHEDULER_WEBHOOK_URL"] = player.environment["SCHEDULER_WEBHOOK_URL"] = receiver.url
