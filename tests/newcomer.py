@@ -2,7 +2,8 @@
 
     python -m tests.newcomer [TUTORIAL…]
 
-Needs a package index for the dependencies. Says how long each tutorial took, and the time from its first command to its first fire.
+Needs a package index for the dependencies. Says how long each tutorial took, and the time from its first command to its
+first fire.
 The source tree is on no path of what runs: the wheel is all that there is of this project.
 """
 
@@ -64,11 +65,12 @@ def _follow(name: str, folder: Path, wheels: Path) -> None:
         )  # fmt: skip
         first = min(
             datetime.fromisoformat(run["started_at"]).timestamp()
-            for run in json.loads(listed.stdout)["runs"]
+            for run in json.loads(listed.stdout)
             if run["started_at"]
         )
     print(
-        f"{name:20} {ended - began:6.1f} s {installed - began:6.1f} s {first - began:15.1f} s {first - installed:16.1f} s",
+        f"{name:20} {ended - began:6.1f} s {installed - began:6.1f} s"
+        f" {first - began:15.1f} s {first - installed:16.1f} s",
         flush=True,
     )
 
