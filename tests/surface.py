@@ -8,23 +8,22 @@ after a change that is meant; the change of that file is then what a version's n
 from __future__ import annotations
 
 import inspect
+import re
 from collections.abc import Iterator
 from enum import Enum
+from typing import Any
 
 import scheduler_core
 
 
 def lines() -> Iterator[str]:
-    """A line for each public name, and for each public method or member below it."""
+    """A line for each public name, and for each public method or property below it."""
     for name in scheduler_core.__all__:
         value = getattr(scheduler_core, name)
         if not inspect.isclass(value):
-            yield f"{name}{inspect.signature(value)}"
+            yield f"{name}{_signature(value)}"
         elif issubclass(value, BaseException):
-            parents = (
-                parent for parent in value.__mro__[1:] if parent.__module__ != "builtins" or parent is ValueError
-            )
-            yield f"{name} is {next(parents, Exception).__name__}"
+            yield f"{name} is " + ", ".join(parent.__name__ for parent in value.__bases__)
         elif issubclass(value, Enum):
             yield f"{name} " + " ".join(f"{member.name}={member.value}" for member in value)
         else:
@@ -34,20 +33,20 @@ def lines() -> Iterator[str]:
 
 def _methods(owner: str, kind: type) -> Iterator[str]:
     for name in sorted(vars(kind)):
-        if name.startswith("_") or name.startswith("model_"):
+        if name.startswith(("_", "model_")):
             continue
         value = vars(kind)[name]
         plain = getattr(value, "__func__", value)
         if inspect.isfunction(plain):
             word = "async " if inspect.iscoroutinefunction(plain) else ""
-            yield f"  {word}{owner}.{name}{inspect.signature(plain)}"
+            yield f"  {word}{owner}.{name}{_signature(plain)}"
         elif isinstance(value, property):
             yield f"  {owner}.{name}"
 
 
-def _signature(kind: type) -> str:
+def _signature(called: Any) -> str:
     try:
-        return str(inspect.signature(kind))
+        return re.sub(r" at 0x[0-9a-f]+", "", str(inspect.signature(called)))
     except ValueError:
         return ""
 

@@ -14,7 +14,7 @@ from waiting import eventually
 ROOT = Path(__file__).parents[2]
 
 MOST_BYTES = 900_000
-"""Of the wheel: 690,000 when this was written, the dashboard's two libraries a ninth of it."""
+"""Of the wheel: 690,000 when this was written."""
 
 APP = """
 from scheduler_core import job
