@@ -6,6 +6,7 @@ What other tests carry out is listed in ELSEWHERE. What nobody does says why on 
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
@@ -74,8 +75,12 @@ def played(page: str) -> list[Any]:
 
 @pytest.fixture
 def stage(page: str, tmp_path: Path) -> Path:
-    """The folder of a page's reader. A tutorial starts with nothing; other pages speak of modules that are there."""
-    if "tutorials" not in page:
+    """The folder of a page's reader. A tutorial starts with nothing, an example with its files; other pages speak of
+    modules that are there.
+    """
+    if page.startswith("examples/"):
+        shutil.copytree((ROOT / page).parent, tmp_path, dirs_exist_ok=True)
+    elif "tutorials" not in page:
         for name, text in STAGE.items():
             path = tmp_path / name
             path.parent.mkdir(exist_ok=True)
@@ -140,3 +145,8 @@ def test_what_is_tested_elsewhere_is_there() -> None:
     for (page, language), where in ELSEWHERE.items():
         assert any(block.language == language for block in BLOCKS[page]), page
         assert Path(page).name in (ROOT / where).read_text(encoding="utf-8")
+
+
+def test_the_service_of_the_tutorial_is_the_example() -> None:
+    shown = next(b for b in BLOCKS["docs/tutorials/fastapi.md"] if b.notes.get("file") == "main.py")
+    assert (ROOT / "examples" / "fastapi_service" / "main.py").read_text(encoding="utf-8") == shown.text
