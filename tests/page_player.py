@@ -185,7 +185,7 @@ class Player:
             path = self.folder / (name or ".jobs.toml")
             path.write_text(text, encoding="utf-8")
             assert len(load_jobs(path)) == len(document["jobs"]), block.place
-        else:
+        elif "project" not in document:  # a pyproject.toml of the reader's
             assert load_settings(**document), block.place
 
     def _shown(self, block: Block, text: str) -> None:

@@ -26,6 +26,8 @@ ELSEWHERE = {
     ("docs/audit.md", "sql"): "tests/integration/test_audit_page.py",
     ("docs/schedules.md", "python"): "tests/oracle/test_page.py",
     ("docs/testing.md", "python"): "tests/unit/test_docs_testing.py",
+    ("docs/restore.md", "sh"): "tests/failover/test_restore.py",
+    ("docs/restore.md", "sql"): "tests/failover/test_restore.py",
     ("docs/tables.md", "sql"): "tests/unit/test_docs_tables.py",
 }
 
