@@ -5,8 +5,11 @@ What other tests carry out is listed in ELSEWHERE. What nobody does says why on 
 
 from __future__ import annotations
 
+import contextlib
 import os
+import random
 import shutil
+import socket
 import sys
 from pathlib import Path
 from typing import Any
@@ -15,7 +18,7 @@ import psycopg
 import pytest
 from page_player import Player
 from pages import ROOT, Block, blocks_of, pages
-from receiver import SECRET, free_port, receiving
+from receiver import SECRET, receiving
 from replicas import Replicas
 from waiting import eventually
 
@@ -68,6 +71,9 @@ SETTINGS = {
     "docs/alarms.md": {"SCHEDULER_ALARM_INTERVAL": "0.2", "SCHEDULER_WEBHOOK_SECRET": SECRET, "REPORTS_FAIL": "1"},
 }
 
+PORTS = ("8080", "9100", "8001", "8002", "8003")
+"""That pages name; the tests' pages run side by side."""
+
 WITH_A_REPLICA = {"docs/alarms.md", "docs/audit-log.md", "docs/runs.md", "README.md"}
 
 
@@ -93,6 +99,15 @@ def stage(page: str, tmp_path: Path) -> Path:
     return tmp_path
 
 
+def quiet_port() -> str:
+    """A free port that nobody else is given: below those of embedded servers and of outgoing connections."""
+    while True:
+        port = random.randrange(10_000, 20_000)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", port))
+            return str(port)
+
+
 @pytest.mark.parametrize("page", [page for page in BLOCKS if played(page)])
 def test_the_page_does_what_it_says(
     page: str, stage: Path, environment: dict[str, str], sql: psycopg.Connection[Any]
@@ -100,12 +115,8 @@ def test_the_page_does_what_it_says(
     variables = environment | SETTINGS.get(page, {})
     variables["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     variables["PYTHONPATH"] = str(stage)
-    replaced = {
-        "8080": str(free_port()),
-        "9100": str(free_port()),
-        **{port: str(free_port()) for port in ("8001", "8002", "8003")},
-        "0.0.0.0": "127.0.0.1",
-    }
+    text = (ROOT / page).read_text(encoding="utf-8")
+    replaced = {"0.0.0.0": "127.0.0.1"} | {port: quiet_port() for port in PORTS if port in text}
     with receiving() as receiver, Player(stage, variables, replaced=replaced) as player:
         if page == "docs/alarms.md":
             variables["SCHEDULER_WEBHOOK_URL"] = player.environment["SCHEDULER_WEBHOOK_URL"] = receiver.url
@@ -152,3 +163,23 @@ def test_what_is_tested_elsewhere_is_there() -> None:
 def test_the_service_of_the_tutorial_is_the_example() -> None:
     shown = next(b for b in BLOCKS["docs/tutorials/fastapi.md"] if b.notes.get("file") == "main.py")
     assert (ROOT / "examples" / "fastapi_service" / "main.py").read_text(encoding="utf-8") == shown.text
+
+
+@pytest.mark.parametrize(
+    "block",
+    [
+        Block("p", 1, "sh", "false\ntrue\n"),
+        Block("p", 1, "sh", "scheduler jobs show nothing\n"),
+        Block("p", 1, "sh", "true\n", {"exits": "1"}),
+        Block("p", 1, "sh", "echo up; exit 1\n", {"stays": "ready"}),
+        Block("p", 1, "text", "it works\n", {"prints": ""}),
+        Block("p", 1, "python", "raise ValueError\n"),
+        Block("p", 1, "toml", "lease_tll = 3\n"),
+        Block("p", 1, "toml", "[jobs.a]\nevery = 1\n"),
+        Block("p", 1, "json", "{'a': 1}\n"),
+    ],
+    ids=lambda block: f"{block.language} {block.text.strip()}",
+)
+def test_a_block_that_fails_is_seen(block: Block, environment: dict[str, str], tmp_path: Path) -> None:
+    with Player(tmp_path, environment) as player, pytest.raises((AssertionError, ValueError)):
+        player.play(block)
