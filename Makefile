@@ -30,7 +30,7 @@ DEBIAN_SERVERS := { test -x $(call postgres_bin,$(OTHER_POSTGRES))/postgres && c
 	  { apt-get install -qq -y --no-install-recommends redis-tools postgresql-$(OTHER_POSTGRES) || \
 	    { apt-get update -qq && apt-get install -qq -y --no-install-recommends redis-tools postgresql-$(OTHER_POSTGRES); }; }; }
 
-.PHONY: setup demo test other-postgres unit check format bench chaos fuzz screens clean
+.PHONY: setup demo test other-postgres unit check format docs newcomer bench chaos fuzz screens clean
 
 setup: $(STAMP)
 
@@ -68,6 +68,15 @@ check: setup
 format: setup
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
+
+# The documentation as a site, in build/site; a warning, as for a link that leads nowhere, is an error.
+docs: setup
+	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/site
+	@echo "build/site/index.html"
+
+# Each tutorial word for word in a folder and a venv of its own, with the built wheel: minutes, and a package index.
+newcomer: setup
+	@$(BIN)/python -m tests.newcomer $(ARGS)
 
 bench: setup
 	@$(BIN)/python -m bench $(ARGS)

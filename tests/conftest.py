@@ -27,7 +27,13 @@ from xdist.scheduler import LoadScopeScheduling
 from scheduler_core import Container, load_settings
 from storage import embedded
 
-LONGEST = ("tests/web/browser", "tests/failover", "tests/integration/test_bench.py", "tests/model")
+LONGEST = (
+    "tests/web/browser",
+    "tests/failover",
+    "tests/integration/test_docs.py",
+    "tests/integration/test_bench.py",
+    "tests/model",
+)
 
 POSTGRES_BIN = "SCHEDULER_POSTGRES_BIN"
 """Another Postgres than the wheel's, for everything: `make test POSTGRES=15`."""

@@ -34,7 +34,7 @@ SELECT extract(epoch FROM max(gap))::float8 FROM (
 
 def of_page(name: str) -> str:
     """A block of the page, by the comment that it begins with."""
-    found = re.search(rf"^ {{4,}}-- {name}\n((?: {{4,}}.*\n|\n)+)", PAGE.read_text(), re.MULTILINE)
+    found = re.search(rf"^ *```sql\n *-- {name}\n(.*?)^ *```", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     assert found is not None, name
     return found.group(1)
 

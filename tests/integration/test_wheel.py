@@ -5,12 +5,16 @@ from __future__ import annotations
 import subprocess
 import sys
 import venv
+import zipfile
 from pathlib import Path
 
 import psycopg
 from waiting import eventually
 
 ROOT = Path(__file__).parents[2]
+
+MOST_BYTES = 900_000
+"""Of the wheel: 690,000 when this was written."""
 
 APP = """
 from scheduler_core import job
@@ -31,6 +35,8 @@ def test_the_wheel_works_where_it_is_installed(
         timeout=120,
     )
     (wheel,) = tmp_path.glob("*.whl")
+    assert wheel.stat().st_size < MOST_BYTES
+    assert {"scheduler_core/py.typed", "storage/py.typed"} <= set(zipfile.ZipFile(wheel).namelist())
     # The dependencies come from this environment; the packages under test only from the wheel.
     venv.create(tmp_path / "venv", with_pip=True)
     python = tmp_path / "venv" / "bin" / "python"
