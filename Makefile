@@ -53,8 +53,7 @@ test: setup check
 other-postgres: setup
 	@if test -x $(call postgres_bin,$(OTHER_POSTGRES))/postgres; then \
 	  SCHEDULER_POSTGRES_BIN=$(call postgres_bin,$(OTHER_POSTGRES)) $(BIN)/python -m pytest -n $(JOBS) $(SLICE); \
-	else echo "make: THERE IS NO POSTGRES $(OTHER_POSTGRES), so it is not tested: apt-get install postgresql-$(OTHER_POSTGRES)"; \
-	  test "$$CI" != true; fi
+	else echo "make: THERE IS NO POSTGRES $(OTHER_POSTGRES), so it is not tested: apt-get install postgresql-$(OTHER_POSTGRES)"; fi
 
 unit: setup
 	@$(BIN)/python -m pytest tests/unit tests/architecture $(ARGS)
