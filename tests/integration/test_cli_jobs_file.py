@@ -395,7 +395,7 @@ def test_the_examples_of_the_docs_are_what_they_say(scheduler: Command, folder: 
     assert {job.job_id for job in load_jobs(folder / "jobs.toml")} == {
         "daily_report", "clean_up", "billing.invoices", "migrate_customers", "sync",
     }  # fmt: skip
-    commands = re.findall(r"^    scheduler jobs (import .*?)(?: +#.*)?$", text, re.MULTILINE)
+    commands = re.findall(r"^ *scheduler jobs (import .*?)(?: +#.*)?$", text, re.MULTILINE)
     for words, code in zip(commands, (1, 1, 0), strict=True):
         scheduler(*words.split(), code=code)
     assert len(ids(sql)) == 5
