@@ -255,7 +255,7 @@ def report(outage: str, verdict: Verdict) -> str:
     lines.append(
         f"  due {verdict.due}, unaccounted {verdict.unaccounted}, duplicate runs {verdict.duplicates}, "
         f"called twice {verdict.calls_twice}, longest gap {max(one.gap_ms for one in verdict.rounds):.0f} ms, "
-        f"terms {len(verdict.terms)}"
+        f"terms ended by: {', '.join(str(reason) for _, reason in verdict.terms)}"
     )
     return "\n".join(lines)
 

@@ -149,14 +149,17 @@ class LeaseWatch:
 
     def look(self, now: float, token: str | None, renewals: int, remaining_seconds: float) -> None:
         """Take in what the lease says; `token` None for an absent lease."""
-        if self._alive_at is None:
+        known_at = self._alive_at
+        if known_at is None:
             self._alive_at = now
         if token is not None and (token, renewals) != self._seen:
             self._seen = (token, renewals)
             # The remaining time tells when the renewal was: a TTL before the end. A lease that was never renewed is
             # a candidate's, and shorter: it counts from when it was seen.
             since_renewal = max(0.0, self.ttl_seconds - remaining_seconds) if renewals else 0.0
-            self._alive_at = now - since_renewal
+            renewed_at = now - since_renewal
+            # A renewal from before an outage takes nothing back: while nobody could be read, nobody could renew.
+            self._alive_at = renewed_at if known_at is None else max(known_at, renewed_at)
 
     def unreadable(self, now: float) -> None:
         """Redis did not answer: nothing is known, and the count begins again."""

@@ -82,3 +82,12 @@ def test_an_unreadable_lease_begins_the_count_again() -> None:
     watch.unreadable(12.9)
     watch.look(13.1, "token", 1, 0.0)
     assert watch.silent_seconds(13.1) < 3.0
+
+
+def test_a_renewal_from_before_an_outage_does_not_shorten_the_count() -> None:
+    """Redis fails over: the new master shows the last renewal before it, which nobody had read."""
+    watch = LeaseWatch(3.0, 2.85)
+    watch.look(10.0, "token", 1, 3.0)
+    watch.unreadable(12.6)
+    watch.look(12.7, "token", 2, 0.5)
+    assert watch.silent_seconds(12.7) == pytest.approx(0.1)
