@@ -1,8 +1,9 @@
-"""Fires per second of each executor, by the number of its processes: `python -m bench.executors [--jobs 2000]`.
+"""What each executor does, by the number of its processes: `python -m bench.executors [--jobs 2000]`.
 
-So many jobs that do nothing fall due at once, as in `throughput`; one replica leads. A process or a Dask worker takes
-each attempt and records its outcome by itself, which is what is measured: from the first start to the last end, by the
-record.
+So many jobs fall due at once, as in `throughput`; one replica leads. A process or a Dask worker takes each attempt and
+records its outcome by itself, which is what is measured: from the first start to the last end, by the record. Jobs that
+do nothing measure what a fire costs; a tenth as many that keep a core busy for 20 ms measure what the processes add.
+A first wave warms the workers up: a Dask worker opens its connections with its first ticket.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import json
 import os
 import tempfile
 import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -21,20 +23,32 @@ from storage import embedded
 
 EXECUTORS = ("process", "dask")
 PROCESSES = (1, 2, 4)
+WARM_UP_JOBS = 200
 READY_SECONDS = 8.0
-"""From adding the jobs to their instant: workers are started meanwhile."""
+"""From adding the jobs to the first wave: workers are started meanwhile."""
+WARM_UP_SECONDS = 6.0
+"""From the first wave to the one that is measured."""
+
+BUSY_SECONDS = 0.02
 
 ENDED = """
 SELECT count(*) AS ended, extract(epoch FROM max(finished_at) - min(started_at))::float8 AS seconds
-FROM {schema}.runs WHERE status = 'succeeded'
+FROM {schema}.runs WHERE status = 'succeeded' AND job_id LIKE 'measured-%'
 """
 
 
 async def nothing() -> None:
-    """What the jobs call."""
+    """Called by the jobs that measure what a fire costs."""
 
 
-async def measure(executor: str, processes: int, jobs: int) -> dict[str, Any]:
+def busy() -> None:
+    """Keep a core busy, by its own clock."""
+    until = time.thread_time() + BUSY_SECONDS
+    while time.thread_time() < until:
+        pass
+
+
+async def measure(executor: str, processes: int, callback: Callable[[], Any], jobs: int) -> dict[str, Any]:
     """One executor with so many processes, on servers of its own."""
     with tempfile.TemporaryDirectory() as folder:
         servers = await asyncio.to_thread(embedded.start, folder)
@@ -42,6 +56,7 @@ async def measure(executor: str, processes: int, jobs: int) -> dict[str, Any]:
             database_url=servers.database_url,
             redis_url=servers.redis_url,
             timezone="UTC",
+            log_level="WARNING",
             allowed_callbacks=("bench.executors",),
             process_workers=processes,
             dask_address="local",
@@ -49,17 +64,25 @@ async def measure(executor: str, processes: int, jobs: int) -> dict[str, Any]:
         container = Container(settings)
         try:
             scheduler = await container.start()
-            due = datetime.now(UTC) + timedelta(seconds=READY_SECONDS)
+            reference = f"bench.executors:{callback.__name__}"
+            first = datetime.now(UTC) + timedelta(seconds=READY_SECONDS)
+            second = first + timedelta(seconds=WARM_UP_SECONDS)
             await scheduler.add_jobs(
                 [
-                    ScheduleJob(f"j{n}", "J", "once", due, "bench.executors:nothing", executor=executor)
-                    for n in range(jobs)
+                    ScheduleJob(f"{wave}-{n}", wave, "once", due, reference, executor=executor)
+                    for wave, due, count in (("warm", first, WARM_UP_JOBS), ("measured", second, jobs))
+                    for n in range(count)
                 ]
             )
             async with asyncio.timeout(120):
                 while (row := await container.get_database().fetch_one(ENDED, {})) is None or row.ended < jobs:  # noqa: ASYNC110
                     await asyncio.sleep(0.5)
-            return {"executor": executor, "processes": processes, "fires_per_second": round(jobs / row.seconds)}
+            return {
+                "executor": executor,
+                "processes": processes,
+                "callback": callback.__name__,
+                "fires_per_second": round(jobs / row.seconds),
+            }
         finally:
             await container.close()
             await asyncio.to_thread(servers.stop)
@@ -73,7 +96,8 @@ def main() -> None:
     began = time.monotonic()
     for executor in EXECUTORS:
         for processes in PROCESSES:
-            print(json.dumps(asyncio.run(measure(executor, processes, jobs))), flush=True)
+            for callback, count in ((nothing, jobs), (busy, jobs // 10)):
+                print(json.dumps(asyncio.run(measure(executor, processes, callback, count))), flush=True)
     print(json.dumps({"cores": os.cpu_count(), "took_seconds": round(time.monotonic() - began, 1)}))
 
 

@@ -26,6 +26,7 @@ PAGES = pages()
 BLOCKS = {str(page.relative_to(ROOT)): blocks_of(page) for page in PAGES}
 
 ELSEWHERE = {
+    ("docs/deployment.md", "dockerfile"): "tests/deploy/test_page.py",
     ("docs/audit.md", "sql"): "tests/integration/test_audit_page.py",
     ("docs/schedules.md", "python"): "tests/oracle/test_page.py",
     ("docs/testing.md", "python"): "tests/unit/test_docs_testing.py",
@@ -34,9 +35,9 @@ ELSEWHERE = {
     ("docs/tables.md", "sql"): "tests/unit/test_docs_tables.py",
 }
 
-LANGUAGES = {"sh", "python", "toml", "json", "yaml", "sql", "text"}
+LANGUAGES = {"sh", "python", "toml", "json", "yaml", "sql", "text", "dockerfile"}
 
-MOST_NOT_RUN = 12
+MOST_NOT_RUN = 14
 
 APP = """
 import os
