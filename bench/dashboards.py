@@ -24,6 +24,7 @@ from typing import Any
 from scheduler_core import Container, ScheduleJob, load_settings
 from scheduler_core.domain.access import Scope
 from scheduler_core.processes import die_with_parent
+from scheduler_core.status import leader_status
 from storage import embedded
 
 PARTS = 3
@@ -97,7 +98,7 @@ def _start(servers: embedded.EmbeddedServers, port: int) -> subprocess.Popen[byt
 
 async def _led(container: Container) -> None:
     async with asyncio.timeout(60):
-        while (await container.leader_status())["instance_id"] is None:  # noqa: ASYNC110 - another process does it
+        while (await leader_status(container))["instance_id"] is None:  # noqa: ASYNC110 - another process does it
             await asyncio.sleep(0.1)
     await asyncio.sleep(SETTLE_SECONDS)
 

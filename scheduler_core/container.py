@@ -11,25 +11,21 @@ import getpass
 import logging
 import os
 import secrets
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from scheduler_core.domain.actor import Actor, Source
-from scheduler_core.domain.callback import matches
 from scheduler_core.domain.errors import (
-    CallbackNotAllowedError,
     ExecutorError,
     RunNotFoundError,
     SchedulerError,
     ServerUnreachableError,
 )
-from scheduler_core.domain.explanation import Explanation, Facts, LockFacts, explain
-from scheduler_core.domain.job import JobDefinition, JobStatus, ScheduleJob
+from scheduler_core.domain.job import JobStatus, ScheduleJob
 from scheduler_core.domain.run import LoggerLike
 from scheduler_core.domain.trust import RedisOutage
-from scheduler_core.domain.wording import shown
 from scheduler_core.engine.alarms import AlarmStores, AlarmWatch
 from scheduler_core.engine.calendar_operations import CalendarOperations
 from scheduler_core.engine.executors import ENTRY_POINTS, Executors, Factories
@@ -39,7 +35,7 @@ from scheduler_core.engine.scheduler import BaseScheduler
 from scheduler_core.engine.table_scheduler import TableScheduler, look_after_history
 from scheduler_core.engine.webhooks import Webhook
 from scheduler_core.engine.worker import Worker
-from scheduler_core.ports import RESIGN_REQUEST, Executor, ExecutorContext, Instance, InvalidRow, Locks, Storage
+from scheduler_core.ports import RESIGN_REQUEST, Executor, ExecutorContext, Instance, Locks, Storage
 from scheduler_core.settings import Settings, load_settings
 from storage.activity import ActivityStore
 from storage.alarms import AlarmStore
@@ -47,7 +43,6 @@ from storage.audit import Audit
 from storage.audit_questions import Auditor
 from storage.calendars import CalendarStore
 from storage.database import Database
-from storage.explanations import ExplanationStore
 from storage.export import RunExport
 from storage.idempotency import IdempotencyStore
 from storage.jobs import JobStore
@@ -416,20 +411,8 @@ class Container:
 
         return await migrate.check(await asyncio.to_thread(lambda: self.database_url), self.settings.schema)
 
-    async def leader_status(self) -> dict[str, Any]:
-        """Who leads, for how long the lease still runs (None: Redis can't say), and the replicas that live."""
-        audit = self.get_audit()
-        row, replicas = await audit.leader(), await audit.replicas()
-        alive = {replica["instance_id"] for replica in replicas}
-        if row["instance_id"] not in alive:
-            row |= {"instance_id": None, "host": None, "pid": None, "acquired_at": None}
-        return {
-            **{key: row[key] for key in ("term", "instance_id", "host", "pid", "acquired_at")},
-            "lease_expires_in": await self._lease_remaining(),
-            "replicas": replicas,
-        }
-
-    async def _lease_remaining(self) -> float | None:
+    async def lease_remaining_seconds(self) -> float | None:
+        """How long the lease still runs; None where nobody holds it, or Redis can't say."""
         self._lease_name = self._lease_name or await self._database_identity()
         lease = self._open_lease()
         try:
@@ -454,69 +437,6 @@ class Container:
         if found is None:
             raise RunNotFoundError(f"there is no run {run_id}: `scheduler runs list` shows those that exist")
         return found
-
-    async def iterate_job_statuses(self, chunk: int = 1_000) -> AsyncIterator[JobStatus]:
-        """Every job's status, in chunks: constant memory however many there are."""
-        last = ""
-        audit = self.get_audit()
-        while True:
-            ids = await audit.job_ids(after=last, limit=chunk)
-            if not ids:
-                return
-            for status in await self.job_statuses(ids):
-                yield status
-            last = ids[-1]
-
-    async def check_callback(self, reference: str) -> None:
-        """Refuse a callback that nobody here may call: neither under `allowed_callbacks` nor known to a living replica.
-
-        For definitions that come from outside of code. Raises CallbackNotAllowedError.
-        """
-        if matches(reference, self.settings.allowed_callbacks) or await self.get_audit().is_callable(reference):
-            return
-        raise CallbackNotAllowedError(
-            f"the callback {shown(reference)} is neither under allowed_callbacks nor one that a living replica can "
-            "call: name one of those"
-        )
-
-    async def explain(self, job_id: str) -> Explanation:
-        """Why a job did or did not run, what it waits for, and what comes next. Known is also what was removed."""
-        store = ExplanationStore(self.get_database())
-        state, runs, found = await asyncio.gather(
-            store.state(job_id), store.runs(job_id), self.get_storage().jobs.load([job_id])
-        )
-        job = found[0] if found else None
-        readable = None if isinstance(job, InvalidRow) else job
-        host, pid, leader = state.pop("host"), state.pop("pid"), state.pop("leader")
-        return explain(
-            Facts(
-                **state,
-                job_id=job_id,
-                job=readable,
-                problem=job.problem if isinstance(job, InvalidRow) else None,
-                leader=f"{leader} (host {host}, pid {pid})" if leader is not None else None,
-                runs=tuple(runs),
-                lock=None if readable is None else await self._lock_facts(readable.definition),
-            )
-        )
-
-    async def _lock_facts(self, definition: JobDefinition) -> LockFacts | None:
-        """Who holds a job's distributed lock; None for a job without one."""
-        if not definition.use_distributed_lock:
-            return None
-        key = definition.lock_key or f"job:{definition.job_id}"
-        service = self.get_lock_service()
-        # A lock service of the user's need not be able to tell.
-        if not isinstance(service, LockService):
-            return LockFacts(key, is_known=False)
-        try:
-            held = await service.holder(key)
-        except SchedulerError:
-            return LockFacts(key, is_known=False)
-        if held is None:
-            return LockFacts(key, is_known=True)
-        owner, expires_in_seconds = held
-        return LockFacts(key, is_known=True, is_held=True, run_id=owner, expires_in_seconds=expires_in_seconds)
 
     # Making.
 

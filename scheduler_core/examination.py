@@ -16,6 +16,7 @@ from scheduler_core.domain.wording import plain
 from scheduler_core.engine.table_scheduler import TableScheduler
 from scheduler_core.jobs_file.difference import compare
 from scheduler_core.proposal import Stored, read_stored
+from scheduler_core.status import leader_status
 
 OVERDUE_SECONDS = 10.0
 SKEW_WARNING_SECONDS = 1.0
@@ -48,7 +49,7 @@ async def examine(container: Container, declared: Sequence[ScheduleJob] | None =
     if abs(skew) > SKEW_WARNING_SECONDS:
         troubles.append({"kind": "clock", "subject": "this machine", "detail": f"{skew:+.1f} s off Postgres's clock"})
     try:
-        status = await container.leader_status()
+        status = await leader_status(container)
         facts["leader"] = status["instance_id"] or "nobody"
         facts["replicas"] = len(status["replicas"])
         if status["instance_id"] is None and status["replicas"]:

@@ -16,6 +16,7 @@ from scheduler_core.domain.next_fires import next_fires as instants_of
 from scheduler_core.domain.run import LoggerLike, Run, RunStatus, run_uuid
 from scheduler_core.domain.schedule import ScheduleType
 from scheduler_core.ports import Locks
+from scheduler_core.status import iterate_job_statuses
 
 if TYPE_CHECKING:
     from scheduler_core.container import Container, ServiceContainer
@@ -305,7 +306,7 @@ class SchedulerService:
     async def fetch_all_jobs_status(cls) -> AsyncIterator[JobStatus]:
         """Every job's state as the database has it now, in constant memory."""
         await cls._require_started()
-        async for status in cls._require().iterate_job_statuses():
+        async for status in iterate_job_statuses(cls._require()):
             yield status
 
     @classmethod

@@ -22,6 +22,7 @@ from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidSettingsError, SchedulerError, ServerUnreachableError
 from scheduler_core.processes import die_with_parent
 from scheduler_core.settings import load_settings
+from scheduler_core.status import leader_status
 
 DEMO_APP = "scheduler_core.cli.demo"
 START_TIMEOUT_SECONDS = 60.0
@@ -115,7 +116,7 @@ class _Dev:
         """Wait until somebody leads and every replica has registered."""
         deadline = time.monotonic() + START_TIMEOUT_SECONDS
         while time.monotonic() < deadline and not self.asked.is_set():
-            status = await self.container.leader_status()
+            status = await leader_status(self.container)
             alive = {replica["pid"] for replica in status["replicas"]}
             if status["instance_id"] is not None and alive >= {child.pid for child in self.children}:
                 return

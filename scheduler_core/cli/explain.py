@@ -9,6 +9,7 @@ import typer
 from scheduler_core.cli.output import AsJson, console, print_json, print_table, with_container
 from scheduler_core.container import Container
 from scheduler_core.domain.explanation import Explanation
+from scheduler_core.explaining import explanation_of
 
 
 def explain(
@@ -19,7 +20,7 @@ def explain(
 
     async def work(container: Container) -> Explanation:
         await container.check_schema()
-        return await container.explain(job_id)
+        return await explanation_of(container, job_id)
 
     found = with_container(work)
     if as_json:

@@ -8,6 +8,7 @@ import typer
 
 from scheduler_core.cli.output import AsJson, Limit, console, print_json, print_table, with_container
 from scheduler_core.container import Container
+from scheduler_core.status import leader_status
 
 app = typer.Typer(help="Who leads, and since when.", no_args_is_help=True)
 
@@ -21,7 +22,7 @@ def status(as_json: AsJson = False) -> None:
 
     async def work(container: Container) -> dict[str, Any]:
         await container.check_schema()
-        return await container.leader_status()
+        return await leader_status(container)
 
     found = with_container(work)
     if as_json:
@@ -46,7 +47,7 @@ def resign() -> None:
 
     async def work(container: Container) -> dict[str, Any]:
         await container.check_schema()
-        before = await container.leader_status()
+        before = await leader_status(container)
         if before["instance_id"] is not None:
             await container.ask_to_resign()
         return before

@@ -13,6 +13,7 @@ from waiting import eventually_async
 
 from scheduler_core import Container, LockService, ScheduleJob
 from scheduler_core.domain.explanation import Explanation
+from scheduler_core.explaining import explanation_of
 
 Sql = psycopg.Connection[Any]
 
@@ -32,7 +33,7 @@ async def told(container: Container, *phrases: str) -> Explanation:
     """The explanation, once all of these phrases are in its sentences."""
 
     async def ask() -> Explanation | None:
-        found = await container.explain("j")
+        found = await explanation_of(container, "j")
         text = " ".join([*found.sentences, *(sentence for _, sentence in found.runs)])
         ask.last = text  # type: ignore[attr-defined]
         return found if all(phrase in text for phrase in phrases) else None

@@ -9,6 +9,7 @@ from fastapi import APIRouter, Query
 from scheduler_core.domain.errors import JobNotFoundError
 from scheduler_core.domain.run import RunStatus
 from scheduler_core.domain.schedule import ScheduleType
+from scheduler_core.explaining import explanation_of
 from scheduler_core.upcoming import next_of_job, next_of_schedule
 from scheduler_core.web.api import schemas
 from scheduler_core.web.api.audit import page_of_changes
@@ -55,7 +56,7 @@ async def list_changes_of_job(
 @router.get("/jobs/{job_id}/explain", response_model=schemas.Explanation, responses=problems(404))
 async def explain_job(job_id: PathName, _caller: Viewer, container: Served) -> dict[str, Any]:
     """Why a job did or did not run, what it waits for, and what comes next."""
-    found = await container.explain(job_id)
+    found = await explanation_of(container, job_id)
     if not found.is_known:
         raise JobNotFoundError(found.sentences[0] if found.sentences else f"there is no job {job_id!r}")
     return found.as_document()

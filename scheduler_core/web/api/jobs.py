@@ -18,6 +18,7 @@ from scheduler_core.domain.schedule import ScheduleType
 from scheduler_core.domain.wording import plain
 from scheduler_core.ports import InvalidRow
 from scheduler_core.web.api import paging, schemas
+from scheduler_core.web.api.callbacks import check_callback
 from scheduler_core.web.api.documented import problems
 from scheduler_core.web.api.values import Cursor, Limit, Operator, PathName, Served, Viewer
 from scheduler_core.web.api.versions import Seen, SeenIfSaid, tag
@@ -43,7 +44,7 @@ async def add_job(
 ) -> dict[str, Any]:
     """Add a job. One that is there already is not touched: that is a 409."""
     definition = _definition(asked, container)
-    await container.check_callback(definition.callback)
+    await check_callback(container, definition.callback)
     await container.get_operations(caller.actor).add(definition)
     response.headers["Location"] = f"{request.url.path}/{quote(definition.job_id, safe='')}"
     return await show_job(container, definition.job_id, response)
@@ -123,6 +124,6 @@ async def _edited(asked: schemas.JobDefinition, container: Container) -> JobDefi
     kept = stored.definition.callback
     if asked.callback != kept:
         definition = _definition(asked, container)
-        await container.check_callback(definition.callback)
+        await check_callback(container, definition.callback)
         return definition
     return replace(_definition(asked.model_copy(update={"callback": KEPT_CALLBACK}), container), callback=kept)

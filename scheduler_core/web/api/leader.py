@@ -6,6 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
+from scheduler_core.status import leader_status
 from scheduler_core.web.api import paging, schemas
 from scheduler_core.web.api.documented import problems
 from scheduler_core.web.api.values import Cursor, Limit, Operator, Served, Viewer
@@ -17,13 +18,13 @@ router = APIRouter(tags=["replicas"])
 @router.get("/leader", response_model=schemas.Leader)
 async def get_leader(_caller: Viewer, container: Served) -> dict[str, Any]:
     """Who leads, since when, and the replicas that live."""
-    return await container.leader_status()
+    return await leader_status(container)
 
 
 @router.post("/leader/resign", status_code=202, response_model=schemas.ResignAsked, responses=problems(409))
 async def ask_leader_to_resign(_caller: Operator, container: Served) -> dict[str, Any]:
     """Ask the leader, wherever it is, to give the term up for another replica."""
-    before = await container.leader_status()
+    before = await leader_status(container)
     if before["instance_id"] is None:
         raise Problem(409, "no-leader", "nobody leads, so nobody can resign")
     await container.ask_to_resign()

@@ -6,6 +6,7 @@ import asyncio
 from typing import Any
 
 from scheduler_core.domain.errors import JobNotFoundError
+from scheduler_core.explaining import explanation_of
 from scheduler_core.web.pages.view import Asked, View, runs_of
 from storage.pages import RunFilter
 
@@ -46,7 +47,7 @@ async def read(asked: Asked) -> dict[str, Any]:
     job_id = asked.values["id"]
     listings = asked.container.get_listings()
     explanation, row, runs, attempts, changes = await asyncio.gather(
-        asked.container.explain(job_id),
+        explanation_of(asked.container, job_id),
         listings.job(job_id),
         runs_of(asked.container, RunFilter(job_id=job_id), None, IN_THE_CHART),
         listings.attempts_of_job(job_id, limit=ATTEMPTS_SHOWN),
