@@ -14,14 +14,15 @@ from storage.database import Row
 # this process. A live former leader hands its waiting runs back as soon as it learns that it was deposed; one
 # that is alive and silent loses them a TTL after the term began, when its trust window must have closed: each
 # start asks the trust window. A run of our own that we don't know of is one whose claim or adoption was never
-# answered: it counts once no answer can come any more. Backfilled runs, old as they are, come after all others. Fenced
+# answered: it counts once no answer can come any more. What waits under the name of a worker, which never leads, is in
+# the hand of a leader or in nobody's. Backfilled runs, old as they are, come after all others. Fenced
 # like the claim. An instant that Python does not have (somebody wrote infinity) must not take the answer along.
 ADOPT = """
 WITH fence AS (
     SELECT term, acquired_at FROM {schema}.leader WHERE term = :term AND nonce = :nonce FOR SHARE
 ), silenced AS (
     SELECT instance_id FROM {schema}.instances
-    WHERE ended_at IS NOT NULL OR life_key IS NOT NULL AND NOT {schema}.witness_held(life_key)
+    WHERE ended_at IS NOT NULL OR NOT eligible OR life_key IS NOT NULL AND NOT {schema}.witness_held(life_key)
 ), waiting AS (
     SELECT r.run_id, r.job_id, r.scheduled_for FROM {schema}.runs r
     WHERE EXISTS (SELECT FROM fence)

@@ -20,6 +20,7 @@ from scheduler_core.engine.locks import RunLock
 from scheduler_core.engine.recorder import Recorder
 from scheduler_core.engine.registry import Callback
 from scheduler_core.engine.retry import retry
+from scheduler_core.engine.slots import Slots
 from scheduler_core.ports import Runs
 
 
@@ -37,7 +38,7 @@ class Attempts:
     recorder: Recorder
     trusts: Callable[[Run], bool]
     holds_life: Callable[[], bool]
-    slots: asyncio.Semaphore
+    slots: Slots
     threads: Executor
     logger: LoggerLike
     trust_lost: asyncio.Event = field(default_factory=asyncio.Event)
@@ -67,12 +68,8 @@ class Attempts:
             begun.durable = False
 
         async def wait(delay_seconds: float) -> None:
-            # A run that waits is in nobody's way: it gives its slot back.
-            self.slots.release()
-            try:
+            async with self.slots.given_back():
                 await self._wait_for_retry(begun.run, delay_seconds)
-            finally:
-                await self.slots.acquire()
 
         return await retry(
             begun.job.definition, failure, begun.number, again=again, before_wait=before_wait, sleep=wait

@@ -9,11 +9,15 @@ from importlib import metadata
 
 from scheduler_core.domain.errors import InvalidJobError
 from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.run import LoggerLike
 from scheduler_core.domain.ticket import LOCAL
 from scheduler_core.ports import Executor
 
 ENTRY_POINTS = "scheduler_core.executors"
 """The entry point group of executors."""
+
+STOP_TIMEOUT_SECONDS = 20.0
+"""How long an executor may take to stop beyond `drain_timeout`."""
 
 Factories = Mapping[str, Callable[[], Executor]]
 
@@ -59,7 +63,17 @@ class Executors:
             self._made[name] = self._factories[name]()
         return self._made.get(name)
 
-    async def stop(self) -> None:
-        """Stop those that were started; they may be made again."""
+    async def stop(self, drain_timeout_seconds: float, logger: LoggerLike) -> None:
+        """Stop those that were made; they may be made again. One that does not stop in time is left to itself."""
         made, self._made = self._made, {}
-        await asyncio.gather(*(executor.stop() for executor in made.values()), return_exceptions=True)
+        limit_seconds = drain_timeout_seconds + STOP_TIMEOUT_SECONDS
+
+        async def stop(name: str, executor: Executor) -> None:
+            try:
+                async with asyncio.timeout(limit_seconds):
+                    await executor.stop()
+            except Exception as error:  # noqa: BLE001 - whatever a plug-in raises, the others are stopped
+                problem = "did not stop in time" if isinstance(error, TimeoutError) else f"did not stop: {error!r}"
+                logger.warning("the executor %r %s", name, problem)
+
+        await asyncio.gather(*(stop(name, executor) for name, executor in made.items()))

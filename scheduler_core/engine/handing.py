@@ -8,9 +8,10 @@ finds it, as it finds whatever else somebody left behind.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
+from uuid import UUID
 
 from scheduler_core.domain.errors import ExecutorError, SchedulerError, WorkerDiedError
 from scheduler_core.domain.job import Delivery
@@ -21,7 +22,8 @@ from scheduler_core.engine.clock import DatabaseClock
 from scheduler_core.engine.executors import Executors, installed
 from scheduler_core.engine.recorder import Recorder
 from scheduler_core.engine.retry import delay_seconds
-from scheduler_core.ports import Runs
+from scheduler_core.engine.slots import Slots
+from scheduler_core.ports import Executor, Runs
 
 MOST_TRIES = 3
 """Of handing out one ticket to workers that die before they take it."""
@@ -31,8 +33,8 @@ MOST_TRIES = 3
 class Handing:
     """See the module.
 
-    Parameters: trusts, whether a term may start runs now; slots, one of which each run has taken;
-    trust_lost, set while this replica leads no more; told, given what workers have recorded; let_go, given each run
+    Parameters: trusts, whether a term may start runs now; slots of each executor, one of which each run has taken;
+    is_cancelling, whether a run is to be cancelled; told, given what workers have recorded; let_go, given each run
     that this replica has in hand no more.
     """
 
@@ -42,12 +44,14 @@ class Handing:
     clock: DatabaseClock
     recorder: Recorder
     trusts: Callable[[int], bool]
-    slots: asyncio.Semaphore
-    trust_lost: asyncio.Event
+    slots: Mapping[str, Slots]
+    is_cancelling: Callable[[Run], bool]
     told: Callable[[Sequence[Outcome]], None]
     let_go: Callable[[Run], None]
     logger: LoggerLike
     waiting: set[asyncio.Task[None]] = field(default_factory=set)
+    retrying: dict[UUID, asyncio.Event] = field(default_factory=dict)
+    """The runs between two attempts, each with what tells that this replica makes no further one."""
 
     async def until_settled(self, run: Run, job: StoredJob) -> None:
         """Have attempts made until one succeeds or `max_retries` are used up, and let go of the run."""
@@ -67,12 +71,22 @@ class Handing:
         for task in self.waiting:
             task.cancel()
 
+    def hand_back(self) -> None:
+        """Leave the next attempts to the successor."""
+        for no_more in self.retrying.values():
+            no_more.set()
+
+    def cancel(self, run_id: UUID) -> None:
+        """Somebody asked for a run to be cancelled. One between two attempts has ended in Postgres already."""
+        if run_id in self.retrying:
+            self.retrying[run_id].set()
+
     async def _until_settled(self, run: Run, job: StoredJob) -> None:
         attempt = run.attempt + 1
         while (told := await self._attempt(Ticket(run.run_id, attempt, run.term), run, job)) is not None:
             outcome = Outcome(run, told.status, attempt, failure=told.failure, next_attempt_at=told.next_attempt_at)
             self.told([outcome])
-            if told.status is not RunStatus.RETRYING or not await self._may_go_on(run, told.next_attempt_at):
+            if told.status is not RunStatus.RETRYING or not await self._may_go_on(run, job, told):
                 return
             attempt += 1
 
@@ -89,7 +103,7 @@ class Handing:
                         f"{self.instance_id} does not have: install it there, or choose one of "
                         f"{', '.join(installed())}"
                     )
-                return await executor.execute(ticket)
+                return await _execute(executor, ticket)
             except ExecutorError as error:
                 dead = error.instance_id if isinstance(error, WorkerDiedError) else None
                 stood = await self.runs.take_back(ticket, self.instance_id, dead)
@@ -117,15 +131,30 @@ class Handing:
         )
         return Told(status, next_attempt_at, None)
 
-    async def _may_go_on(self, run: Run, next_attempt_at: datetime | None) -> bool:
-        """Wait for the next attempt, without a slot; False once leadership is lost: the successor makes it."""
-        delay = (next_attempt_at - self.clock.now()).total_seconds() if next_attempt_at is not None else 0.0
-        self.slots.release()
+    async def _may_go_on(self, run: Run, job: StoredJob, told: Told) -> bool:
+        """Wait for the next attempt, without a slot; False if it is not this replica's to make, or nobody's."""
+        if self.is_cancelling(run) or not self.trusts(run.term):
+            return False
+        delay = (told.next_attempt_at - self.clock.now()).total_seconds() if told.next_attempt_at is not None else 0.0
+        no_more = self.retrying[run.run_id] = asyncio.Event()
         try:
-            async with asyncio.timeout(max(delay, 0.0)):
-                await self.trust_lost.wait()
+            async with self.slots[job.definition.executor].given_back(), asyncio.timeout(max(delay, 0.0)):
+                await no_more.wait()
         except TimeoutError:
             return self.trusts(run.term)
         finally:
-            await self.slots.acquire()
+            del self.retrying[run.run_id]
         return False
+
+
+async def _execute(executor: Executor, ticket: Ticket) -> Told | None:
+    """Raises ExecutorError, whatever a plug-in raises or returns."""
+    try:
+        told = await executor.execute(ticket)
+    except (SchedulerError, asyncio.CancelledError):
+        raise
+    except Exception as error:
+        raise ExecutorError(f"the executor raised {type(error).__name__}: {error}") from error
+    if told is not None and not isinstance(told, Told):
+        raise ExecutorError(f"the executor returned {type(told).__name__} and no Told: correct the plug-in")
+    return told

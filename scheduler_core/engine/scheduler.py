@@ -16,7 +16,7 @@ import asyncio
 import functools
 import logging
 import time
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Coroutine, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
@@ -61,6 +61,7 @@ from scheduler_core.engine.recorder import Recorder
 from scheduler_core.engine.recovery import Recovery
 from scheduler_core.engine.registry import Callback, Registry
 from scheduler_core.engine.run_operations import RunOperations
+from scheduler_core.engine.slots import Slots
 from scheduler_core.engine.statuses import CHUNK, Statuses
 from scheduler_core.engine.supervision import keep_going
 from scheduler_core.engine.tracing import traced
@@ -71,6 +72,7 @@ MARK_RUNNING_AFTER_SECONDS = 0.25
 MAINTENANCE_SECONDS = 3600.0
 MAINTENANCE_DELAY_SECONDS = 10.0
 CLOCK_READINGS = 3
+LAST_ADOPTION_SECONDS = 1.0
 
 AT_ITS_INSTANT = timedelta(0)
 
@@ -80,8 +82,8 @@ class BaseScheduler:
 
     Parameters: storage, where jobs and runs live; instance, this process; timing, the election's; locks,
     gives the lock service of jobs with `use_distributed_lock`; default_timezone, for jobs without one;
-    max_concurrent_runs, callbacks that execute at once; drain_timeout_seconds, how long a stop waits for them;
-    executors, what calls the callbacks of jobs that name another than `local`.
+    max_concurrent_runs, callbacks of one executor that execute at once; drain_timeout_seconds, how long a stop waits
+    for them; executors, what calls the callbacks of jobs that name another than `local`.
     """
 
     def __init__(
@@ -214,9 +216,7 @@ class BaseScheduler:
         self._tasks: set[asyncio.Task[None]] = set()
         # By the run's identity: one that was handed back and adopted again is another, with the same run_id.
         self._executing: dict[int, asyncio.Task[None]] = {}
-        self._slots = asyncio.Semaphore(self._max_concurrent_runs)
-        # Where runs of one job may overlap, a backfill leaves half of the slots to what is due.
-        self._backfill_slots = asyncio.Semaphore(max(1, self._max_concurrent_runs // 2))
+        self._slots: dict[str, Slots] = defaultdict(lambda: Slots(self._max_concurrent_runs))
         self._threads = ThreadPoolExecutor(self._max_concurrent_runs, thread_name_prefix="scheduler-job")
         self._lock_service: Locks | None = None
         self._known = KnownJobs(self._storage, self._logger)
@@ -267,7 +267,7 @@ class BaseScheduler:
             recorder=self._recorder,
             trusts=lambda run: self._keeper.trusts(run.term),
             holds_life=lambda: self._keeper.holds_life,
-            slots=self._slots,
+            slots=self._slots[LOCAL],
             threads=self._threads,
             logger=self._logger,
         )
@@ -280,7 +280,7 @@ class BaseScheduler:
             recorder=self._recorder,
             trusts=self._trusts,
             slots=self._slots,
-            trust_lost=self._attempts.trust_lost,
+            is_cancelling=self._hand.is_cancelling,
             told=self._told,
             let_go=self._hand.release,
             logger=self._logger,
@@ -319,7 +319,7 @@ class BaseScheduler:
             self._stopping = True
             await self.resign("stopped", for_good=True)
             self._handing.leave_alone()
-            await asyncio.gather(self._drain(), self._executors.stop())
+            await asyncio.gather(self._drain(), self._executors.stop(self._drain_timeout_seconds, self._logger))
             for task in self._owned_tasks:
                 task.cancel()
             await asyncio.gather(*self._owned_tasks, return_exceptions=True)
@@ -506,8 +506,18 @@ class BaseScheduler:
             try:
                 await self._lead(leadership)
             finally:
-                recovering.cancel()
-                await asyncio.gather(recovering, return_exceptions=True)
+                await self._end_recovery(recovering)
+
+    async def _end_recovery(self, recovering: asyncio.Task[None]) -> None:
+        """Let an adoption that is under way end, and give back what it brings: else it would wait for a TTL."""
+        self._recovery.nudge()
+        try:
+            await asyncio.wait({recovering}, timeout=LAST_ADOPTION_SECONDS)
+        finally:
+            recovering.cancel()
+            await asyncio.gather(recovering, return_exceptions=True)
+        if self._keeper.leadership is None:
+            self._hand_back()
 
     def _leads(self, leadership: Leadership) -> bool:
         return not self._stopping and self._keeper.leadership == leadership
@@ -624,12 +634,13 @@ class BaseScheduler:
             return fresh, callback
 
     async def _execute_in_slot(self, run: Run, job: StoredJob, callback: Callback) -> None:
-        """Execute once fewer than `max_concurrent_runs` do."""
+        """Execute once fewer than `max_concurrent_runs` do, of those with the same executor."""
+        slots = self._slots[job.definition.executor]
         if run.origin is Origin.BACKFILL:
-            async with self._backfill_slots, self._slots:
+            async with slots.of_backfills, slots.of_all:
                 await self._execute_if_still_ours(run, job, callback)
         else:
-            async with self._slots:
+            async with slots.of_all:
                 await self._execute_if_still_ours(run, job, callback)
 
     async def _execute_if_still_ours(self, run: Run, job: StoredJob, callback: Callback) -> None:
@@ -712,9 +723,14 @@ class BaseScheduler:
             self._storage.requests,
             self.instance.instance_id,
             in_hand=lambda: len(self._hand) > 0,
-            cancel=self._hand.cancel,
+            cancel=self._cancel,
             logger=self._logger,
         )
+
+    def _cancel(self, run_id: UUID) -> None:
+        """Somebody asked for a run to be cancelled."""
+        self._hand.cancel(run_id)
+        self._handing.cancel(run_id)
 
     async def _refresh_clock(self) -> None:
         await self._read_clock()
@@ -743,6 +759,7 @@ class BaseScheduler:
     def _hand_back(self) -> None:
         """Give back what has not begun, and what waits for its next attempt."""
         self._hand.hand_back()
+        self._handing.hand_back()
         self._attempts.trust_lost.set()
 
     # Changes from outside.
@@ -761,7 +778,7 @@ class BaseScheduler:
             self._spawn(self.resign("asked to"), "scheduler resigns")
             return
         if job_id.startswith(CANCEL_REQUEST):
-            self._hand.cancel(UUID(job_id.removeprefix(CANCEL_REQUEST)))
+            self._cancel(UUID(job_id.removeprefix(CANCEL_REQUEST)))
             return
         if job_id:
             self._known.change(job_id)

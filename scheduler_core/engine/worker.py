@@ -36,6 +36,7 @@ from scheduler_core.engine.log_context import CURRENT_RUN
 from scheduler_core.engine.recorder import Recorder
 from scheduler_core.engine.registry import Callback, Registry
 from scheduler_core.engine.retry import delay_seconds
+from scheduler_core.engine.slots import Slots
 from scheduler_core.engine.supervision import keep_going
 from scheduler_core.engine.tracing import traced
 from scheduler_core.ports import CANCEL_REQUEST, RESIGN_REQUEST, Instance, Locks, Storage
@@ -78,7 +79,7 @@ class Worker:
         self._begun: dict[UUID, Begun] = {}
         self._working: set[asyncio.Task[Told | None]] = set()
         self._tasks: list[asyncio.Task[None]] = []
-        self._slots = asyncio.Semaphore(max_concurrent_runs)
+        self._slots = Slots(max_concurrent_runs)
         self._threads = ThreadPoolExecutor(max_concurrent_runs, thread_name_prefix="scheduler-job")
         self._recorder = Recorder(
             storage.runs,
@@ -176,7 +177,7 @@ class Worker:
             self._taking.discard(ticket.run_id)
 
     async def _execute(self, ticket: Ticket) -> Told | None:
-        async with self._slots:
+        async with self._slots.of_all:
             run = await self._take(ticket)
             if run is None:
                 return None

@@ -23,7 +23,10 @@ async def serve(line: socket.socket) -> None:
     # Ctrl-C reaches the whole group: the replica says when to leave, by hanging up.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     reader, writer = await asyncio.open_connection(sock=line, limit=MAX_MESSAGE_BYTES)
-    hello = json.loads(await reader.readline())
+    greeting = await reader.readline()
+    if not greeting:
+        return  # the leader is gone already
+    hello = json.loads(greeting)
     sys.path[:] = hello["path"]
     settings = Settings(**hello["settings"])
     try:

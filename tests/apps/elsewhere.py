@@ -62,6 +62,26 @@ async def lasts(ctx: RunContext) -> None:
 job("many", once="2099-01-01T00:00:00+00:00", executor=EXECUTOR, overlap="allow")(lasts)
 
 
+@job("here", once="2099-01-01T00:00:00+00:00")
+def here(ctx: RunContext) -> None:
+    """Called by the leader itself."""
+    say(ctx)
+
+
+@job(
+    "patient",
+    once="2099-01-01T00:00:00+00:00",
+    executor=EXECUTOR,
+    max_retries=1,
+    retry_delay=3600,
+    retry_max_delay=3600,
+)
+def patient(ctx: RunContext) -> None:
+    """Fails, and waits for an hour."""
+    say(ctx)
+    raise ConnectionError("not yet")
+
+
 @job("suicidal", once="2099-01-01T00:00:00+00:00", executor=EXECUTOR, max_retries=1, retry_delay=0.1)
 def suicidal(ctx: RunContext) -> None:
     """Takes its worker along, the first time."""

@@ -125,6 +125,51 @@ def test_a_run_in_another_process_can_be_cancelled(
     assert attempts_of(sql, "lasts") == [(1, "cancelled")]
 
 
+def test_a_run_that_waits_for_its_next_attempt_can_be_cancelled_and_keeps_nothing(
+    replicas: Replicas, sql: Sql, environment: dict[str, str], tmp_path: Path
+) -> None:
+    replicas.start(1)
+    replicas.wait_for(sql, 1)
+    trigger(environment, tmp_path, "patient")
+    eventually(lambda: status(sql, "patient") == "retrying")
+    (run_id,) = sql.execute("SELECT run_id FROM scheduler_audit.runs WHERE job_id = 'patient'").fetchone()  # type: ignore[misc]
+    done = scheduler("runs", "cancel", str(run_id), environment=environment, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert status(sql, "patient") == "cancelled"
+    trigger(environment, tmp_path, "patient")
+    eventually(lambda: len(calls(environment, "patient")) == 2, what="the job's turn, which the first kept for an hour")
+    assert attempts_of(sql, "patient") == [(1, "failed"), (1, "failed")]
+
+
+def test_the_successor_has_what_waited_for_its_next_attempt_at_once(
+    replicas: Replicas, sql: Sql, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """The worker lives, and the run bears its name; nobody waits until that looks like silence."""
+    long = ("LEASE_TTL", "STALL_TIMEOUT", "ALARM_OVERDUE")
+    replicas.start(2, **{f"SCHEDULER_{name}": "120" for name in long})
+    replicas.wait_for(sql, 2)
+    trigger(environment, tmp_path, "patient")
+    eventually(lambda: status(sql, "patient") == "retrying")
+    _, term = replicas.leader(sql)
+    done = scheduler("leader", "resign", environment=environment, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    eventually(lambda: replicas.leader(sql)[1] > term, what="a successor")
+    adopted = "SELECT FROM scheduler.runs WHERE job_id = 'patient' AND attempt = 1 AND term > %s"
+    eventually(lambda: sql.execute(adopted, [term]).fetchone() is not None, what="adoption within less than a TTL")
+
+
+def test_work_elsewhere_takes_no_room_from_work_here(
+    replicas: Replicas, sql: Sql, environment: dict[str, str], tmp_path: Path
+) -> None:
+    replicas.start(1, SCHEDULER_MAX_CONCURRENT_RUNS="1")
+    replicas.wait_for(sql, 1)
+    trigger(environment, tmp_path, "lasts")
+    eventually(lambda: calls(environment, "lasts"))
+    trigger(environment, tmp_path, "here")
+    eventually(lambda: status(sql, "here") == "succeeded")
+    assert status(sql, "lasts") == "running"
+
+
 def test_what_a_stop_finds_running_may_end(
     replicas: Replicas, sql: Sql, environment: dict[str, str], tmp_path: Path
 ) -> None:

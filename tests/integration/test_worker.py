@@ -15,6 +15,7 @@ from waiting import eventually_async
 from scheduler_core import Container, InvalidJobError, ScheduleJob, load_settings
 from scheduler_core.domain.run import RunStatus
 from scheduler_core.domain.ticket import Ticket
+from scheduler_core.engine import executors
 from scheduler_core.engine import worker as worker_module
 from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.worker import Worker
@@ -221,3 +222,50 @@ async def test_a_row_that_names_no_executor_fails_and_says_so(container: Contain
     assert "choose one of local, dask, process" in error
     attempts = "SELECT attempt FROM scheduler_audit.attempts WHERE run_id = %s ORDER BY 1"
     assert sql.execute(attempts, [run.run_id]).fetchall() == [(1,), (2,)]
+
+
+class Odd:
+    """A plug-in that does what none should."""
+
+    def __init__(self, behaviour: str) -> None:
+        self.behaviour = behaviour
+
+    async def start(self) -> None:
+        """Nothing to start."""
+
+    async def execute(self, ticket: Ticket) -> Any:
+        if self.behaviour == "raises":
+            raise KeyError("queue")
+        return {"status": "succeeded"}
+
+    async def stop(self) -> None:
+        if self.behaviour == "raises":
+            raise KeyError("queue")
+        await asyncio.Event().wait()
+
+
+@pytest.mark.parametrize("behaviour", ["raises", "returns nonsense"])
+async def test_a_plug_in_that_misbehaves_fails_attempts_and_keeps_no_stop_waiting(
+    behaviour: str, container: Container, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executors, "STOP_TIMEOUT_SECONDS", 0.0)
+    await container.prepare()
+    await ticket_for(container, sql, "succeeded", max_retries=1, retry_delay=0.05)
+    sql.execute("UPDATE scheduler.jobs SET executor = 'odd', version = version + 1 WHERE job_id = 'j'")
+    scheduler = container.get_scheduler()
+    monkeypatch.setattr(scheduler, "_executors", executors.Executors(lambda: {"odd": lambda: Odd(behaviour)}))
+    monkeypatch.setattr(scheduler, "_drain_timeout_seconds", 1.0)
+    await container.start()
+    scheduler.registry.register(work)
+    run = await scheduler.operations.trigger("j")
+
+    def failed() -> Any:
+        query = "SELECT error FROM scheduler_audit.runs WHERE run_id = %s AND status = 'failed'"
+        return sql.execute(query, [run.run_id]).fetchone()
+
+    (error,) = await eventually_async(failed)
+    assert ("KeyError" if behaviour == "raises" else "returned dict") in error
+    attempts = "SELECT attempt FROM scheduler_audit.attempts WHERE run_id = %s ORDER BY 1"
+    assert sql.execute(attempts, [run.run_id]).fetchall() == [(1,), (2,)]
+    async with asyncio.timeout(30):
+        await scheduler.stop()
