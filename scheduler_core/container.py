@@ -423,9 +423,9 @@ class Container:
             await lease.close()
         return None if view is None else view.remaining_seconds
 
-    async def ask_to_resign(self) -> None:
-        """Tell the leader, wherever it is, to give the term up."""
-        await self.get_storage().jobs.notify(RESIGN_REQUEST)
+    async def ask_to_resign(self, term: int) -> None:
+        """Tell the leader of this term, wherever it is, to give it up."""
+        await self.get_storage().jobs.notify(f"{RESIGN_REQUEST}{term}")
 
     async def job_statuses(self, job_ids: Sequence[str]) -> list[JobStatus]:
         """Counters and state of jobs, as the database has them."""

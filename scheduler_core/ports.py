@@ -21,8 +21,10 @@ from scheduler_core.domain.ticket import Ticket, Told
 from scheduler_core.domain.value import value
 from scheduler_core.domain.webhook import Verdict
 
-RESIGN_REQUEST = "\x01resign"
-"""A nudge that asks the leader to resign; no job_id looks like it, because those are printable."""
+RESIGN_REQUEST = "\x01resign "
+"""With a term behind it: a nudge that asks whoever leads in that term to resign. Every replica hears it, and one that
+hears it late may lead by then. No job_id looks like it, because those are printable.
+"""
 
 CANCEL_REQUEST = "\x01cancel "
 """With a run_id behind it: a nudge that asks whoever has the run in hand to end it."""
@@ -213,7 +215,7 @@ class Jobs(Protocol):
     async def now(self) -> datetime: ...
 
     async def notify(self, message: str) -> None:
-        """Nudge the leader: a job_id that changed, "" for any, or RESIGN_REQUEST."""
+        """Nudge the leader: a job_id that changed, "" for any, or RESIGN_REQUEST with its term."""
 
 
 class Runs(Protocol):

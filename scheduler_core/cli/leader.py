@@ -49,7 +49,7 @@ def resign() -> None:
         await container.check_schema()
         before = await leader_status(container)
         if before["instance_id"] is not None:
-            await container.ask_to_resign()
+            await container.ask_to_resign(before["term"])
         return before
 
     before = with_container(work)

@@ -774,8 +774,10 @@ class BaseScheduler:
         self._wake.set()
 
     def _nudged(self, job_id: str) -> None:
-        if job_id == RESIGN_REQUEST:
-            self._spawn(self.resign("asked to"), "scheduler resigns")
+        if job_id.startswith(RESIGN_REQUEST):
+            leadership = self._keeper.leadership
+            if leadership is not None and job_id == f"{RESIGN_REQUEST}{leadership.term}":
+                self._spawn(self.resign("asked to"), "scheduler resigns")
             return
         if job_id.startswith(CANCEL_REQUEST):
             self._cancel(UUID(job_id.removeprefix(CANCEL_REQUEST)))

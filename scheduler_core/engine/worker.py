@@ -296,7 +296,7 @@ class Worker:
     def _nudged(self, message: str) -> None:
         if message.startswith(CANCEL_REQUEST):
             self._cancel(UUID(message.removeprefix(CANCEL_REQUEST)))
-        elif message and message != RESIGN_REQUEST:
+        elif message and not message.startswith(RESIGN_REQUEST):
             self._known.change(message)
 
     async def _watch(self) -> None:

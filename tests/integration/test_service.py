@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -13,6 +14,7 @@ from waiting import eventually_async
 
 from scheduler_core import (
     AlreadyInitializedError,
+    Container,
     InvalidJobError,
     JobNotFoundError,
     NotInitializedError,
@@ -31,6 +33,7 @@ from scheduler_core import (
     load_settings,
 )
 from scheduler_core import service as service_module
+from scheduler_core.ports import RESIGN_REQUEST
 
 
 async def work() -> None: ...
@@ -264,3 +267,16 @@ async def test_a_held_lock_keeps_the_table_job_from_running(settings: Settings, 
 
     await eventually_async(skipped, what="the run that found the lock held")
     await locks.release(key, token)
+
+
+async def test_a_request_to_resign_that_comes_late_is_not_the_next_leaders(container: Container) -> None:
+    """Every replica hears it, and one of them leads before it has read it."""
+    scheduler = await container.start()
+    await eventually_async(lambda: scheduler.is_leader)
+    leadership = scheduler.leadership
+    assert leadership is not None
+    for term in (leadership.term - 1, leadership.term + 1):
+        scheduler._nudged(f"{RESIGN_REQUEST}{term}")
+    assert "scheduler resigns" not in {task.get_name() for task in asyncio.all_tasks()}
+    await container.ask_to_resign(leadership.term)
+    await eventually_async(lambda: scheduler.leadership is None or scheduler.leadership.term > leadership.term)

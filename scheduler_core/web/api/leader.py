@@ -27,7 +27,7 @@ async def ask_leader_to_resign(_caller: Operator, container: Served) -> dict[str
     before = await leader_status(container)
     if before["instance_id"] is None:
         raise Problem(409, "no-leader", "nobody leads, so nobody can resign")
-    await container.ask_to_resign()
+    await container.ask_to_resign(before["term"])
     return before
 
 

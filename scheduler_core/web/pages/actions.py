@@ -106,9 +106,10 @@ async def _cancel(container: Container, caller: Caller, values: Values) -> Place
 
 
 async def _resign(container: Container, _caller: Caller, _values: Values) -> Place:
-    leads = (await container.get_activity().pulse())["instance_id"] is not None
+    pulse = await container.get_activity().pulse()
+    leads = pulse["instance_id"] is not None
     if leads:
-        await container.ask_to_resign()
+        await container.ask_to_resign(pulse["term"])
     return "/replicas", {"done": "resigning" if leads else "nobody-leads"}
 
 
