@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from scheduler_core.container import Container
 from scheduler_core.domain.actor import Actor
-from scheduler_core.domain.errors import InvalidJobError, JobConflictError
+from scheduler_core.domain.callback import is_importable_reference
+from scheduler_core.domain.errors import CallbackNotFoundError, InvalidJobError, JobConflictError
 from scheduler_core.domain.job import JobDefinition, ScheduleJob
 from scheduler_core.domain.schedule import ScheduleType
+from scheduler_core.engine.callback_resolution import check_callback_name
 from scheduler_core.jobs_file.applying import apply
 from scheduler_core.jobs_file.difference import Difference, compare, undeclared
 from scheduler_core.jobs_file.reading import define
@@ -63,11 +66,24 @@ async def propose_import(
         raise InvalidJobError(f"{source}: {error}") from None
     stored = await read_stored(container)
     stored.require(definition.job_id for definition in wanted)
+    await _check_callbacks(stored, wanted, source)
     gone: set[str] = set()
     if prune:
         ids = {job.job_id for job in (*jobs, *(kept or ()))}
         gone = undeclared(stored.definitions, ids, source=source, by_file_alone=kept is None)
     return await annotate(container, compare(stored.definitions, wanted, removed=gone))
+
+
+async def _check_callbacks(stored: Stored, wanted: Sequence[JobDefinition], source: str) -> None:
+    """Raises CallbackNotFoundError for a name that is new in a job and leads to what none may reach."""
+    standing = {definition.job_id: definition.callback for definition in stored.definitions.values()}
+    new = {definition.callback for definition in wanted if standing.get(definition.job_id) != definition.callback}
+    for reference in sorted(filter(is_importable_reference, new)):
+        try:
+            # A module may take its time to be imported.
+            await asyncio.to_thread(check_callback_name, reference)
+        except CallbackNotFoundError as error:
+            raise type(error)(f"{source}: {error}") from None
 
 
 async def carry_out(

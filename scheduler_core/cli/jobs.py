@@ -14,6 +14,7 @@ from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidJobError, JobNotFoundError
 from scheduler_core.domain.job import ScheduleJob
 from scheduler_core.domain.schedule import ScheduleType
+from scheduler_core.engine.callback_resolution import check_callback_name
 
 app = typer.Typer(help="Look at jobs and change them.", no_args_is_help=True)
 
@@ -92,6 +93,7 @@ def add(
         timezone=timezone,
         **_policies(policy or []),
     )
+    check_callback_name(callback)
 
     async def work(container: Container) -> None:
         await container.prepare()

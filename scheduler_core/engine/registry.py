@@ -1,13 +1,13 @@
 """Which callback a job means, and whether this process may call it.
 
-The database stores a name. A name from a row is only ever imported if this process registered it, or if it lies
-under `allowed_callbacks`: a row can't make us run any function it likes.
+The database stores a name. A name from a row is only ever looked up if this process registered it, or if it lies under
+`allowed_callbacks`, and then reaches only what its module defines (`callback_resolution`): a row can't make us run any
+function it likes.
 """
 
 from __future__ import annotations
 
 import functools
-import importlib
 import inspect
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -16,6 +16,7 @@ from typing import Any
 from scheduler_core.domain.callback import matches
 from scheduler_core.domain.errors import CallbackNotAllowedError, CallbackNotFoundError
 from scheduler_core.domain.job import JobDefinition, callback_reference
+from scheduler_core.engine.callback_resolution import resolve_callback
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class Registry:
                 f"job {definition.job_id!r} calls {reference}, which this process has not registered: import its "
                 "module with --app, or add it to allowed_callbacks"
             )
-        callback = describe(reference, import_callback(reference))
+        callback = describe(reference, resolve_callback(reference))
         self._registered[reference] = callback
         return callback
 
@@ -109,28 +110,6 @@ class Registry:
 
     def _is_allowed(self, reference: str) -> bool:
         return matches(reference, self._allowed)
-
-
-def import_callback(reference: str) -> Callable[..., Any]:
-    """The function that `module:qualname` names.
-
-    Raises CallbackNotFoundError if there is no such module or function, or the module fails to import.
-    """
-    module_name, _, qualname = reference.partition(":")
-    try:
-        found: Any = importlib.import_module(module_name)
-        for part in qualname.split("."):
-            found = getattr(found, part)
-    except AttributeError as error:
-        raise CallbackNotFoundError(f"the module {module_name!r} has no {qualname!r}: correct the callback") from error
-    except Exception as error:
-        raise CallbackNotFoundError(
-            f"the module {module_name!r} can't be imported ({type(error).__name__}: {error})"
-        ) from error
-    if not callable(found):
-        raise CallbackNotFoundError(f"{reference} is not callable: name a function")
-    function: Callable[..., Any] = found
-    return function
 
 
 def describe(reference: str, function: Callable[..., Any]) -> Callback:
