@@ -11,7 +11,7 @@ from uuid import UUID
 
 from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.engine.counters import Counters
-from scheduler_core.engine.log_context import CURRENT_RUN
+from scheduler_core.engine.fire.log_context import CURRENT_RUN
 
 FIRES = 20_000
 ROUNDS = 30
@@ -28,7 +28,7 @@ def main() -> None:
 
         def count(batches: list[list[Outcome]] = batches) -> None:
             for batch in batches:
-                counters.see_outcomes(batch)
+                counters.outcomes_recorded(batch, frozenset())
 
         print(f"counted in batches of {size:>5,}: {_each(count):.2f} µs per fire")
     tasks = [copy_context() for _ in range(FIRES)]

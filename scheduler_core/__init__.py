@@ -43,7 +43,7 @@ _PUBLIC = {
     "Overlap": "domain.job",
     "Run": "domain.run",
     "RunContext": "domain.run",
-    "RunLogFilter": "engine.log_context",
+    "RunLogFilter": "engine.fire.log_context",
     "RunNotFoundError": "domain.errors",
     "RunStateError": "domain.errors",
     "RunStatus": "domain.run",
@@ -128,7 +128,7 @@ if TYPE_CHECKING:
     from scheduler_core.domain.run import Origin, Run, RunContext, RunStatus
     from scheduler_core.domain.schedule import Dst, ScheduleType
     from scheduler_core.domain.table_family import Summary, TableFamily
-    from scheduler_core.engine.log_context import RunLogFilter
+    from scheduler_core.engine.fire.log_context import RunLogFilter
     from scheduler_core.engine.scheduler import BaseScheduler
     from scheduler_core.engine.table_scheduler import TableScheduler
     from scheduler_core.jobs_file.reading import load_jobs

@@ -30,6 +30,7 @@ from scheduler_core.engine.alarms import AlarmStores, AlarmWatch
 from scheduler_core.engine.calendar_operations import CalendarOperations
 from scheduler_core.engine.executors import ENTRY_POINTS, Executors, Factories
 from scheduler_core.engine.operations import Operations
+from scheduler_core.engine.own_modules import OwnModules
 from scheduler_core.engine.run_operations import RunOperations
 from scheduler_core.engine.scheduler import BaseScheduler
 from scheduler_core.engine.table_scheduler import TableScheduler, look_after_history
@@ -307,7 +308,9 @@ class Container:
                 drain_timeout_seconds=settings.drain_timeout,
                 history_days=settings.history_days,
                 redis_outage=settings.redis_outage,
+                application=settings.application_name,
                 allowed_callbacks=settings.allowed_callbacks,
+                own_modules=self._own_modules(),
                 executors=Executors(self._find_executors),
                 logger=self._logger,
             )
@@ -321,9 +324,10 @@ class Container:
                 "database_url": self.database_url,
                 "redis_url": self.redis_url,
                 "timezone": self.settings.default_timezone,
+                "application": self.settings.application_name,
             },
             instance_name=self.settings.instance_name or host_name(),
-            callables=self.get_scheduler().registry.references,
+            abilities=self.get_scheduler().callbacks.abilities,
             logger=self._logger or logging.getLogger("scheduler_core"),
         )
         return {
@@ -340,9 +344,14 @@ class Container:
             timing=settings.timing,
             locks=self.get_lock_service,
             max_concurrent_runs=max_concurrent_runs,
+            application=settings.application_name,
             allowed_callbacks=settings.allowed_callbacks,
+            own_modules=self._own_modules(),
             logger=self._logger,
         )
+
+    def _own_modules(self) -> OwnModules:
+        return OwnModules(self.settings.app, is_trusted=self.settings.callbacks == "application")
 
     async def prepare(self) -> None:
         """Have the schema and the partitions of the next days.

@@ -8,6 +8,7 @@ from datetime import date, datetime, timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
+from scheduler_core.domain.abilities import Abilities
 from scheduler_core.domain.actor import Actor
 from scheduler_core.domain.alarm import Changes, Facts
 from scheduler_core.domain.calendars import Calendar
@@ -49,7 +50,7 @@ class LeaderRow:
     nonce: str | None
     instance_id: str | None
     witnessed: bool
-    heir: str | None = None
+    preferred_successor: str | None = None
     """In whose favour the last leader resigned."""
 
 
@@ -180,7 +181,7 @@ class Instance:
     pid: int
     version: str
     eligible: bool
-    callbacks: tuple[str, ...] = field(default=())
+    abilities: Abilities = field(default=Abilities())
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +210,8 @@ class Jobs(Protocol):
 
     async def states(self, job_ids: Iterable[str] | None) -> list[JobStatus]: ...
 
-    async def announce(self, instance_id: str, callbacks: Sequence[str]) -> None:
-        """Say which callbacks this replica can call, so that a leader that can't may hand over to it."""
+    async def announce(self, instance_id: str, abilities: Abilities) -> None:
+        """Say what this replica can call, so that a leader that can't may hand over to it."""
 
     async def now(self) -> datetime: ...
 
@@ -229,8 +230,11 @@ class Runs(Protocol):
     async def warm_up(self) -> None:
         """Have the hot path's statements ready before this replica leads."""
 
-    async def start(self, run: Run, instance_id: str, started_at: datetime) -> bool:
-        """Mark a run as running, durably, before its callback is called; False if it is not ours any more."""
+    async def start(self, running: Outcome, instance_id: str) -> bool:
+        """Mark a run as running, durably, before its callback is called; False if it is not ours any more.
+
+        Asked again after a lost reply, it says the same.
+        """
 
     async def record(self, outcomes: Sequence[Outcome], instance_id: str) -> Recorded:
         """Record a batch, at most one outcome per run."""
@@ -240,14 +244,13 @@ class Runs(Protocol):
         leadership: Leadership,
         *,
         mine: Sequence[UUID],
-        callables: Sequence[str],
         trust_seconds: float,
         limit: int,
         full: Sequence[str] = (),
     ) -> list[Run | InvalidRun]:
         """Take over runs that nobody alive has started; of the jobs in `full` no more backfilled ones for now."""
 
-    async def bury(
+    async def reap(
         self, leadership: Leadership, dead_instances: Sequence[str], *, max_deliveries: int, limit: int
     ) -> int:
         """End the attempts of the dead: `lost`, and the run goes to whoever adopts it, or ends."""
@@ -255,7 +258,7 @@ class Runs(Protocol):
     async def owners(self) -> list[Owner]:
         """The instances that have begun runs that have not ended."""
 
-    async def heir(self, instance_id: str) -> str | None:
+    async def preferred_successor(self, instance_id: str) -> str | None:
         """The replica that can call what a waiting run needs and `instance_id` can't."""
 
     async def trigger(self, job_id: str, origin: Origin, run_id: UUID | None = None) -> Run | None:
@@ -346,10 +349,20 @@ class Calendars(Protocol):
     async def listed(self, names: Sequence[str] | None = None, *, limit: int = 1_000) -> list[dict[str, Any]]: ...
 
 
+class SessionListener(Protocol):
+    """Who is told what comes over a control session, in the loop that it was opened in."""
+
+    def nudged(self, message: str) -> None:
+        """Somebody says that something has changed: see `Jobs.notify`."""
+
+    def session_lost(self) -> None:
+        """The connection has ended, whoever ended it."""
+
+
 class ControlSession(Protocol):
     """One direct session to Postgres: the witnesses are held on it, and die with it."""
 
-    async def open(self, instance: Instance, on_nudge: Callable[[str], None], on_lost: Callable[[], None]) -> datetime:
+    async def open(self, instance: Instance, listener: SessionListener) -> datetime:
         """Connect, take the life witness, register the replica; returns the database's time."""
 
     @property
@@ -372,7 +385,7 @@ class ControlSession(Protocol):
 
     async def seen(self) -> None: ...
 
-    async def mark_begun(self, begun: Sequence[Outcome]) -> None:
+    async def mark_running(self, running: Sequence[Outcome]) -> None:
         """Say of runs that were begun here that they were, so that nobody takes them from an owner that lives."""
 
     async def depart(self) -> None: ...
@@ -383,7 +396,7 @@ class ControlSession(Protocol):
     async def reseat(self, leadership: Leadership, nonce: str) -> Leadership | None:
         """Sit down again on the same term with a fresh witness, after the session was lost."""
 
-    async def resign(self, leadership: Leadership, reason: str, heir: str | None = None) -> None: ...
+    async def resign(self, leadership: Leadership, reason: str, preferred_successor: str | None = None) -> None: ...
 
     async def close(self) -> None: ...
 
@@ -475,8 +488,8 @@ class ExecutorContext:
     settings: Mapping[str, Any]
     """The settings of this replica, URLs included, as `load_settings` takes them: for workers that it starts itself."""
     instance_name: str
-    callables: Callable[[], Sequence[str]]
-    """The callbacks that this replica can call, and so its workers may."""
+    abilities: Callable[[], Abilities]
+    """What this replica can call, and so its workers may."""
     logger: LoggerLike
 
 

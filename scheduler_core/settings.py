@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
+import sysconfig
 import warnings
 from functools import lru_cache
 from pathlib import Path
@@ -59,6 +61,8 @@ with warnings.catch_warnings():
         redis_outage: RedisOutage = RedisOutage.HOLD
         timezone: str | None = None
         app: str | None = None
+        application: str | None = Field(default=None, min_length=1, max_length=200)
+        callbacks: Literal["application", "registered"] = "application"
         max_concurrent_runs: int = Field(default=100, ge=1, le=10_000)
         process_workers: int | None = Field(default=None, ge=1, le=1_000)
         dask_address: str | None = Field(default=None, repr=False)
@@ -157,6 +161,11 @@ with warnings.catch_warnings():
             """The zone of jobs that name none: the setting, else the host's."""
             return self.timezone or host_timezone()
 
+        @property
+        def application_name(self) -> str:
+            """Whose jobs this process calls: the setting, else the module `app`, else the script."""
+            return self.application or self.app or script_name()
+
 
 def load_settings(**given: Any) -> Settings:
     """Read the settings; a keyword wins over the environment, that over `scheduler.toml`.
@@ -191,6 +200,19 @@ def load_settings(**given: Any) -> Settings:
 
 OTHER_VARIABLES = frozenset({"postgres_bin", "redis_bin", "drill", "drill_skew_seconds", "measure"})
 """Environment variables of ours that are no settings."""
+
+
+def script_name() -> str:
+    """The name of the program that this process runs: its module or its script."""
+    main = sys.modules.get("__main__")
+    spec, file = getattr(main, "__spec__", None), getattr(main, "__file__", None)
+    if spec is not None:
+        return str(spec.name).removesuffix(".__main__")
+    if file is None:
+        return "interactive"
+    script = Path(file).resolve()
+    # A launcher (uvicorn, gunicorn) stands elsewhere in each environment.
+    return script.name if script.parent == Path(sysconfig.get_path("scripts")).resolve() else str(script)
 
 
 @lru_cache(maxsize=1)

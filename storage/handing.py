@@ -18,7 +18,7 @@ WHERE r.run_id = :run_id AND r.term = :term AND r.attempt = :attempt - 1
   AND r.status IN ('pending', 'queued', 'running', 'retrying')
   AND (r.status <> 'running' OR r.instance_id = :instance_id)
 RETURNING r.run_id, r.job_id, r.scheduled_for, r.due_at, r.origin, r.term, r.definition_version, r.attempt,
-          r.deliveries, r.status, r.next_attempt_at, false AS waits_for_ever
+          r.deliveries, r.status, coalesce(r.orphaned, 0) AS orphaned, r.next_attempt_at, false AS waits_for_ever
 """
 
 # Of a worker that is known to be dead, and only by the leader of the same term: whoever adopted the run meanwhile has

@@ -6,12 +6,13 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import asdict, fields
 from datetime import datetime
 from itertools import islice
 from operator import itemgetter
 from typing import Any
 
+from scheduler_core.domain.abilities import Abilities
 from scheduler_core.domain.actor import Actor
 from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.job import JobDefinition, JobStatus
@@ -43,6 +44,8 @@ _CHANGEABLE = (
     "declared_by",
     "declared_since",
     "set_aside",
+    "application",
+    "added_at_run_time",
     "anchor",
     "paused_at",
     "paused_until",
@@ -107,7 +110,8 @@ SELECT (SELECT count(*) FROM changed) + (SELECT count(*) FROM removed) AS settle
 """
 
 ANNOUNCE = """
-UPDATE {schema}.instances SET callbacks = :callbacks WHERE instance_id = :instance_id
+UPDATE {schema}.instances SET application = :application, callbacks = :callbacks, packages = :packages, allows = :allows
+WHERE instance_id = :instance_id
 """
 
 STATES = """
@@ -155,7 +159,13 @@ class JobStore:
 
         async def insert(batch: Sequence[StoredJob]) -> None:
             told = telling(actor, at=batch[0].anchor)
-            given = {**declaration(batch), **told, "instance_id": instance_id, "schema": self._database.schema}
+            given = {
+                **declaration(batch),
+                **told,
+                "instance_id": instance_id,
+                "schema": self._database.schema,
+                "added_at_run_time": batch[0].added_at_run_time,
+            }
             standing = {row.job_id: row.is_same for row in await self._database.fetch(DECLARE, given) if row.job_id}
             added.extend(job for job in batch if job.job_id not in standing)
             changed.extend(job_id for job_id, is_same in standing.items() if not is_same)
@@ -235,9 +245,9 @@ class JobStore:
             rows, _ = await self._fetch_readable(STATES_OF, list(job_ids))
         return [JobStatus(**row) for row in rows]
 
-    async def announce(self, instance_id: str, callbacks: Sequence[str]) -> None:
-        """Say which callbacks a replica can call."""
-        await self._database.fetch(ANNOUNCE, {"instance_id": instance_id, "callbacks": list(callbacks)})
+    async def announce(self, instance_id: str, abilities: Abilities) -> None:
+        """Say what a replica can call."""
+        await self._database.fetch(ANNOUNCE, {"instance_id": instance_id, **asdict(abilities)})
 
 
 def _instants(plan: Plan) -> list[datetime]:

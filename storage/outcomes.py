@@ -8,11 +8,14 @@ from typing import Any
 from scheduler_core.domain.run import Failure, Outcome, RunStatus
 from storage.arrays import sparse
 
+# Asked again after a lost reply it finds its own trace: the same owner, term, attempt and instant.
 START = """
 UPDATE {schema}.runs
-SET status = 'running', started_at = coalesce(started_at, :started_at), attempt_started_at = :started_at
+SET status = 'running', started_at = coalesce(started_at, :started_at), attempt_started_at = :attempt_started_at,
+    definition_version = coalesce(:definition_version, definition_version)
 WHERE run_id = :run_id AND scheduled_for = :scheduled_for AND instance_id = :instance_id AND term = :term
-  AND status IN ('pending', 'queued', 'retrying')
+  AND (status IN ('pending', 'queued', 'retrying')
+       OR status = 'running' AND attempt = :attempt AND attempt_started_at = :attempt_started_at)
 RETURNING run_id
 """
 
@@ -33,16 +36,17 @@ WITH told AS (
     SELECT run_id, job_id, scheduled_for, coalesce(term, :term) AS term, coalesce(status, 'succeeded') AS status,
            reason, coalesce(attempt, 1) AS attempt, started_at,
            coalesce(attempt_started_at, started_at) AS attempt_started_at, finished_at, next_attempt_at, outcome,
-           error_type, error_message, traceback
+           error_type, error_message, traceback, definition_version
     FROM unnest(CAST(:run_ids AS uuid[]), CAST(:job_ids AS text[]),
                 CAST(:scheduled_fors AS timestamptz[]), CAST(:terms AS bigint[]),
                 CAST(:statuses AS text[]), CAST(:reasons AS text[]), CAST(:attempts AS integer[]),
                 CAST(:started_ats AS timestamptz[]), CAST(:attempt_started_ats AS timestamptz[]),
                 CAST(:finished_ats AS timestamptz[]), CAST(:next_attempt_ats AS timestamptz[]),
                 CAST(:outcomes AS text[]), CAST(:error_types AS text[]),
-                CAST(:error_messages AS text[]), CAST(:tracebacks AS text[]))
+                CAST(:error_messages AS text[]), CAST(:tracebacks AS text[]),
+                CAST(:definition_versions AS bigint[]))
          AS t (run_id, job_id, scheduled_for, term, status, reason, attempt, started_at, attempt_started_at,
-               finished_at, next_attempt_at, outcome, error_type, error_message, traceback)
+               finished_at, next_attempt_at, outcome, error_type, error_message, traceback, definition_version)
 ), updated AS (
     UPDATE {schema}.runs r
     SET status = CASE WHEN {honours} THEN 'cancelled' ELSE t.status END,
@@ -54,6 +58,10 @@ WITH told AS (
                            WHEN {honours} THEN clock_timestamp() END,
         next_attempt_at = CASE WHEN NOT {honours} THEN t.next_attempt_at END,
         instance_id = CASE WHEN t.status = 'pending' THEN NULL ELSE r.instance_id END,
+        -- what was called, where that is not what the run was planned by
+        definition_version = coalesce(t.definition_version, r.definition_version),
+        missed_count = CASE WHEN t.status = 'missed' THEN 1 ELSE r.missed_count END,
+        missed_from = CASE WHEN t.status = 'missed' THEN r.scheduled_for ELSE r.missed_from END,
         error = CASE WHEN t.outcome IS NOT NULL THEN left(concat_ws(': ', t.error_type, t.error_message), 2000)
                      WHEN t.status = 'succeeded' THEN NULL
                      ELSE r.error END
@@ -138,6 +146,21 @@ SELECT run_id, is_late FROM refused
 )
 
 
+def start_parameters(running: Outcome, instance_id: str) -> dict[str, Any]:
+    """Parameters of START, from an outcome that says `running`."""
+    run = running.run
+    return {
+        "run_id": run.run_id,
+        "scheduled_for": run.scheduled_for,
+        "instance_id": instance_id,
+        "term": run.term,
+        "attempt": running.attempt,
+        "started_at": running.started_at,
+        "attempt_started_at": running.attempt_started_at,
+        "definition_version": running.definition_version,
+    }
+
+
 def record_parameters(outcomes: Sequence[Outcome]) -> dict[str, Any]:
     """A batch as the parallel arrays that RECORD unnests, without what goes without saying."""
     runs = [o.run for o in outcomes]
@@ -158,6 +181,7 @@ def record_parameters(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         ),
         "finished_ats": sparse(o.finished_at for o in outcomes),
         "next_attempt_ats": sparse(o.next_attempt_at for o in outcomes),
+        "definition_versions": sparse(o.definition_version for o in outcomes),
         **_failure_parameters(failures),
     }
 

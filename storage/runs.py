@@ -31,9 +31,9 @@ from storage.database import Database, MissingPartitionError, Row
 from storage.handing import TAKE, TAKE_BACK, ticket_parameters
 from storage.jobs import LOAD
 from storage.keys import NUDGE_CHANNEL, new_run_id
-from storage.outcomes import RECORD, START, record_parameters
+from storage.outcomes import RECORD, START, record_parameters, start_parameters
 from storage.partitions import Partitions
-from storage.takeovers import ADOPT, BURY, HEIR, OWNERS, adopt_parameters, adopted_run
+from storage.takeovers import ADOPT, OWNERS, PREFERRED_SUCCESSOR, REAP, adopt_parameters, adopted_run
 
 TRIGGER = f"""
 WITH added AS (
@@ -121,9 +121,9 @@ class RunStore:
         statements: Sequence[tuple[str, Mapping[str, Any]]] = (
             (DUE, {"ahead": 0.0, "limit": 0, "excluding": []}),
             (CLAIM, claim_parameters(nobody, (), (), False)),
-            (ADOPT, adopt_parameters(nobody, (), (), 0.0, 0.0, 0, ())),
+            (ADOPT, adopt_parameters(nobody, (), 0.0, 0.0, 0, ())),
             (OWNERS, {"silence": MAX_INSTANCE_SILENCE_SECONDS}),
-            (HEIR, {"instance_id": "", "silence": MAX_INSTANCE_SILENCE_SECONDS}),
+            (PREFERRED_SUCCESSOR, {"instance_id": "", "silence": MAX_INSTANCE_SILENCE_SECONDS}),
             (LOAD, {"job_ids": []}),
             (RECORD, {**record_parameters(()), "instance_id": ""}),
         )
@@ -134,16 +134,12 @@ class RunStore:
 
         await asyncio.gather(*(once() for _ in range(WARM_CONNECTIONS)))
 
-    async def start(self, run: Run, instance_id: str, started_at: datetime) -> bool:
-        """Mark a run `running` before its callback is called; False if it is not ours any more."""
-        parameters = {
-            "run_id": run.run_id,
-            "scheduled_for": run.scheduled_for,
-            "instance_id": instance_id,
-            "term": run.term,
-            "started_at": started_at,
-        }
-        return bool(await self._fetch(START, parameters))
+    async def start(self, running: Outcome, instance_id: str) -> bool:
+        """Mark a run `running` before its callback is called; False if it is not ours any more.
+
+        Asked again after a lost reply, it says the same.
+        """
+        return bool(await self._fetch(START, start_parameters(running, instance_id)))
 
     async def record(self, outcomes: Sequence[Outcome], instance_id: str) -> Recorded:
         """Record a batch, at most one outcome per run; returns what was not taken as it is."""
@@ -169,7 +165,6 @@ class RunStore:
         leadership: Leadership,
         *,
         mine: Sequence[UUID],
-        callables: Sequence[str],
         trust_seconds: float,
         limit: int,
         full: Sequence[str] = (),
@@ -177,12 +172,11 @@ class RunStore:
         """Take over runs that nobody alive has begun, at most `limit`, earliest first; one whose row can't be read
         comes as InvalidRun.
 
-        Parameters: mine, runs that this process has in hand already; callables, callbacks that it can call;
-        trust_seconds, how long a former leader may have gone on starting runs; full, jobs whose backfilled runs
-        wait for those that are in hand.
+        Parameters: mine, runs that this process has in flight already; trust_seconds, how long a former leader may have
+        gone on starting runs; full, jobs whose backfilled runs wait for those that are in hand.
         """
         unanswered_seconds = 3 * self._timeout_seconds
-        parameters = adopt_parameters(leadership, mine, callables, trust_seconds, unanswered_seconds, limit, full)
+        parameters = adopt_parameters(leadership, mine, trust_seconds, unanswered_seconds, limit, full)
         rows = await self._fetch(ADOPT, parameters)
         return [adopted_run(row) for row in rows]
 
@@ -191,12 +185,14 @@ class RunStore:
         rows = await self._fetch(OWNERS, {"silence": MAX_INSTANCE_SILENCE_SECONDS})
         return [Owner(row.instance_id, row.alive, tuple(row.job_ids)) for row in rows]
 
-    async def heir(self, instance_id: str) -> str | None:
+    async def preferred_successor(self, instance_id: str) -> str | None:
         """The replica that can call what a waiting run needs and `instance_id` lacks; None if there is none."""
-        rows = await self._fetch(HEIR, {"instance_id": instance_id, "silence": MAX_INSTANCE_SILENCE_SECONDS})
+        rows = await self._fetch(
+            PREFERRED_SUCCESSOR, {"instance_id": instance_id, "silence": MAX_INSTANCE_SILENCE_SECONDS}
+        )
         return rows[0].instance_id if rows else None
 
-    async def bury(
+    async def reap(
         self, leadership: Leadership, dead_instances: Sequence[str], *, max_deliveries: int, limit: int
     ) -> int:
         """End the started attempts of dead replicas, at most `limit`; returns how many."""
@@ -207,8 +203,8 @@ class RunStore:
             "max_deliveries": max_deliveries,
             "limit": limit,
         }
-        row = await self._with_partitions(BURY, parameters)
-        return 0 if row is None else int(row.buried)
+        row = await self._with_partitions(REAP, parameters)
+        return 0 if row is None else int(row.reaped)
 
     async def trigger(self, job_id: str, origin: Origin, run_id: UUID | None = None) -> Run | None:
         """Add a run for now, which the leader adopts at once; None if there is no such job."""

@@ -95,6 +95,8 @@ jobs = Table(
     Column("last_status", Text),
     Column("last_error", Text),
     _required("created_at", _INSTANT),
+    Column("application", Text, comment="whose code named the callback; NULL: no code did"),
+    Column("added_at_run_time", Boolean, comment="by code that was running already: no start declares it anew"),
     Index("jobs_due", "due_at", postgresql_where=text("due_at IS NOT NULL")),
     Index("jobs_due_once", "due_at", postgresql_where=text("due_at IS NOT NULL AND delivery = 'at_most_once'")),
 )
@@ -126,6 +128,11 @@ runs = Table(
     Column("cancel_requested_at", _INSTANT),
     Column("cancel_requested_by", Text),
     _required("created_at", _INSTANT),
+    Column(
+        "orphaned",
+        BigInteger,
+        comment="times that its owner died while nobody knew whether it had begun; NULL: never",
+    ),
     UniqueConstraint("job_id", "scheduled_for"),
     Index("runs_by_id", "run_id", postgresql_using="brin"),
     Index(
@@ -245,6 +252,9 @@ instances = Table(
         BigInteger,
         comment="advisory lock that is held while the process lives; NULL: not witnessed",
     ),
+    Column("application", Text, comment="whose jobs it calls"),
+    Column("packages", ARRAY(Text), comment="the top-level packages whose own functions it calls for its code's jobs"),
+    Column("allows", ARRAY(Text), comment="allowed_callbacks, as LIKE has them"),
 )
 
 table_families = Table(

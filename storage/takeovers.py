@@ -10,13 +10,15 @@ from scheduler_core.domain.run import Origin, Run, RunStatus
 from scheduler_core.ports import InvalidRun, Leadership
 from storage.database import Row
 
-# Runs that nobody alive has begun: handed back or triggered (no owner), or waiting under an owner that is not
-# this process. A live former leader hands its waiting runs back as soon as it learns that it was deposed; one
-# that is alive and silent loses them a TTL after the term began, when its trust window must have closed: each
-# start asks the trust window. A run of our own that we don't know of is one whose claim or adoption was never
-# answered: it counts once no answer can come any more. What waits under the name of a worker, which never leads, is in
-# the hand of a leader or in nobody's. Backfilled runs, old as they are, come after all others. Fenced
-# like the claim. An instant that Python does not have (somebody wrote infinity) must not take the answer along.
+# Runs that nobody alive has begun: handed back or triggered (no owner), or waiting under an owner that is not this
+# process. A live former leader hands its waiting runs back as soon as it learns that it was deposed; one that is alive
+# and silent loses them a TTL after the term began, when its trust window must have closed: each start asks the trust
+# window. A run of our own that we don't know of is one whose claim or adoption was never answered: it counts once no
+# answer can come any more. What waits under the name of a worker, which never leads, is in the hand of a leader or in
+# nobody's. Backfilled runs, old as they are, come after all others. Fenced like the claim. An instant that Python does
+# not have (somebody wrote infinity) must not take the answer along. Whoever had a run that bears its name still, and is
+# gone, may have begun it: it is counted as orphaned, so that one that kills its processes at once is found out. (What
+# is at_most_once was not begun: its start would stand in the row.)
 ADOPT = """
 WITH fence AS (
     SELECT term, acquired_at FROM {schema}.leader WHERE term = :term AND nonce = :nonce FOR SHARE
@@ -35,39 +37,48 @@ WITH fence AS (
       AND (r.run_id IN (SELECT unnest(CAST(:mine AS uuid[])))) IS NOT TRUE
       AND NOT (r.origin = 'backfill' AND r.job_id = ANY(CAST(:full AS text[])))
       AND (r.reason IS DISTINCT FROM 'no_callback' OR EXISTS (
-              SELECT FROM {schema}.jobs j
-              WHERE j.job_id = r.job_id AND j.callback = ANY(CAST(:callables AS text[]))))
+              SELECT FROM {schema}.jobs j, {schema}.instances me
+              WHERE j.job_id = r.job_id AND me.instance_id = :instance_id
+                AND {schema}.can_call(me, j.callback, j.application)))
     ORDER BY r.origin = 'backfill', r.scheduled_for, r.job_id
     LIMIT :limit
     FOR UPDATE OF r SKIP LOCKED
 )
 UPDATE {schema}.runs r
-SET instance_id = :instance_id, term = :term, reason = NULL
+SET instance_id = :instance_id, term = :term, reason = NULL,
+    orphaned = CASE WHEN r.instance_id <> :instance_id AND NOT EXISTS (
+                             SELECT FROM {schema}.instances i
+                             WHERE i.instance_id = r.instance_id
+                               AND (NOT i.eligible OR i.ended_at IS NULL AND {schema}.witness_held(i.life_key)))
+                    THEN coalesce(r.orphaned, 0) + 1 ELSE r.orphaned END
 FROM waiting w
 WHERE r.run_id = w.run_id AND r.job_id = w.job_id AND r.scheduled_for = w.scheduled_for
 RETURNING r.run_id, r.job_id, r.scheduled_for, r.origin, r.term, r.definition_version, r.attempt,
-          r.deliveries, r.status,
+          r.deliveries, r.status, coalesce(r.orphaned, 0) AS orphaned,
           CASE WHEN r.due_at BETWEEN {years} THEN r.due_at END AS due_at,
           CASE WHEN r.next_attempt_at BETWEEN {years} THEN r.next_attempt_at END AS next_attempt_at,
           (r.next_attempt_at NOT BETWEEN {years}) IS TRUE AS waits_for_ever
 """.replace("{years}", "'0001-01-03' AND '9999-12-30'")
 
-# FIELD: river #342, jobs declared on one service vanish when another leads. The longest waiting run decides.
+# river #342, jobs declared on one service vanish when another leads. The longest waiting run decides.
 # From what waits, which is seldom anything, to its job by key: joined, the plan that is made once, while there are few
 # jobs, reads every job each time.
-HEIR = """
+PREFERRED_SUCCESSOR = """
 WITH waiting AS MATERIALIZED (
-    SELECT r.scheduled_for, (SELECT j.callback FROM {schema}.jobs j WHERE j.job_id = r.job_id) AS callback
+    SELECT r.scheduled_for,
+           (SELECT j.callback FROM {schema}.jobs j WHERE j.job_id = r.job_id) AS callback,
+           (SELECT j.application FROM {schema}.jobs j WHERE j.job_id = r.job_id) AS application
     FROM {schema}.runs r
     WHERE r.status = 'pending' AND r.reason = 'no_callback'
 )
 SELECT i.instance_id
 FROM waiting w
-JOIN {schema}.instances i ON w.callback = ANY(i.callbacks)
-WHERE i.instance_id <> :instance_id AND i.eligible AND i.ended_at IS NULL
+JOIN {schema}.instances i ON {schema}.can_call(i, w.callback, w.application)
+JOIN {schema}.instances me ON me.instance_id = :instance_id
+WHERE i.instance_id <> me.instance_id AND i.eligible AND i.ended_at IS NULL
   AND i.last_seen > clock_timestamp() - make_interval(secs => :silence)
   AND (i.life_key IS NULL OR {schema}.witness_held(i.life_key))
-  AND NOT w.callback = ANY(SELECT unnest(callbacks) FROM {schema}.instances WHERE instance_id = :instance_id)
+  AND NOT {schema}.can_call(me, w.callback, w.application)
 ORDER BY w.scheduled_for, i.started_at DESC
 LIMIT 1
 """
@@ -85,17 +96,18 @@ SELECT b.instance_id, b.job_ids,
 FROM begun b LEFT JOIN {schema}.instances i USING (instance_id)
 """
 
-# An owner's death ends the attempt as `lost` and counts a delivery; one that has come back since is not dead. Then
-# the delivery policy: at_most_once ends the run; at_least_once gives it back to be adopted, with a pause that
-# doubles from the second time on, until the limit: a callback that kills its process must not kill every replica in
-# turn. Whoever asked for a cancel gets it. Runs are locked before jobs, and both in job_id order, as everywhere: what
-# was chosen is looked at again once it is locked.
-BURY = """
+# An owner's death ends the attempt as `lost` and counts a delivery; one that has come back since is not dead. Then the
+# delivery policy: at_most_once ends the run; at_least_once gives it back to be adopted, with a pause that doubles from
+# the second time on, until the limit: a callback that kills its process must not kill every replica in turn. Deaths
+# before anybody knew whether the run had begun count as one. Whoever asked for a cancel gets it. Runs are locked before
+# jobs, and both in job_id order, as everywhere: what was chosen is looked at again once it is locked.
+REAP = """
 WITH fence AS (
     SELECT term FROM {schema}.leader WHERE term = :term AND nonce = :nonce FOR SHARE
 ), dead AS (
     SELECT r.run_id, r.job_id, r.scheduled_for, r.attempt, r.deliveries, r.term, r.instance_id,
-           r.attempt_started_at, coalesce(j.delivery, 'at_least_once') AS delivery
+           r.attempt_started_at, coalesce(j.delivery, 'at_least_once') AS delivery,
+           r.deliveries + 1 >= :max_deliveries - CASE WHEN r.orphaned > 1 THEN 1 ELSE 0 END AS is_enough
     FROM {schema}.runs r LEFT JOIN {schema}.jobs j USING (job_id)
     WHERE EXISTS (SELECT FROM fence) AND r.status = 'running'
       AND r.instance_id = ANY(CAST(:dead AS text[]))
@@ -109,13 +121,12 @@ WITH fence AS (
     SET deliveries = r.deliveries + 1,
         status = CASE WHEN r.cancel_requested_at IS NOT NULL THEN 'cancelled'
                       WHEN d.delivery = 'at_most_once' THEN 'lost'
-                      WHEN r.deliveries + 1 >= :max_deliveries THEN 'failed'
+                      WHEN d.is_enough THEN 'failed'
                       WHEN r.attempt > 0 THEN 'retrying'
                       ELSE 'pending' END,
         reason = CASE WHEN r.cancel_requested_at IS NOT NULL THEN 'requested'
-                      WHEN d.delivery = 'at_most_once' OR r.deliveries + 1 >= :max_deliveries
-                      THEN 'owner_died' END,
-        finished_at = CASE WHEN d.delivery = 'at_most_once' OR r.deliveries + 1 >= :max_deliveries
+                      WHEN d.delivery = 'at_most_once' OR d.is_enough THEN 'owner_died' END,
+        finished_at = CASE WHEN d.delivery = 'at_most_once' OR d.is_enough
                                 OR r.cancel_requested_at IS NOT NULL
                            THEN clock_timestamp() END,
         next_attempt_at = CASE WHEN r.deliveries >= 1 AND r.cancel_requested_at IS NULL
@@ -145,7 +156,7 @@ WITH fence AS (
           FROM updated GROUP BY job_id ORDER BY job_id) AS c
     WHERE j.job_id = ANY (ARRAY[c.job_id])
 )
-SELECT count(*) AS buried FROM updated
+SELECT count(*) AS reaped FROM updated
 """
 
 
@@ -155,7 +166,6 @@ _ORIGINS = frozenset(origin.value for origin in Origin)
 def adopt_parameters(
     leadership: Leadership,
     mine: Sequence[UUID],
-    callables: Sequence[str],
     trust_seconds: float,
     unanswered_seconds: float,
     limit: int,
@@ -167,7 +177,6 @@ def adopt_parameters(
         "nonce": leadership.nonce,
         "instance_id": leadership.instance_id,
         "mine": list(mine),
-        "callables": list(callables),
         "trust": trust_seconds,
         "unanswered": unanswered_seconds,
         "limit": limit,
@@ -194,4 +203,5 @@ def adopted_run(row: Row) -> Run | InvalidRun:
         deliveries=row.deliveries,
         next_attempt_at=row.next_attempt_at,
         status=RunStatus(row.status),
+        orphaned=row.orphaned,
     )

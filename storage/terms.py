@@ -24,7 +24,7 @@ import asyncpg
 
 from scheduler_core.domain.errors import SchedulerError, SchemaError
 from scheduler_core.domain.run import Outcome
-from scheduler_core.ports import Instance, LeaderRow, Leadership
+from scheduler_core.ports import Instance, LeaderRow, Leadership, SessionListener
 from storage.database import DRIVER_ERRORS, check_schema_name, explain
 from storage.keys import NUDGE_CHANNEL, advisory_key
 from storage.postgres_url import open_session, parse_url
@@ -87,11 +87,12 @@ FROM freed WHERE t.term = freed.term AND t.ended_at IS NULL
 
 REGISTER = """
 INSERT INTO {schema}.instances (instance_id, instance_name, host, pid, version, eligible, callbacks,
-                                started_at, last_seen, life_key)
-VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp(), clock_timestamp(), $8)
+                                started_at, last_seen, life_key, application, packages, allows)
+VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp(), clock_timestamp(), $8, $9, $10, $11)
 ON CONFLICT (instance_id) DO UPDATE
 SET callbacks = excluded.callbacks, eligible = excluded.eligible, last_seen = excluded.last_seen,
-    life_key = excluded.life_key, ended_at = NULL
+    life_key = excluded.life_key, ended_at = NULL, application = excluded.application,
+    packages = excluded.packages, allows = excluded.allows
 RETURNING started_at
 """
 
@@ -109,7 +110,7 @@ WHERE l.relation = CAST('{schema}.leader' AS regclass) AND l.granted AND l.mode 
   AND a.pid <> pg_backend_pid() AND a.xact_start < clock_timestamp() - $1::interval
 """
 
-MARK_BEGUN = """
+MARK_RUNNING = """
 UPDATE {schema}.runs r
 SET status = 'running', started_at = coalesce(r.started_at, b.started_at), attempt_started_at = b.attempt_started_at
 FROM unnest($2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[])
@@ -183,10 +184,9 @@ class PostgresControlSession:
     def witnesses_work(self) -> bool:
         return self._witnesses_work
 
-    async def open(self, instance: Instance, on_nudge: Callable[[str], None], on_lost: Callable[[], None]) -> datetime:
+    async def open(self, instance: Instance, listener: SessionListener) -> datetime:
         """Connect, take the life witness, register the replica, listen for nudges.
 
-        Parameters: on_lost, called when the connection ends, whoever ends it.
         Returns when this replica registered first, by the database's clock.
         Raises ServerUnreachableError, SchemaError.
         """
@@ -213,8 +213,11 @@ class PostgresControlSession:
                 instance.pid,
                 instance.version,
                 instance.eligible,
-                list(instance.callbacks),
+                list(instance.abilities.callbacks),
                 life if self._witnesses_work else None,
+                instance.abilities.application,
+                list(instance.abilities.packages),
+                list(instance.abilities.allows),
             )
             await connection.execute(self._sql(FORGET_OLD), instance.instance_id)
             prefix = f"{self._schema}:"
@@ -222,9 +225,14 @@ class PostgresControlSession:
             def heard(_connection: Any, _pid: int, _channel: str, payload: object) -> None:
                 text = str(payload)
                 if text.startswith(prefix):
-                    on_nudge(text.removeprefix(prefix))
+                    listener.nudged(text.removeprefix(prefix))
 
-            connection.add_termination_listener(lambda _connection: on_lost())
+            def lost(ended: Any) -> None:
+                # One that was let go of for another says nothing of that.
+                if ended is self._connection:
+                    listener.session_lost()
+
+            connection.add_termination_listener(lost)
             if self._witnesses_work:
                 await connection.add_listener(NUDGE_CHANNEL, heard)
         except DRIVER_ERRORS as error:
@@ -382,20 +390,20 @@ class PostgresControlSession:
             return None
         return Leadership(leadership.term, nonce, leadership.instance_id)
 
-    async def resign(self, leadership: Leadership, reason: str, heir: str | None = None) -> None:
-        """End the term and let the witness go: whoever waits for it leads next, the heir first."""
-        await self._move_row(RESIGN, leadership.term, leadership.nonce, reason, heir)
+    async def resign(self, leadership: Leadership, reason: str, preferred_successor: str | None = None) -> None:
+        """End the term and let the witness go: whoever waits for it leads next, the preferred successor first."""
+        await self._move_row(RESIGN, leadership.term, leadership.nonce, reason, preferred_successor)
         await self._let_go()
 
-    async def mark_begun(self, begun: Sequence[Outcome]) -> None:
+    async def mark_running(self, running: Sequence[Outcome]) -> None:
         """Say of runs that were begun here that they were: nobody takes them from an owner that lives."""
         columns = (
-            [outcome.run.run_id for outcome in begun],
-            [outcome.run.scheduled_for for outcome in begun],
-            [outcome.started_at for outcome in begun],
-            [outcome.attempt_started_at for outcome in begun],
+            [outcome.run.run_id for outcome in running],
+            [outcome.run.scheduled_for for outcome in running],
+            [outcome.started_at for outcome in running],
+            [outcome.attempt_started_at for outcome in running],
         )
-        await self._call(lambda c: c.execute(self._sql(MARK_BEGUN), self._me().instance_id, *columns))
+        await self._call(lambda c: c.execute(self._sql(MARK_RUNNING), self._me().instance_id, *columns))
 
     async def depart(self) -> None:
         """Say that this replica ends, so that nobody waits for a sign of life."""

@@ -11,7 +11,7 @@ import sys
 from collections.abc import MutableMapping
 from typing import Any
 
-from scheduler_core.engine.log_context import run_fields
+from scheduler_core.engine.fire.log_context import run_fields
 from scheduler_core.engine.scheduler import BaseScheduler
 
 TEXT_FORMAT = "%(asctime)s %(levelname)-7s [%(process)d] %(message)s"

@@ -19,6 +19,7 @@ from scheduler_core.cli.traces import close_traces, configure_traces
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import CallbackNotFoundError, SchemaError
 from scheduler_core.domain.revision import Fit, explain, fit
+from scheduler_core.event_loops import run_to_its_end
 from scheduler_core.service import declared_jobs
 from scheduler_core.settings import load_settings
 from scheduler_core.web import require_extra
@@ -48,7 +49,7 @@ def run(
         runner = asyncio.Runner()
     try:
         with runner:
-            runner.run(_replica(Container(settings), serves=api))
+            run_to_its_end(runner, _replica(Container(settings), serves=api), logger)
     finally:
         close_traces(provider)
 

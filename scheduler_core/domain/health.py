@@ -16,17 +16,17 @@ class Vitals:
     instance_name: str
     version: str
     state: State
-    leads: bool
-    """Whether it may believe so at this instant."""
-    term: int | None
-    """Of its own leadership; None while it leads nothing."""
-    is_started: bool
     is_stopping: bool
-    holds_life: bool
-    """Whether its session with Postgres stands, on which its witnesses are held."""
-    stalled_seconds: float
-    """Since the scheduler's loop last showed that it moves."""
     stall_timeout_seconds: float
+    leads: bool = False
+    """Whether it may believe so at this instant."""
+    term: int | None = None
+    """Of its own leadership; None while it leads nothing."""
+    is_started: bool = False
+    holds_life: bool = False
+    """Whether its session with Postgres stands, on which its witnesses are held."""
+    stalled_seconds: float = 0.0
+    """Since the scheduler's loop last showed that it moves."""
     runs_in_hand: int = 0
     runs_executing: int = 0
     max_concurrent_runs: int = 0
@@ -47,7 +47,7 @@ def why_not_alive(vitals: Vitals) -> str | None:
     if not vitals.is_started or vitals.is_stopping:
         return None
     if vitals.state is State.STOPPED:
-        return "the keeper thread has ended: this replica can't lead any more"
+        return "the elector's thread has ended: this replica can't lead any more"
     if vitals.stalled_seconds > vitals.stall_timeout_seconds:
         return f"the scheduler's loop has not moved for {vitals.stalled_seconds:.0f} s"
     return None

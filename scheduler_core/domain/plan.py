@@ -41,6 +41,10 @@ class StoredJob:
     set_aside: str | None = None
     """Digest of the definition of code that an operator's revert replaced: code that declares it again says nothing
     new."""
+    application: str | None = None
+    """Whose code named the callback; None where no code did."""
+    added_at_run_time: bool | None = None
+    """Whether code added it that was running already: no start declares it anew."""
     calendars: tuple[Calendar, ...] = ()
     """Those that the definition names, as far as they exist and can be read."""
 
@@ -80,6 +84,8 @@ class StoredJob:
             self.digest,
             self.declared_since,
             self.set_aside,
+            self.application,
+            self.added_at_run_time,
             self.calendars,
         )
 

@@ -75,6 +75,8 @@ class Run:
     """Attempts whose owner died."""
     next_attempt_at: datetime | None = None
     status: RunStatus = RunStatus.PENDING
+    orphaned: int = 0
+    """Times that its owner died while nobody knew whether it had begun the run."""
 
     @property
     def idempotency_key(self) -> str:
@@ -143,6 +145,23 @@ class Outcome:
     next_attempt_at: datetime | None = None
     failure: Failure | None = None
     attempt_started_at: datetime | None = None
+    definition_version: int | None = None
+    """Of the definition that was called, where it is not the one that the run was planned by."""
+
+
+def unattempted(run: Run, status: RunStatus, reason: str, now: datetime) -> Outcome:
+    """The run ends without an attempt."""
+    return Outcome(run, status, run.attempt, reason, finished_at=now)
+
+
+def broken(run: Run, failure: Failure, now: datetime) -> Outcome:
+    """The run ends by a failure of ours that no other attempt could mend."""
+    return Outcome(run, RunStatus.FAILED, run.attempt + 1, "internal_error", now, now, failure=failure)
+
+
+def handed_back(run: Run, reason: str | None = None) -> Outcome:
+    """Back to whoever leads next."""
+    return Outcome(run, RunStatus.PENDING, run.attempt, reason, next_attempt_at=run.next_attempt_at)
 
 
 def run_uuid(run_id: UUID | str) -> UUID:

@@ -1,6 +1,6 @@
 """How long a leader may believe that it leads, and what it makes of the answers to its renewals.
 
-Pure policy: `engine.leadership` asks, `storage` fetches the answers.
+Pure policy: `engine.election` asks, `storage` fetches the answers.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The scheduler at work: mechanisms that sequence what `scheduler_core.domain` decides.
 
-`scheduler` is the loop: what is due → plan → claim → start at the instant. `leadership` holds the lease, the
-term and the trust window in a keeper thread of its own. `execution` calls callbacks and `retry` calls them
-again; `recorder` writes outcomes in batches; `recovery` takes over what the dead left behind; `registry` knows
-which callback a job means; `locks` holds a job's distributed lock while it runs; `clock` reads the clocks. The
-world is reached through `scheduler_core.ports` only.
+`scheduler` is one replica's life, `running_replica` what belongs to one start of it. `election` says who leads and
+holds the lease, the term and the trust window in a thread of its own; `leader_loop` leads meanwhile; `fire` takes each
+run from its instant to its outcome. `declarations` keeps what code declares, `operations` and its kin are the verbs,
+`callback_registry` knows which callback a job means, `worker` makes attempts that another process gives out. The world
+is reached through `scheduler_core.ports` only.
 """

@@ -6,9 +6,12 @@ goes on while the machine is suspended (FIELD: solid_queue #763, a zombie schedu
 
 from __future__ import annotations
 
+import asyncio
 import time
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Protocol
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -23,6 +26,25 @@ else:  # pragma: no cover - not Linux
     def boottime() -> float:
         """Seconds on a clock that never goes back."""
         return time.monotonic()
+
+
+class Clock(Protocol):
+    """The time that the executing of runs goes by: the database's, or a test's."""
+
+    def now(self) -> datetime:
+        """The instant, aware, in UTC."""
+
+    def monotonic(self) -> float:
+        """Seconds that only grow, for distances."""
+
+    def monotonic_at(self, instant: datetime) -> float:
+        """What `monotonic` says at an instant."""
+
+    def timeout(self, seconds: float) -> AbstractAsyncContextManager[asyncio.Timeout]:
+        """Cut off what runs inside it after so many seconds, as `asyncio.timeout` does."""
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> bool:
+        """Wait for an event for at most so long; whether it came."""
 
 
 @dataclass(slots=True)
@@ -54,6 +76,23 @@ class DatabaseClock:
         if self._offset_seconds is None:
             return datetime.now(UTC)
         return datetime.fromtimestamp(time.monotonic() + self._offset_seconds, UTC)
+
+    def monotonic(self) -> float:
+        """The local clock for distances."""
+        return time.monotonic()
+
+    def timeout(self, seconds: float) -> AbstractAsyncContextManager[asyncio.Timeout]:
+        """`asyncio.timeout`: seconds are the same by every honest clock."""
+        return asyncio.timeout(seconds)
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> bool:
+        """Wait for an event for at most so long; whether it came."""
+        try:
+            async with asyncio.timeout(seconds):
+                await event.wait()
+        except TimeoutError:
+            return False
+        return True
 
     def skew_seconds(self) -> float | None:
         """This machine's wall clock minus the database's; None before the first answer."""

@@ -9,8 +9,9 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
+from uuid import UUID
 
 from scheduler_core.domain.planning import Plan
 from scheduler_core.domain.run import Origin, Outcome, RunStatus
@@ -88,8 +89,9 @@ class Counters:
     write_seconds: Histogram = field(default_factory=lambda: Histogram(STATEMENT_SECONDS))
     _loop_moved_at: float | None = None
 
-    def see_outcomes(self, outcomes: Sequence[Outcome]) -> None:
+    def outcomes_recorded(self, outcomes: Sequence[Outcome], late: Set[UUID]) -> None:
         """Count a batch that is durable."""
+        self.late += len(late)
         durations: list[float] = []
         latenesses: list[float] = []
         plainly = 0

@@ -8,7 +8,7 @@ finds it, as it finds whatever else somebody left behind.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from uuid import UUID
@@ -19,10 +19,13 @@ from scheduler_core.domain.planning import StoredJob
 from scheduler_core.domain.run import Failure, LoggerLike, Outcome, Run, RunStatus
 from scheduler_core.domain.ticket import Ticket, Told, status_after
 from scheduler_core.engine.clock import DatabaseClock
+from scheduler_core.engine.election.trust_window import TrustWindow
 from scheduler_core.engine.executors import Executors, installed
-from scheduler_core.engine.recorder import Recorder
-from scheduler_core.engine.retry import delay_seconds
-from scheduler_core.engine.slots import Slots
+from scheduler_core.engine.fire.in_flight import InFlightRuns
+from scheduler_core.engine.fire.recorder import OutcomeListener, Recorder
+from scheduler_core.engine.fire.retry import delay_seconds
+from scheduler_core.engine.fire.slots import Slots
+from scheduler_core.engine.wake import Wake
 from scheduler_core.ports import Executor, Runs
 
 MOST_TRIES = 3
@@ -33,9 +36,8 @@ MOST_TRIES = 3
 class Handing:
     """See the module.
 
-    Parameters: trusts, whether a term may start runs now; slots of each executor, one of which each run has taken;
-    is_cancelling, whether a run is to be cancelled; told, given what workers have recorded; let_go, given each run
-    that this replica has in hand no more.
+    Parameters: trust, whether a run may be started now; slots of each executor, one of which each run has taken;
+    listeners, told what workers have recorded.
     """
 
     executors: Executors
@@ -43,11 +45,11 @@ class Handing:
     instance_id: str
     clock: DatabaseClock
     recorder: Recorder
-    trusts: Callable[[int], bool]
+    trust: TrustWindow
     slots: Mapping[str, Slots]
-    is_cancelling: Callable[[Run], bool]
-    told: Callable[[Sequence[Outcome]], None]
-    let_go: Callable[[Run], None]
+    in_flight: InFlightRuns
+    listeners: Sequence[OutcomeListener]
+    wake: Wake
     logger: LoggerLike
     waiting: set[asyncio.Task[None]] = field(default_factory=set)
     retrying: dict[UUID, asyncio.Event] = field(default_factory=dict)
@@ -64,7 +66,9 @@ class Handing:
             self.logger.warning("run %s is left to recovery: %s", run.idempotency_key, error)
         finally:
             self.waiting.discard(task)
-            self.let_go(run)
+            self.in_flight.release(run)
+            # What this replica let go of may be another's to adopt, or its own again.
+            self.wake.wake()
 
     def leave_alone(self) -> None:
         """Wait for no worker any more: what they have begun they end without us."""
@@ -85,7 +89,11 @@ class Handing:
         attempt = run.attempt + 1
         while (told := await self._attempt(Ticket(run.run_id, attempt, run.term), run, job)) is not None:
             outcome = Outcome(run, told.status, attempt, failure=told.failure, next_attempt_at=told.next_attempt_at)
-            self.told([outcome])
+            for listener in self.listeners:
+                listener.outcomes_recorded([outcome], frozenset())
+            if told.status is RunStatus.PENDING:
+                # The worker could not call it: somebody else may, and not at once.
+                self.in_flight.pass_over(run.run_id)
             if told.status is not RunStatus.RETRYING or not await self._may_go_on(run, job, told):
                 return
             attempt += 1
@@ -133,7 +141,7 @@ class Handing:
 
     async def _may_go_on(self, run: Run, job: StoredJob, told: Told) -> bool:
         """Wait for the next attempt, without a slot; False if it is not this replica's to make, or nobody's."""
-        if self.is_cancelling(run) or not self.trusts(run.term):
+        if self.in_flight.is_cancelling(run) or not self.trust.allows(run):
             return False
         delay = (told.next_attempt_at - self.clock.now()).total_seconds() if told.next_attempt_at is not None else 0.0
         no_more = self.retrying[run.run_id] = asyncio.Event()
@@ -141,7 +149,7 @@ class Handing:
             async with self.slots[job.definition.executor].given_back(), asyncio.timeout(max(delay, 0.0)):
                 await no_more.wait()
         except TimeoutError:
-            return self.trusts(run.term)
+            return self.trust.allows(run)
         finally:
             del self.retrying[run.run_id]
         return False

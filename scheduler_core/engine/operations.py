@@ -6,6 +6,7 @@ Any process may do these, leader or not: they go through Postgres. Each change o
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, fields, replace
 from datetime import datetime
@@ -13,6 +14,7 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
+from scheduler_core.domain.abilities import is_bound_to_program
 from scheduler_core.domain.actor import Actor
 from scheduler_core.domain.errors import (
     InvalidJobError,
@@ -37,19 +39,17 @@ Change = Callable[[StoredJob, datetime], "Settlement | None"]
 class Operations:
     """The verbs, for one process.
 
-    Parameters: storage; instance_id, which process acts; actor, on whose behalf, for the log; started_at, when this
-    process registered, by the database's clock: a newer process's declaration wins over an older one's.
+    Parameters: storage; instance_id, which process acts; actor, on whose behalf, for the log; application, whose code
+    names the callbacks, None where none does; started_at, when this process registered, by the database's clock: a
+    newer process's declaration wins over an older one's.
     """
 
     storage: Storage
     instance_id: str
     actor: Actor
     started_at: datetime | None = None
+    application: str | None = None
     _declared: dict[str, JobDefinition] = field(default_factory=dict)
-
-    def acting_as(self, actor: Actor) -> Operations:
-        """The same verbs, on behalf of somebody else."""
-        return replace(self, actor=actor)
 
     @property
     def declared(self) -> Iterable[JobDefinition]:
@@ -73,9 +73,10 @@ class Operations:
                 "id, or remove the first one before"
             )
 
-    async def declare(self, definitions: Sequence[JobDefinition]) -> Sequence[StoredJob]:
+    async def declare(self, definitions: Sequence[JobDefinition], *, at_run_time: bool = False) -> Sequence[StoredJob]:
         """Store the jobs that code declares: new ones are added, changed ones settled, the same left alone.
 
+        Parameters: at_run_time, whether code adds them that is running already, so that no start declares them anew.
         Returns those that were added. Raises InvalidJobError, before anything is stored, if two of them share an id or
         one names a calendar or an executor that does not exist.
         """
@@ -92,23 +93,23 @@ class Operations:
             await self._calendars().check_jobs(definitions)
         now = await self.storage.jobs.now()
         ordered = sorted(definitions, key=attrgetter("job_id"))
-        begun = (_new_job(definition, now) for definition in ordered)
-        declared = await self.storage.jobs.declare(begun, self.instance_id, self.actor)
+        new = (self._new_job(definition, now, at_run_time) for definition in ordered)
+        declared = await self.storage.jobs.declare(new, self.instance_id, self.actor)
         changed = set(declared.changed)
         for definition in ordered:
             if definition.job_id in changed:
-                await self._redeclare(definition)
+                await self._redeclare(definition, at_run_time)
             self._declared[definition.job_id] = definition
         return declared.added
 
-    async def _redeclare(self, definition: JobDefinition) -> None:
+    async def _redeclare(self, definition: JobDefinition, at_run_time: bool) -> None:
         """Settle a job that stands there with another definition, unless that one is newer than ours."""
         earlier = self._declared.get(definition.job_id)
 
         def change(job: StoredJob, now: datetime) -> Settlement | None:
-            if not self._may_replace(job, definition, earlier):
+            if not self._may_replace(job, definition, earlier, at_run_time):
                 return None
-            return redefinition(job, definition, now, self._signature())
+            return redefinition(job, definition, now, self._signature(job, definition, at_run_time))
 
         for _ in range(MAX_TRIES):
             try:
@@ -117,12 +118,14 @@ class Operations:
             except JobNotFoundError:
                 # Removed in between: then it is a new one.
                 now = await self.storage.jobs.now()
-                declared = await self.storage.jobs.declare([_new_job(definition, now)], self.instance_id, self.actor)
-                if declared.added:
+                new = self._new_job(definition, now, at_run_time)
+                if (await self.storage.jobs.declare([new], self.instance_id, self.actor)).added:
                     return
         raise JobConflictError(f"job {definition.job_id!r} keeps being added and removed by others: try again")
 
-    def _may_replace(self, job: StoredJob, new: JobDefinition, earlier: JobDefinition | None) -> bool:
+    def _may_replace(
+        self, job: StoredJob, new: JobDefinition, earlier: JobDefinition | None, at_run_time: bool
+    ) -> bool:
         is_same = job.digest == new.digest
         if earlier is not None:
             # What this process said before is no news; what it says anew is a change on purpose.
@@ -130,14 +133,48 @@ class Operations:
         if self.started_at is None:
             # A command, and no replica: an operator means it.
             return not is_same
-        if new.digest == job.set_aside or (is_same and job.set_aside is None):
+        if is_same and job.set_aside is None:
+            # As it stands there, but for whose it is: Postgres has said that it is to be this program's from now on.
+            is_ours = job.application == self._owner_of(new) and (at_run_time or not job.added_at_run_time)
+            return not is_ours and self._wins_over(job)
+        if new.digest == job.set_aside:
             # The definition that an operator's revert replaced is no news either; one that agrees with the revert is:
             # from then on code may declare the other again.
             return False
-        return job.declared_since is None or self.started_at >= job.declared_since
+        return self._wins_over(job)
 
-    def _signature(self) -> dict[str, Any]:
-        return {"declared_by": self.instance_id, "declared_since": self.started_at, "set_aside": None}
+    def _wins_over(self, job: StoredJob) -> bool:
+        """Whether this process is no older than the one whose declaration stands there."""
+        return job.declared_since is None or self.started_at is None or self.started_at >= job.declared_since
+
+    def _signature(self, job: StoredJob, new: JobDefinition, at_run_time: bool | None = None) -> dict[str, Any]:
+        """Whose definition it is from now on. What an operator edits stays code's as long as it calls the same."""
+        signature = {"declared_by": self.instance_id, "declared_since": self.started_at, "set_aside": None}
+        if self.application is not None:
+            return {**signature, "application": self._owner_of(new), "added_at_run_time": at_run_time}
+        keeps = job.application if new.callback == job.definition.callback else None
+        return {**signature, "application": keeps}
+
+    def _new_job(self, definition: JobDefinition, now: datetime, at_run_time: bool = False) -> StoredJob:
+        """The job as it begins when it is first stored now."""
+        schedule = definition.schedule(now)
+        first = schedule.first(now) if definition.enabled else None
+        return StoredJob(
+            definition,
+            1,
+            now,
+            schedule,
+            first,
+            due_at(definition, first),
+            application=self._owner_of(definition),
+            added_at_run_time=at_run_time if self.application is not None else None,
+        )
+
+    def _owner_of(self, definition: JobDefinition) -> str | None:
+        """Whose function the callback is: this program's, if it has its module; of none, where it only names it."""
+        reference = definition.callback
+        is_here = is_bound_to_program(reference) or reference.partition(":")[0] in sys.modules
+        return self.application if is_here else None
 
     def _calendars(self) -> CalendarOperations:
         return CalendarOperations(self.storage.calendars, self.actor)
@@ -150,7 +187,7 @@ class Operations:
         """
         check_executor(definition)
         await self._calendars().check_jobs([definition])
-        new = _new_job(definition, await self.storage.jobs.now())
+        new = self._new_job(definition, await self.storage.jobs.now())
         declared = await self.storage.jobs.declare([new], self.instance_id, self.actor)
         if not declared.added:
             raise JobConflictError(f"there is a job {definition.job_id!r} already: edit that one, or give another id")
@@ -169,7 +206,7 @@ class Operations:
         def change(job: StoredJob, now: datetime) -> Settlement | None:
             if job.definition == definition and job.set_aside is None:
                 return None
-            return redefinition(job, definition, now, self._signature())
+            return redefinition(job, definition, now, self._signature(job, definition))
 
         return await self._settle(definition.job_id, change, seen)
 
@@ -195,7 +232,8 @@ class Operations:
             set_aside = of_code if of_code != definition.digest else None
             if job.definition == definition and job.set_aside == set_aside:
                 return None
-            return replace(redefinition(job, definition, now, {"set_aside": set_aside}), reverts_to=version)
+            signature = {"set_aside": set_aside, "application": self._signature(job, definition)["application"]}
+            return replace(redefinition(job, definition, now, signature), reverts_to=version)
 
         return await self._settle(job_id, change, seen)
 
@@ -330,13 +368,6 @@ def redefinition(job: StoredJob, definition: JobDefinition, now: datetime, signa
 
 def _reason(job: StoredJob) -> str:
     return "paused" if job.paused_at is not None else "disabled"
-
-
-def _new_job(definition: JobDefinition, now: datetime) -> StoredJob:
-    """The job as it begins when it is first stored now."""
-    schedule = definition.schedule(now)
-    first = schedule.first(now) if definition.enabled else None
-    return StoredJob(definition, 1, now, schedule, first, due_at(definition, first))
 
 
 def _not_found(job_id: str) -> JobNotFoundError:

@@ -1,9 +1,10 @@
-"""Tasks that must not end while the replica lives."""
+"""Tasks that must not end while the replica lives, and those that end by themselves: each has an owner here."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
 
 from scheduler_core.domain.run import LoggerLike
 
@@ -23,3 +24,44 @@ async def keep_going(work: Callable[[], Awaitable[None]], name: str, logger: Log
         except Exception as error:  # noqa: BLE001 - whatever it is, the replica goes on
             logger.error("%s failed and begins again: %r", name, error)
         await asyncio.sleep(RESTART_SECONDS)
+
+
+class TaskGroup:
+    """Tasks of one scheduler: the loops that go on until it stops, and errands that end by themselves."""
+
+    def __init__(self, logger: LoggerLike) -> None:
+        self._logger = logger
+        self._loops: list[asyncio.Task[None]] = []
+        self._errands: set[asyncio.Task[None]] = set()
+
+    def keep_going(self, work: Callable[[], Awaitable[None]], name: str) -> None:
+        """Do `work` until `stop`, again after an error."""
+        self._loops.append(asyncio.create_task(keep_going(work, name, self._logger), name=name))
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> None:
+        """Have something done beside."""
+        task = asyncio.create_task(work, name=name)
+        self._errands.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._errands.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._logger.error("%s failed inside the scheduler: %r", task.get_name(), error)
+
+    async def drain(self, timeout_seconds: float) -> None:
+        """Let the errands end, for at most so long; the rest is cancelled."""
+        errands = self._errands - {asyncio.current_task()}
+        if not errands:
+            return
+        _, left = await asyncio.wait(errands, timeout=timeout_seconds)
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
+
+    async def stop(self) -> None:
+        """End the loops."""
+        loops, self._loops = self._loops, []
+        for task in loops:
+            task.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import logging
 import threading
 from typing import Any
 from uuid import UUID
 
 from scheduler_core.domain.ticket import Ticket
+from scheduler_core.event_loops import run_for_ever
 
 MOST_THREADS = 1_000
 """Dask's own threads are the bound of what is called at once: this one must not be a lower one."""
@@ -27,7 +29,12 @@ class _Host:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="scheduler-worker", daemon=True)
+        self._thread = threading.Thread(
+            target=run_for_ever,
+            args=(self._loop, logging.getLogger("scheduler_core")),
+            name="scheduler-worker",
+            daemon=True,
+        )
         self._thread.start()
         self._service = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
         atexit.register(self.close)

@@ -12,6 +12,7 @@ import sys
 from typing import Any
 
 from scheduler_core.domain.errors import SchedulerError
+from scheduler_core.event_loops import run_to_its_end
 from scheduler_core.engine.worker import Worker
 from scheduler_core.executors.messages import MAX_MESSAGE_BYTES, read_ticket, send, tell_told
 from scheduler_core.executors.service import open_service
@@ -31,7 +32,7 @@ async def serve(line: socket.socket) -> None:
     settings = Settings(**hello["settings"])
     try:
         service = open_service(settings, max_concurrent_runs=1)
-        service.worker.allow(hello["callables"])
+        service.worker.allow(hello["callbacks"])
         await service.worker.start()
     except SchedulerError as error:
         send(writer, {"error": str(error)})
@@ -57,8 +58,8 @@ async def _listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, wo
     async with asyncio.TaskGroup() as answers:
         while line := await reader.readline():
             message = json.loads(line)
-            if "callables" in message:
-                worker.allow(message["callables"])
+            if "callbacks" in message:
+                worker.allow(message["callbacks"])
             else:
                 answers.create_task(_answer(message, writer, worker))
         # Hung up: whoever led is gone or stops. What was begun ends in the worker's own time.
@@ -76,7 +77,8 @@ def main() -> None:
     """Serve the line whose file descriptor is the only argument."""
     line = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(line.fileno(), False)
-    asyncio.run(serve(line))
+    with asyncio.Runner() as runner:
+        run_to_its_end(runner, serve(line), logging.getLogger("scheduler_core"))
     # A thread that nobody could stop must not keep a process that has no leader.
     logging.shutdown()
     os._exit(0)

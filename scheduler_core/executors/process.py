@@ -94,7 +94,7 @@ class _Process:
         self._writer = writer
         self._instance_id: str | None = None
         self._waiting: dict[UUID, asyncio.Future[Told | None]] = {}
-        self._callables: tuple[str, ...] = ()
+        self._callbacks: tuple[str, ...] = ()
         self._listening: asyncio.Task[None] | None = None
 
     @property
@@ -121,8 +121,8 @@ class _Process:
             raise ExecutorError(f"a process of the pool can't be started: {error}") from error
         process = cls(context, child, reader, writer)
         settings = {**context.settings, "instance_name": name}
-        process._callables = tuple(context.callables())
-        send(writer, {"settings": settings, "path": sys.path, "callables": process._callables})
+        process._callbacks = context.abilities().callbacks
+        send(writer, {"settings": settings, "path": sys.path, "callbacks": process._callbacks})
         try:
             async with asyncio.timeout(START_TIMEOUT_SECONDS):
                 line = await reader.readline()
@@ -139,10 +139,10 @@ class _Process:
         return process
 
     async def execute(self, ticket: Ticket) -> Told | None:
-        callables = tuple(self._context.callables())
-        if callables != self._callables:
-            self._callables = callables
-            send(self._writer, {"callables": callables})
+        callbacks = self._context.abilities().callbacks
+        if callbacks != self._callbacks:
+            self._callbacks = callbacks
+            send(self._writer, {"callbacks": callbacks})
         answer: asyncio.Future[Told | None] = asyncio.get_running_loop().create_future()
         self._waiting[ticket.run_id] = answer
         try:

@@ -31,5 +31,5 @@ def open_service(settings: Settings, *, max_concurrent_runs: int) -> Service:
     container = Container(settings)
     worker = container.make_worker(max_concurrent_runs)
     for job in declared_jobs():
-        worker.registry.register(job.callback)
+        worker.callbacks.register(job.callback)
     return Service(container, worker)

@@ -79,6 +79,7 @@ def start_replica(settings: Settings, folder: Path, name: str) -> Replica:
         "SCHEDULER_TIMEZONE": "UTC",
         "SCHEDULER_LOG_LEVEL": "WARNING",
         "SCHEDULER_ALLOWED_CALLBACKS": json.dumps([APP]),
+        "SCHEDULER_APPLICATION": settings.application_name,
         callbacks.NOTES_VARIABLE: str(folder / f"{name}.notes"),
     }
     environment = {key: value for key, value in os.environ.items() if not key.startswith("SCHEDULER_")} | own

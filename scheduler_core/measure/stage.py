@@ -58,6 +58,8 @@ class Servers:
             control_database_url=self.control_database_url,
             redis_url=self.redis_url,
             schema=f"scheduler_bench_{name}",
+            # Who adds the jobs and who fires them are one program in several processes.
+            application="scheduler bench",
             timezone="UTC",
             auto_migrate=True,
             log_level="WARNING",

@@ -15,7 +15,7 @@ from datetime import UTC, datetime, timedelta
 
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.job import ScheduleJob
-from scheduler_core.engine.claiming import CLAIM_AHEAD_SECONDS
+from scheduler_core.engine.fire.claiming import CLAIM_AHEAD_SECONDS
 from scheduler_core.measure import callbacks
 from scheduler_core.measure.figure import Figure, median
 from scheduler_core.measure.replica import Replica

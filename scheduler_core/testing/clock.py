@@ -113,6 +113,21 @@ class VirtualClock:
             finally:
                 timer.is_cancelled = True
 
+    # As the scheduler asks it.
+
+    def monotonic(self) -> float:
+        """Seconds since the clock's epoch: they grow as the test moves the clock."""
+        return self._now.timestamp()
+
+    def monotonic_at(self, instant: datetime) -> float:
+        """What `monotonic` says at an instant."""
+        return instant.timestamp()
+
+    async def wait(self, event: asyncio.Event, seconds: float) -> bool:
+        """Wait by this clock; whether the event had come by then."""
+        await self.sleep(seconds)
+        return event.is_set()
+
     # For the scheduler that moves the clock.
 
     def attach(self) -> None:

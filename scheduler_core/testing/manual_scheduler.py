@@ -1,8 +1,7 @@
 """A scheduler that moves when the test says so.
 
     plan      `domain.planning`: misfires, catch-up, jitter, pauses, to the microsecond of the virtual clock
-    take turn `domain.overlap`
-    execute   `engine.execution` and `engine.retry`: the callback in earnest, timeouts and waits by the virtual clock
+    execute   `engine.fire.run_executor`: turns, locks, the callback in earnest; timeouts and waits by the virtual clock
     record    in memory, as values
 
 It is the product's own code up to the point where servers would be asked. What servers are for is not here: no
@@ -24,14 +23,13 @@ from scheduler_core.domain.errors import InvalidJobError, JobNotFoundError
 from scheduler_core.domain.job import JobStatus, ScheduleJob
 from scheduler_core.domain.planning import plan
 from scheduler_core.domain.run import LoggerLike, Run
+from scheduler_core.engine.callback_registry import CallbackRegistry
 from scheduler_core.engine.operations import Operations
-from scheduler_core.engine.registry import Registry
 from scheduler_core.ports import Locks, Storage
 from scheduler_core.testing.clock import VirtualClock, as_instant
 from scheduler_core.testing.errors import VirtualTimeError
 from scheduler_core.testing.ledger import Ledger
 from scheduler_core.testing.local_locks import LocalLocks
-from scheduler_core.testing.performance import Performance
 from scheduler_core.testing.recorded import RecordedRun
 from scheduler_core.testing.stage import Stage
 
@@ -66,21 +64,21 @@ class ManualScheduler:
         self._timezone = timezone
         self._most_fires = most_fires
         self._ledger = Ledger(self.clock)
-        self._registry = Registry()
+        self._callbacks = CallbackRegistry("")
         self._operations = Operations(
             _storage_of(self._ledger), "manual scheduler", Actor(Source.CODE, "manual scheduler")
         )
         self._threads = ThreadPoolExecutor(thread_name_prefix="scheduler-job")
-        performance = Performance(
-            clock=self.clock,
-            ledger=self._ledger,
-            registry=self._registry,
+        self._stage = Stage(
+            self.clock,
+            self._ledger,
+            self._callbacks,
             locks=lock_service or LocalLocks(),
             threads=self._threads,
             retry_jitter=retry_jitter,
+            patience_seconds=patience_seconds,
             logger=logger or logging.getLogger("scheduler_core"),
         )
-        self._stage = Stage(self.clock, self._ledger, performance, patience_seconds=patience_seconds)
         self._fired = 0
         self._at_work = False
 
@@ -99,7 +97,7 @@ class ManualScheduler:
         for job in listed:
             if not isinstance(job, ScheduleJob):
                 raise InvalidJobError(f"add_jobs takes ScheduleJobs, not {type(job).__name__}")
-            self._registry.bind(job.job_id, job.callback)
+            self._callbacks.bind(job.job_id, job.callback)
         await self._operations.declare([job.definition(self._timezone) for job in listed])
 
     async def add_calendar(self, calendar: Calendar) -> None:

@@ -1,65 +1,141 @@
-"""The runs in hand: which begin, which wait for their turn, and when all that began has come to rest."""
+"""The runs in flight: when they begin, and when all that began has come to rest.
+
+They are executed by the product's own code, from their turn to their outcome; only the clock is put in, and what it
+writes to is the ledger.
+"""
 
 from __future__ import annotations
 
 import asyncio
-from collections import deque
-from uuid import UUID
+from collections.abc import Sequence
+from concurrent.futures import Executor
 
-from scheduler_core.domain.overlap import Turn, take_turn
-from scheduler_core.domain.run import Outcome, Run, RunStatus
+from scheduler_core.domain.planning import StoredJob
+from scheduler_core.domain.run import LoggerLike, Run
+from scheduler_core.domain.ticket import LOCAL
+from scheduler_core.engine.callback_registry import CallbackRegistry
+from scheduler_core.engine.fire.attempts import Attempts
+from scheduler_core.engine.fire.callback_call import CallbackCall
+from scheduler_core.engine.fire.in_flight import InFlightRuns
+from scheduler_core.engine.fire.overlap_gate import OverlapGate, RunningElsewhere
+from scheduler_core.engine.fire.retry import Retry
+from scheduler_core.engine.fire.run_executor import RunExecutor
+from scheduler_core.engine.fire.run_lock import RunLocks
+from scheduler_core.engine.fire.slots import Slots
+from scheduler_core.engine.fire.start_gate import StartGate
+from scheduler_core.engine.wake import Wake
+from scheduler_core.ports import Locks
 from scheduler_core.testing.clock import VirtualClock
 from scheduler_core.testing.errors import VirtualTimeError
 from scheduler_core.testing.ledger import Ledger
-from scheduler_core.testing.performance import Performance
+from scheduler_core.testing.ledger_journal import LedgerJournal
 
 QUIET_PASSES = 10
 """Turns of the event loop without news until everything is taken to rest: tasks that wake one another need a few."""
 
+MOST_AT_ONCE = 100_000
+
+
+class FullTrust:
+    """The trust window of the only process there is."""
+
+    def __init__(self) -> None:
+        self.lost = asyncio.Event()
+
+    def allows(self, _run: Run) -> bool:
+        return True
+
+    @property
+    def holds_life(self) -> bool:
+        return True
+
+
+class LedgerJobs:
+    """Jobs as the ledger has them."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+
+    def get(self, job_id: str, _version: int) -> StoredJob | None:
+        return self._ledger.jobs.get(job_id)
+
+    async def find(self, job_id: str, _version: int) -> StoredJob | None:
+        return self._ledger.jobs.get(job_id)
+
+    def invalidate(self, _job_id: str) -> None:
+        return
+
 
 class Stage:
-    """Parameters: patience_seconds, in earnest, until callbacks that neither end nor sleep are called hung."""
+    """Parameters: locks, for jobs with `use_distributed_lock`; retry_jitter, the share of `retry_delay` by which waits
+    vary; patience_seconds, in earnest, until callbacks that neither end nor sleep are called hung.
+    """
 
     def __init__(
-        self, clock: VirtualClock, ledger: Ledger, performance: Performance, *, patience_seconds: float
+        self,
+        clock: VirtualClock,
+        ledger: Ledger,
+        callbacks: CallbackRegistry,
+        *,
+        locks: Locks,
+        threads: Executor,
+        retry_jitter: float,
+        patience_seconds: float,
+        logger: LoggerLike,
     ) -> None:
         self._clock = clock
-        self._ledger = ledger
-        self._performance = performance
         self._patience_seconds = patience_seconds
-        self._tasks: dict[UUID, asyncio.Task[None]] = {}
-        self._lanes: dict[str, deque[Run]] = {}
-        """Runs that wait for their turn. A job has an entry as long as a run of it executes."""
-        self._broken: Exception | None = None
+        self._journal = journal = LedgerJournal(clock, ledger)
+        self._in_flight = in_flight = InFlightRuns(clock, journal, Wake(), logger)
+        trust, elsewhere, gate, slots = FullTrust(), RunningElsewhere(), StartGate(), Slots(MOST_AT_ONCE)
+        elsewhere.survey(())
+        journal.listeners += [in_flight, gate]
+        attempts = Attempts(
+            journal=journal,
+            call=CallbackCall(trust, journal, threads, clock),
+            trust=trust,
+            clock=clock,
+            slots=slots,
+            gate=gate,
+            retry=Retry(retry_jitter),
+            logger=logger,
+            starts_durably=True,
+        )
+        self._executor = RunExecutor(
+            clock=clock,
+            journal=journal,
+            trust=trust,
+            in_flight=in_flight,
+            jobs=LedgerJobs(ledger),
+            callbacks=callbacks,
+            gate=OverlapGate(clock, journal, elsewhere, trust),
+            slots={LOCAL: slots},
+            locks=RunLocks(lambda: locks, logger),
+            attempts=attempts,
+            logger=logger,
+        )
 
     @property
     def is_busy(self) -> bool:
         """Whether a run executes, sleeps, or waits for a retry or its turn."""
-        return bool(self._tasks)
+        return bool(self._executor.tasks)
 
     @property
     def cast(self) -> str:
         """Whose callbacks are at work, and the verb."""
-        names = sorted({self._ledger.runs[run_id].job_id for run_id in self._tasks})
+        names = sorted({task.get_name().removeprefix("run ") for task in self._tasks})
         return f"the callback of {names[0]} is" if len(names) == 1 else f"callbacks of {', '.join(names[:5])} are"
+
+    @property
+    def _tasks(self) -> Sequence[asyncio.Task[None]]:
+        return list(self._executor.tasks.values())
 
     def arrange(self, run: Run, *, in_order: bool) -> None:
         """Let a run begin, wait for its job's turn, or skip, by the overlap policy."""
-        job = self._ledger.jobs.get(run.job_id)
-        if job is None:
-            self._skip(run, "removed")
-            return
-        lane = self._lanes.get(run.job_id)
-        waiting = 0 if lane is None else len(lane)
-        turn = take_turn(job.definition.overlap, busy=lane is not None, in_order=in_order, waiting=waiting)
-        if turn.skips:
-            self._skip(run, turn.value)
-        elif turn is Turn.WAIT and lane is not None:
-            self._ledger.record(Outcome(run, RunStatus.QUEUED, run.attempt))
-            lane.append(run)
-        else:
-            self._lanes.setdefault(run.job_id, deque())
-            self._begin(run)
+        self._journal.open()
+        self._in_flight.schedule(run)
+        with self._clock.on_behalf_of(run.run_id):
+            self._executor.start(run, in_order=in_order)
 
     async def settle(self) -> None:
         """Wait until every run that began has ended or sleeps on the clock. Raises VirtualTimeError if one hangs."""
@@ -69,47 +145,22 @@ class Stage:
             await self._until_asleep()
             for _ in range(QUIET_PASSES):
                 await asyncio.sleep(0)
-        if self._broken is not None:
-            broken, self._broken = self._broken, None
-            raise broken
 
     async def cancel(self) -> None:
-        """Cancel what executes, and forget what waits."""
-        for lane in self._lanes.values():
-            lane.clear()
-        tasks = list(self._tasks.values())
+        """Cut off what executes, and forget what waits."""
+        self._journal.close()
+        tasks = self._tasks
+        for active in self._in_flight.active():
+            active.stop()
         for task in tasks:
-            task.cancel()
+            if not task.cancelling():
+                task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-
-    def _begin(self, run: Run) -> None:
-        self._tasks[run.run_id] = asyncio.create_task(self._perform(run), name=f"run {run.job_id}")
-
-    async def _perform(self, run: Run) -> None:
-        with self._clock.on_behalf_of(run.run_id):
-            try:
-                await self._performance.perform(run)
-            except Exception as error:  # noqa: BLE001 - not the callback's: the test is told
-                self._broken = error
-            finally:
-                del self._tasks[run.run_id]
-                self._leave_lane(run.job_id)
-                self._clock.note_change()
-
-    def _leave_lane(self, job_id: str) -> None:
-        lane = self._lanes[job_id]
-        if lane:
-            self._begin(lane.popleft())
-        elif not any(self._ledger.runs[run_id].job_id == job_id for run_id in self._tasks):
-            del self._lanes[job_id]
-
-    def _skip(self, run: Run, reason: str) -> None:
-        self._ledger.record(Outcome(run, RunStatus.SKIPPED, run.attempt, reason, finished_at=self._clock.now()))
 
     async def _until_asleep(self) -> None:
         try:
             async with asyncio.timeout(self._patience_seconds) as limit:
-                while not all(self._clock.is_asleep(run_id) for run_id in self._tasks):
+                while not all(self._clock.is_asleep(active.run.run_id) for active in self._in_flight.active()):
                     await self._clock.changed()
         except TimeoutError:
             if not limit.expired():

@@ -8,13 +8,13 @@ from datetime import UTC, datetime, timedelta
 
 from apps.ticking import tick
 from scheduler_core import job
-from scheduler_core.engine.leadership import Keeper
-from scheduler_core.engine.scheduler import BaseScheduler
+from scheduler_core.engine.election.trust_window import LeaderTrust
+from scheduler_core.engine.leader_loop import LeaderLoop
 
 if os.environ["MUTANT"] == "no trust window":
-    Keeper.trusts = lambda self, term: True  # type: ignore[method-assign]
+    LeaderTrust.allows = lambda self, run: True  # type: ignore[method-assign]
     # Whichever comes first on waking, the timer or the news: the test needs the timer.
-    BaseScheduler._hand_back = lambda self: None  # type: ignore[method-assign]
+    LeaderLoop.hand_back = lambda self: None  # type: ignore[method-assign]
 
 for number in range(10):
     job(f"out-of-phase-{number}", every=0.05, start_at=datetime.now(UTC) + timedelta(milliseconds=5 * number))(tick)

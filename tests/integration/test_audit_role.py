@@ -185,7 +185,7 @@ async def test_the_printed_statements_are_the_migration(empty_database_url: str)
 async def test_each_change_says_by_which_door_it_came(container: Container, sql: Sql, source: Source) -> None:
     await container.prepare()
     actor = Actor(source, 'token "weekly report"; o\'clock ☂')
-    operations = container.get_operations().acting_as(actor)
+    operations = container.get_operations(actor)
     await operations.declare([ScheduleJob("j", "J", "interval", 60, work).definition("UTC")])
     await operations.pause("j")
     await operations.remove("j")

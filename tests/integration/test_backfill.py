@@ -79,8 +79,8 @@ async def test_a_preview_is_what_is_made_and_it_executes_in_order(scheduler: Bas
     assert again.to_make == ()
     assert [instant for instant, _ in again.existing] == expected
     assert len(order) == len(expected), "asking twice makes nothing twice"
-    assert not scheduler._lanes
-    assert not scheduler._hand._backfills
+    assert not scheduler.running.executor.gate._lanes  # type: ignore[attr-defined]
+    assert not scheduler.running.in_flight._backfills
 
 
 async def test_what_has_a_run_is_left_alone_and_what_was_only_counted_is_made(

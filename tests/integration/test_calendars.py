@@ -133,19 +133,19 @@ async def test_a_calendar_that_changes_while_its_jobs_are_read_is_not_remembered
 ) -> None:
     await scheduler.add_calendar(Calendar("c"))
     await scheduler.add_job(ScheduleJob("j", "J", "interval", 3600, lambda: None, calendars=["c"]))
-    jobs, load, reads = scheduler._storage.jobs, scheduler._storage.jobs.load, []
+    jobs, load, reads = scheduler.running.context.storage.jobs, scheduler.running.context.storage.jobs.load, []
 
     async def overtaken(job_ids: Any) -> Any:
         found = await load(job_ids)
         reads.append(found)
         if len(reads) == 1:
-            scheduler._known.see_calendars("the loop has seen another revision meanwhile")
+            scheduler.running.jobs.observe_calendars("the loop has seen another revision meanwhile")
         return found
 
     monkeypatch.setattr(jobs, "load", overtaken)
-    await scheduler._known.load(["j"])
+    await scheduler.running.jobs.load(["j"])
     assert len(reads) >= 2
-    assert scheduler._known.get("j") is reads[-1][0]
+    assert scheduler.running.jobs.get("j") is reads[-1][0]
 
 
 async def test_an_unreadable_calendar_is_as_good_as_none(container: Container, sql: Sql) -> None:

@@ -19,6 +19,7 @@ from web_clients import with_token
 
 from scheduler_core import Container, ScheduleJob, load_settings
 from scheduler_core.domain.access import Scope
+from scheduler_core.domain.run import RunStatus
 from scheduler_core.domain.ticket import Ticket
 from scheduler_core.web import create_app
 
@@ -156,6 +157,7 @@ async def test_a_worker_that_is_told_that_it_may_does_not(
     finally:
         await worker.stop(0.0)
     assert told is not None
-    assert told.failure is not None
-    assert told.failure.error_type == "CallbackNotAllowedError"
+    assert told.status is RunStatus.PENDING
+    waiting = sql.execute("SELECT status, reason FROM scheduler.runs WHERE run_id = %s", [ticket.run_id]).fetchone()
+    assert waiting == ("pending", "no_callback")
     assert not (tmp_path / "called").exists()

@@ -15,6 +15,7 @@ from replicas import Replicas, witnessed
 from waiting import eventually, eventually_async
 
 from scheduler_core import Container, RunContext, RunNotFoundError, RunStateError, RunStatus, ScheduleJob, load_settings
+from scheduler_core.engine.fire.in_flight import InFlightRuns
 from scheduler_core.engine.scheduler import BaseScheduler
 
 Sql = psycopg.Connection[Any]
@@ -38,6 +39,11 @@ async def until(sql: Sql, run_id: UUID, *statuses: str) -> Any:
         return found if found is not None and found[0] in statuses else None
 
     return await eventually_async(ask, what=f"{statuses}")
+
+
+def in_flight(scheduler: BaseScheduler) -> InFlightRuns:
+    """The runs that this replica has."""
+    return scheduler.running.in_flight
 
 
 def never(job_id: str, callback: Any, **policies: Any) -> ScheduleJob:
@@ -130,8 +136,8 @@ async def test_a_thread_that_fails_after_a_cancel_is_not_tried_again(scheduler: 
     run = await scheduler.operations.trigger("j")
     await until(sql, run.run_id, "running")
     await scheduler.run_operations.cancel(run.run_id)
-    begun = scheduler._hand._begun[run.run_id]
-    await eventually_async(lambda: begun.cancel_requested)
+    [active] = scheduler.running.in_flight.active()
+    await eventually_async(lambda: active.cancel_requested)
     release.set()
     assert await until(sql, run.run_id, "cancelled") == ("cancelled", "requested", 1)
     assert attempts(sql, run.run_id) == [(1, "cancelled", False)]
@@ -147,7 +153,7 @@ async def test_a_run_that_waits_for_its_next_attempt_ends_at_once(scheduler: Bas
     assert (await scheduler.run_operations.cancel(run.run_id)).status is RunStatus.CANCELLED
     assert state(sql, run.run_id) == ("cancelled", "requested", 1)
     assert attempts(sql, run.run_id) == [(1, "failed", False)]
-    await eventually_async(lambda: not scheduler._hand and not scheduler._hand._begun, what="dropped")
+    await eventually_async(lambda: not in_flight(scheduler) and not in_flight(scheduler).active(), what="dropped")
     assert state(sql, run.run_id) == ("cancelled", "requested", 1)
 
 
@@ -164,12 +170,12 @@ async def test_a_queued_run_is_dropped_and_the_others_go_on(scheduler: BaseSched
     await until(sql, first.run_id, "running")
     await until(sql, third.run_id, "queued")
     assert (await scheduler.run_operations.cancel(second.run_id)).status is RunStatus.CANCELLED
-    await eventually_async(lambda: second.run_id in scheduler._hand._cancelling, what="the leader has heard of it")
+    await eventually_async(lambda: second.run_id in in_flight(scheduler)._cancelling, what="the leader has heard of it")
     release.set()
     await until(sql, third.run_id, "succeeded")
     assert order == [first.run_id, third.run_id]
     assert state(sql, second.run_id) == ("cancelled", "requested", 0)
-    await eventually_async(lambda: not scheduler._hand, what="nothing in hand")
+    await eventually_async(lambda: not in_flight(scheduler), what="nothing in hand")
 
 
 async def test_a_run_that_nobody_took_yet_is_ended_without_any_replica(container: Container, sql: Sql) -> None:
@@ -208,7 +214,7 @@ async def test_of_a_cancel_and_an_outcome_at_the_same_moment_one_counts(schedule
             return "ended"
 
     answers = await asyncio.gather(*(cancel(run.run_id) for run in runs))
-    await eventually_async(lambda: not scheduler._hand)
+    await eventually_async(lambda: not in_flight(scheduler))
     for run, answer in zip(runs, answers, strict=True):
         status = state(sql, run.run_id)[0]
         assert (status == "cancelled") == (answer == "cancelled"), (answer, status)

@@ -175,9 +175,7 @@ async def test_runs_of_ones_own_that_nobody_has_in_hand_are_adopted_once_no_repl
     job = await stored(container)
     runs = container.get_storage().runs
     (in_hand, forgotten) = (await runs.claim(leader, [plan_of(job, 2)], uncallable=False)).runs
-    adopt = functools.partial(
-        runs.adopt, leader, mine=[in_hand.run_id], callables=["app:f"], trust_seconds=0.0, limit=10
-    )
+    adopt = functools.partial(runs.adopt, leader, mine=[in_hand.run_id], trust_seconds=0.0, limit=10)
     assert await adopt() == [], "the reply may still be on its way"
     sql.execute("UPDATE scheduler.runs SET created_at = created_at - interval '1 minute'")
     assert [run.run_id for run in await adopt()] == [forgotten.run_id]

@@ -16,8 +16,8 @@ from waiting import eventually_async
 
 from scheduler_core import Calendar, Container, RunContext, ScheduleJob
 from scheduler_core.domain.errors import NotLeaderError, ServerUnreachableError
-from scheduler_core.engine import claiming as claiming_module
-from scheduler_core.engine.known_jobs import KnownJobs
+from scheduler_core.engine.fire import claiming as claiming_module
+from scheduler_core.engine.fire.job_cache import JobCache
 from scheduler_core.engine.scheduler import BaseScheduler
 from scheduler_core.ports import DueJob, Leadership
 
@@ -65,8 +65,8 @@ async def reads(container: Container, monkeypatch: pytest.MonkeyPatch) -> AsyncI
 
 
 @pytest.fixture
-async def known(container: Container, reads: Reads) -> KnownJobs:
-    return KnownJobs(container.get_storage(), LOGGER)
+async def known(container: Container, reads: Reads) -> JobCache:
+    return JobCache(container.get_storage(), LOGGER)
 
 
 async def due_jobs(container: Container, count: int, **given: Any) -> list[DueJob]:
@@ -84,7 +84,7 @@ def ids(jobs: Sequence[Any]) -> list[str]:
 
 
 async def test_what_comes_next_is_read_meanwhile_and_nothing_beyond(
-    container: Container, known: KnownJobs, reads: Reads
+    container: Container, known: JobCache, reads: Reads
 ) -> None:
     due = await due_jobs(container, 10)
     reads.held = 1
@@ -101,7 +101,7 @@ async def test_what_comes_next_is_read_meanwhile_and_nothing_beyond(
     assert len(reads.begun) == 4, "what is known is not read again"
 
 
-async def test_only_what_is_missing_or_has_moved_is_read(container: Container, known: KnownJobs, reads: Reads) -> None:
+async def test_only_what_is_missing_or_has_moved_is_read(container: Container, known: JobCache, reads: Reads) -> None:
     due = await due_jobs(container, 6)
     await known.load(ids(due[:2]) + ids(due[4:5]))
     moved = [DueJob(job.job_id, job.version + (job is due[1]), job.next_run) for job in due]
@@ -110,7 +110,7 @@ async def test_only_what_is_missing_or_has_moved_is_read(container: Container, k
     assert reads.begun[1:] == [ids(due[1:2]), ids(due[2:4]), ids(due[5:])]
 
 
-async def test_whoever_stops_asking_leaves_no_read_behind(container: Container, known: KnownJobs, reads: Reads) -> None:
+async def test_whoever_stops_asking_leaves_no_read_behind(container: Container, known: JobCache, reads: Reads) -> None:
     due = await due_jobs(container, 6)
     reads.held = 1
     async with aclosing(known.look_up(due, 3)) as batches:
@@ -134,7 +134,7 @@ async def test_whoever_stops_asking_leaves_no_read_behind(container: Container, 
 
 @pytest.mark.parametrize("seen", [True, False])
 async def test_a_read_ahead_that_fails_is_told_in_its_turn(
-    container: Container, known: KnownJobs, reads: Reads, caplog: pytest.LogCaptureFixture, *, seen: bool
+    container: Container, known: JobCache, reads: Reads, caplog: pytest.LogCaptureFixture, *, seen: bool
 ) -> None:
     due = await due_jobs(container, 6)
     reads.held, reads.error = 1, ServerUnreachableError("gone")
@@ -150,7 +150,7 @@ async def test_a_read_ahead_that_fails_is_told_in_its_turn(
 
 
 async def test_a_calendar_that_changes_during_a_read_ahead_is_not_remembered_as_it_was(
-    container: Container, known: KnownJobs, reads: Reads, sql: Sql
+    container: Container, known: JobCache, reads: Reads, sql: Sql
 ) -> None:
     await container.get_calendars().put(Calendar("c", note="before"))
     due = await due_jobs(container, 4, calendars=["c"])
@@ -158,7 +158,7 @@ async def test_a_calendar_that_changes_during_a_read_ahead_is_not_remembered_as_
     async with aclosing(known.look_up(due, 2)) as batches:
         await anext(batches)
         sql.execute("UPDATE scheduler.calendars SET note = 'after', version = version + 1")
-        known.see_calendars("another")
+        known.observe_calendars("another")
         reads.go_on.set()
         (*_, last) = await anext(batches)
     assert [calendar.note for calendar in last.calendars] == ["after"]
@@ -173,7 +173,7 @@ async def test_a_leader_claims_what_it_does_not_know_in_the_order_in_which_it_is
     monkeypatch.setattr(claiming_module, "CLAIM_LIMIT", 40)
     fired: list[str] = []
     claimed: list[str] = []
-    runs = scheduler._storage.runs
+    runs = scheduler.running.context.storage.runs
     claim = runs.claim
 
     async def seen(leadership: Leadership, plans: Any, **given: Any) -> Any:
@@ -190,7 +190,7 @@ async def test_a_leader_claims_what_it_does_not_know_in_the_order_in_which_it_is
     await scheduler.add_jobs(
         [ScheduleJob(f"j{n}", "J", "once", at + timedelta(microseconds=100 - n), fire) for n in range(100)]
     )
-    scheduler._known._known.clear()
+    scheduler.running.jobs._jobs.clear()
     await eventually_async(lambda: len(fired) == 100, what="all fire")
     assert len(set(fired)) == 100
     assert claimed == [f"j{n}" for n in reversed(range(100))]
@@ -202,12 +202,12 @@ async def test_a_claim_that_fails_leaves_no_read_behind(
 ) -> None:
     """Deposed at the first batch, while the third is read: the term ends, and what was read ahead with it."""
     monkeypatch.setattr(claiming_module, "CLAIM_BATCH", 10)
-    claiming, runs = scheduler._claiming, scheduler._storage.runs
+    claiming, runs = scheduler.running.claiming, scheduler.running.context.storage.runs
     at = datetime.now(UTC) + timedelta(days=1)
     await scheduler.add_jobs([ScheduleJob(f"j{n}", "J", "once", at, lambda: None) for n in range(30)])
-    rows = await scheduler._storage.jobs.load([f"j{n}" for n in range(30)])
+    rows = await scheduler.running.context.storage.jobs.load([f"j{n}" for n in range(30)])
     due = [DueJob(row.job_id, row.version, row.next_run) for row in rows]  # type: ignore[union-attr]
-    scheduler._known._known.clear()
+    scheduler.running.jobs._jobs.clear()
     reads.held = len(reads.begun) + 2
 
     async def deposed(*_: Any, **__: Any) -> Any:

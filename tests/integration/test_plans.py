@@ -30,7 +30,7 @@ from storage.observations import COUNTED_AT_MOST, SITUATION
 from storage.outcomes import RECORD, record_parameters
 from storage.requests import CANCEL
 from storage.runs import HOT_PATH_SETTINGS
-from storage.takeovers import ADOPT, BURY, HEIR
+from storage.takeovers import ADOPT, PREFERRED_SUCCESSOR, REAP
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 
@@ -148,12 +148,12 @@ async def test_an_heir_is_looked_for_from_what_waits(database: Database, sql: ps
     """Also where the plan was made while there was no job: a leader asks each second, and at each nudge."""
     sql.execute("DELETE FROM scheduler.jobs")
     sql.execute("VACUUM ANALYZE scheduler.jobs")
-    plan = await explained(database, HEIR, {"instance_id": "me", "silence": 3.0})
-    assert re.findall(r"on jobs.*\n\s+Index Cond: (.*)", plan) == ["(job_id = r_1.job_id)"]
-    assert plan.count(" on jobs") == 1
+    plan = await explained(database, PREFERRED_SUCCESSOR, {"instance_id": "me", "silence": 3.0})
+    assert re.findall(r"on jobs.*\n\s+Index Cond: (.*)", plan) == ["(job_id = r_1.job_id)"] * 2
+    assert plan.count(" on jobs") == 2
 
 
-LOCKING = {"RECORD": RECORD, "ADOPT": ADOPT, "BURY": BURY, "CLAIM": CLAIM, "CANCEL": CANCEL}
+LOCKING = {"RECORD": RECORD, "ADOPT": ADOPT, "REAP": REAP, "CLAIM": CLAIM, "CANCEL": CANCEL}
 
 
 @pytest.mark.parametrize("name", LOCKING)
@@ -189,11 +189,12 @@ async def test_rows_that_change_while_they_are_waited_for(
     )
     runs = container.get_storage().runs
     run = replace(run, job_id="job-1")
+    running = Outcome(run, RunStatus.RUNNING, 0, started_at=NOW, attempt_started_at=NOW)
     with sql.transaction():
         sql.execute("UPDATE scheduler.jobs SET error_count = error_count + 1 WHERE job_id = 'job-1'")
         sql.execute("UPDATE scheduler.runs SET reason = 'seen' WHERE run_id = %s", [str(run.run_id)])
         works: dict[str, Any] = {
-            "start": lambda: runs.start(run, "me", NOW),
+            "start": lambda: runs.start(running, "me"),
             "record": lambda: runs.record([Outcome(run, RunStatus.SUCCEEDED, 1, None, NOW, NOW)], "me"),
         }
         waiting = asyncio.create_task(works[statement]())

@@ -276,7 +276,7 @@ async def test_a_request_to_resign_that_comes_late_is_not_the_next_leaders(conta
     leadership = scheduler.leadership
     assert leadership is not None
     for term in (leadership.term - 1, leadership.term + 1):
-        scheduler._nudged(f"{RESIGN_REQUEST}{term}")
+        scheduler.running.nudged(f"{RESIGN_REQUEST}{term}")
     assert "scheduler resigns" not in {task.get_name() for task in asyncio.all_tasks()}
     await container.ask_to_resign(leadership.term)
     await eventually_async(lambda: scheduler.leadership is None or scheduler.leadership.term > leadership.term)

@@ -15,8 +15,12 @@ from storage.terms import PostgresControlSession
 ME = Instance("me-1", "me", "here", 1, "0", eligible=True)
 
 
-def ignore(*_: object) -> None:
-    """For events that a test does not look at."""
+class Nobody:
+    """Listens to no session."""
+
+    def nudged(self, message: str) -> None: ...
+
+    def session_lost(self) -> None: ...
 
 
 @pytest.fixture
@@ -32,8 +36,8 @@ async def test_a_replica_takes_its_life_witness_from_its_own_former_session(
 ) -> None:
     """After a network that swallowed everything, the server may believe in the old connection for long."""
     before, after = sessions
-    await before.open(ME, ignore, ignore)
-    await after.open(ME, ignore, ignore)
+    await before.open(ME, Nobody())
+    await after.open(ME, Nobody())
     held = "SELECT scheduler.witness_held(life_key) FROM scheduler.instances WHERE instance_id = 'me-1'"
     assert sql.execute(held).fetchone() == (True,)
     assert after.witnesses_work
@@ -46,7 +50,7 @@ async def test_a_claim_whose_reply_got_lost_is_read_again(
 ) -> None:
     """FIELD: redbeat #208, an error swallowed during acquire made a leader by accident."""
     ours = sessions[0]
-    await ours.open(ME, ignore, ignore)
+    await ours.open(ME, Nobody())
     row = await ours.leader()
     move = ours._move_row
 
@@ -85,7 +89,7 @@ async def test_of_two_candidates_one_moves_the_row(
     change, winners = MUTANTS[mutant]
     monkeypatch.setattr(terms_module, "CLAIM_TERM", change(terms_module.CLAIM_TERM))
     for number, session in enumerate(sessions):
-        await session.open(Instance(f"i-{number}", "i", "here", number, "0", eligible=True), ignore, ignore)
+        await session.open(Instance(f"i-{number}", "i", "here", number, "0", eligible=True), Nobody())
     row = await sessions[0].leader()
     claims = [
         await session.claim(row, f"n{number}", reason="test", silent_seconds=0, proposed_term=0)
@@ -97,7 +101,7 @@ async def test_of_two_candidates_one_moves_the_row(
 async def test_terms_grow_also_past_what_the_lease_carries(sessions: list[PostgresControlSession]) -> None:
     """I1: an asynchronous standby that has not seen the last terms takes over; the lease proposes a number above."""
     session = sessions[0]
-    await session.open(ME, ignore, ignore)
+    await session.open(ME, Nobody())
     row = await session.leader()
     leadership = await session.claim(row, "n", reason="test", silent_seconds=0, proposed_term=row.term + 42)
     assert leadership is not None

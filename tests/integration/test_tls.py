@@ -204,13 +204,21 @@ def test_a_door_that_stays_shut_is_one_line(secured: Secured, command: Command, 
             assert secured.postgres.password not in done.stderr
 
 
+class Nobody:
+    """Listens to no session."""
+
+    def nudged(self, message: str) -> None: ...
+
+    def session_lost(self) -> None: ...
+
+
 async def test_a_forked_child_lets_go_of_an_encrypted_session(secured: Secured) -> None:
     """Or it would keep a dead leader's witness: the socket lies under a layer more than without TLS."""
     migrate_url = secured.verified
     await migrate.upgrade_async(migrate_url)
     session = PostgresControlSession(migrate_url, "scheduler", ttl_seconds=60)
     me = Instance("forking", "forking", "here", os.getpid(), "0", True)
-    await session.open(me, lambda _: None, lambda: None)
+    await session.open(me, Nobody())
     held = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'scheduler control forking'"
     with psycopg.connect(migrate_url, autocommit=True) as sql:
         assert sql.execute(held).fetchone() == (1,)

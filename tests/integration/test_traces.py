@@ -21,8 +21,8 @@ from replicas import Replicas
 from waiting import eventually, eventually_async
 
 from scheduler_core import Container, RunContext, ScheduleJob
-from scheduler_core.engine import tracing
-from scheduler_core.engine.attempts import Attempts
+from scheduler_core.engine.fire import tracing
+from scheduler_core.engine.fire.attempts import Attempts
 
 Sql = psycopg.Connection[Any]
 
@@ -166,7 +166,7 @@ async def test_a_run_is_the_root_of_its_trace_whatever_started_the_scheduler(
 
 async def test_without_a_tracer_nothing_is_traced_and_nothing_costs(container: Container) -> None:
     await container.start([ScheduleJob("j", "J", "once", None, work)])
-    assert type(container.get_scheduler()._attempts) is Attempts
+    assert type(container.get_scheduler().running.attempts) is Attempts
 
 
 @pytest.mark.parametrize(

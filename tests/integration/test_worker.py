@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
+from dataclasses import replace
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -166,7 +167,7 @@ async def test_a_worker_that_was_stopped_after_it_took_a_run_begins_nothing(
 ) -> None:
     """By the time it wakes the attempt may be lost, and made elsewhere (I7)."""
     if not window:
-        monkeypatch.setattr(workers[0], "_trust_seconds", 3600.0)
+        monkeypatch.setattr(workers[0]._trust, "_trust_seconds", 3600.0)
     store = workers[0]._storage.runs
     take = store.take
 
@@ -210,7 +211,7 @@ async def test_a_row_that_names_no_executor_fails_and_says_so(container: Contain
     await ticket_for(container, sql, "succeeded", max_retries=1, retry_delay=0.05)
     sql.execute("UPDATE scheduler.jobs SET executor = 'nowhere', version = version + 1 WHERE job_id = 'j'")
     scheduler = await container.start()
-    scheduler.registry.register(work)
+    scheduler.callbacks.register(work)
     run = await scheduler.operations.trigger("j")
 
     def failed() -> Any:
@@ -253,10 +254,10 @@ async def test_a_plug_in_that_misbehaves_fails_attempts_and_keeps_no_stop_waitin
     await ticket_for(container, sql, "succeeded", max_retries=1, retry_delay=0.05)
     sql.execute("UPDATE scheduler.jobs SET executor = 'odd', version = version + 1 WHERE job_id = 'j'")
     scheduler = container.get_scheduler()
-    monkeypatch.setattr(scheduler, "_executors", executors.Executors(lambda: {"odd": lambda: Odd(behaviour)}))
-    monkeypatch.setattr(scheduler, "_drain_timeout_seconds", 1.0)
+    odd = executors.Executors(lambda: {"odd": lambda: Odd(behaviour)})
+    scheduler._parts = replace(scheduler._parts, executors=odd, drain_timeout_seconds=1.0)
     await container.start()
-    scheduler.registry.register(work)
+    scheduler.callbacks.register(work)
     run = await scheduler.operations.trigger("j")
 
     def failed() -> Any:

@@ -7,6 +7,7 @@ import importlib
 import sys
 import warnings
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 
@@ -17,9 +18,11 @@ from hypothesis import strategies as st
 
 from scheduler_core import ScheduleJob
 from scheduler_core.domain.errors import CallbackNotAllowedError, CallbackNotFoundError
+from scheduler_core.domain.plan import StoredJob
+from scheduler_core.engine.callback_registry import CallbackRegistry
 from scheduler_core.engine.callback_resolution import check_callback_name, resolve_callback
-from scheduler_core.engine.registry import Registry
 
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 HERE = lending.__name__
 
 DEFINED = ("work", "work_async", "decorated", "Report.send", "Report.render", "Report.build", "Report.Section.write")
@@ -51,10 +54,11 @@ def test_what_the_module_merely_holds_is_not_reached(name: str) -> None:
         resolve_callback(f"{HERE}:{name}")
     with pytest.raises(CallbackNotFoundError, match="lending"):
         check_callback_name(f"{HERE}:{name}")
-    registry = Registry([HERE])
+    registry = CallbackRegistry("", [HERE])
     registry.register(f"{HERE}:{name}")
+    definition = ScheduleJob("j", "J", "interval", 60, f"{HERE}:{name}").definition("UTC")
     with pytest.raises(CallbackNotFoundError):
-        registry.find(ScheduleJob("j", "J", "interval", 60, f"{HERE}:{name}").definition("UTC"))
+        registry.find(StoredJob(definition, 1, EPOCH, definition.schedule(EPOCH), None))
 
 
 @pytest.mark.parametrize("reference", ["os.path:join", "importlib:metadata.version", "xml.etree.cElementTree:dump"])

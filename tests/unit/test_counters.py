@@ -52,7 +52,7 @@ def test_a_batch_counts_as_each_of_its_values_does(often: list[float], seldom: l
 def test_what_ended_is_counted_once_by_how_it_ended() -> None:
     counters = Counters()
     timed_out = Failure("timeout", "TimeoutError", "too long")
-    counters.see_outcomes(
+    counters.outcomes_recorded(
         [
             outcome(late=0.2, took=2.0),
             outcome(late=0.4, took=3.0),
@@ -62,7 +62,8 @@ def test_what_ended_is_counted_once_by_how_it_ended() -> None:
             outcome(RunStatus.RUNNING),
             outcome(RunStatus.PENDING),
             outcome(origin=Origin.TRIGGER, late=5.0),
-        ]
+        ],
+        frozenset(),
     )
     assert counters.ended == {
         ("succeeded", "schedule", ""): 2,

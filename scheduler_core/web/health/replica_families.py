@@ -23,7 +23,7 @@ from scheduler_core.domain.health import Vitals, why_not_ready
 from scheduler_core.domain.run import Origin
 from scheduler_core.domain.trust import State
 from scheduler_core.engine.counters import Counters, Histogram
-from scheduler_core.engine.leadership import LEASE_SILENT, NOBODY_LED, SEATED_AGAIN, WITNESS_FELL
+from scheduler_core.engine.election.reasons import LEASE_SILENT, NOBODY_LED, SEATED_AGAIN, WITNESS_FELL
 from scheduler_core.engine.scheduler import BaseScheduler
 
 GAUGES: tuple[tuple[str, str, Callable[[Vitals], float | None]], ...] = (

@@ -1,0 +1,179 @@
+"""LEADING, RESEATING, RESIGNING: one term, from the seat that this replica took to its end.
+
+Whoever asks this replica to resign asks its term. A request belongs to the term in which it is made: it is answered
+when that ends, however it ends, and none outlives it. Of several requests the first says why and in whose favour; all
+of them are answered. Whoever gives up waiting changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import secrets
+from dataclasses import dataclass, field
+
+from scheduler_core.domain.errors import NotLeaderError, SchedulerError
+from scheduler_core.domain.run import LoggerLike
+from scheduler_core.domain.trust import Confirmation, State, Verdict, judge
+from scheduler_core.engine.clock import boottime
+from scheduler_core.engine.election.office import Office
+from scheduler_core.engine.election.reasons import SEATED_AGAIN
+from scheduler_core.engine.election.vacancy_watch import STAND_AGAIN_SECONDS
+from scheduler_core.ports import Leadership
+
+RECLAIM_PAUSE_SECONDS = 0.05
+"""Between two attempts to have a control session again."""
+
+
+@dataclass(frozen=True, slots=True)
+class ResignRequest:
+    """Somebody wants the term to end: why, in whose favour (None: anybody's), and who waits for it."""
+
+    reason: str
+    preferred_successor: str | None = None
+    answered: concurrent.futures.Future[None] = field(default_factory=concurrent.futures.Future)
+
+    def answer(self, error: SchedulerError | None) -> None:
+        """Tell whoever waits that the term has ended, or why nobody could be told of it."""
+        if self.answered.done():
+            return
+        if error is None:
+            self.answered.set_result(None)
+        else:
+            self.answered.set_exception(error)
+
+
+class Term:
+    """See the module. Parameters: leadership, as the claim gave it."""
+
+    def __init__(self, office: Office, leadership: Leadership) -> None:
+        self._office = office
+        self._timing = office.timing
+        self._control = office.control
+        self._logger: LoggerLike = office.logger
+        self._leadership = leadership
+        self._requests: list[ResignRequest] = []
+        self._problem: SchedulerError | None = None
+        """Why the successor could not be told."""
+
+    def ask_to_resign(self, request: ResignRequest) -> None:
+        """End as soon as may be; in the elector's loop."""
+        self._requests.append(request)
+        self._office.wake.wake()
+
+    async def lead(self) -> None:
+        """Lead until the term ends, and answer whoever asked for that."""
+        try:
+            await self._lead()
+        finally:
+            for request in self._requests:
+                request.answer(self._problem)
+
+    async def _lead(self) -> None:
+        office = self._office
+        # The first beat follows the claim at once: a candidate's lease is short.
+        next_beat_at = boottime()
+        while not self._ends():
+            await office.wake.sleep(next_beat_at - boottime())
+            if self._ends():
+                break
+            next_beat_at = boottime() + self._timing.renew_every_seconds
+            if (stalled_seconds := office.pulse.stalled_seconds) > self._timing.stall_timeout_seconds:
+                await self._give_up_stalled(stalled_seconds)
+                return
+            if not await self._beat():
+                return
+        await self._resign()
+
+    def _ends(self) -> bool:
+        """Whether it is to end by its own will."""
+        return self._office.is_stopping or bool(self._requests)
+
+    async def _beat(self) -> bool:
+        """Renew and confirm; whether the term goes on."""
+        office, leadership = self._office, self._leadership
+        sent_at = boottime()
+        renewal, confirmation = await asyncio.gather(office.lease.renew(leadership), self._confirm())
+        verdict = judge(renewal, confirmation, office.lease.outage)
+        if verdict is Verdict.RETAKE_LEASE:
+            verdict = Verdict.EXTEND if await office.lease.take(leadership, None) else Verdict.STEP_DOWN
+        if verdict is Verdict.EXTEND:
+            office.trust.extend(self._timing.trusted_until(sent_at))
+        elif verdict is Verdict.STEP_DOWN:
+            office.drop(f"deposed: lease {renewal.value}, term {confirmation.value}")
+            if confirmation is not Confirmation.ENDED:
+                await self._control.resign(leadership, "lease taken")
+            return False
+        elif verdict is Verdict.RESEAT:
+            return await self._reseat()
+        return True
+
+    async def _confirm(self) -> Confirmation:
+        try:
+            stands = await self._control.confirm(self._leadership)
+        except SchedulerError as error:
+            self._logger.warning("the control session failed: %s", error)
+            return Confirmation.UNREADABLE
+        return Confirmation.STANDS if stands else Confirmation.ENDED
+
+    async def _give_up_stalled(self, stalled_seconds: float) -> None:
+        """The scheduler's loop is wedged: let somebody lead whose is not."""
+        office = self._office
+        office.drop(f"the scheduler's loop has not moved for {stalled_seconds:.1f} s")
+        # What was begun is not marked yet: that is done by the loop that has not moved.
+        await self._control.mark_running(office.pulse.active_runs.as_running())
+        await self._control.resign(self._leadership, "stalled")
+        await office.lease.release(self._leadership.nonce)
+
+    # RESEATING
+
+    async def _reseat(self) -> bool:
+        """Sit down on the same term again within a TTL, if nobody took it; claim nothing meanwhile."""
+        office, control = self._office, self._control
+        office.states.enter(State.RESEATING, "control session lost")
+        office.drop("control session lost")
+        # One nonce for all attempts: the reply to the first that succeeded may be lost.
+        nonce, deadline = secrets.token_hex(16), boottime() + self._timing.ttl_seconds
+        while boottime() < deadline and not self._ends():
+            try:
+                await office.link.reopen()
+                seated = await control.reseat(self._leadership, nonce)
+                if seated is None:
+                    return False
+                if await self._retake_lease(seated, deadline):
+                    self._leadership = seated
+                    return True
+                await control.resign(seated, "lease taken")
+                return False
+            except SchedulerError as error:
+                self._logger.debug("not seated again yet: %s", error)
+                await office.wake.sleep(RECLAIM_PAUSE_SECONDS)
+        self._problem = NotLeaderError("the control session was lost; the lease's TTL tells")
+        return False
+
+    async def _retake_lease(self, seated: Leadership, deadline: float) -> bool:
+        """Take the lease under the new nonce. A candidate that saw the witness fall may hold it for a moment: it
+        finds the row moved and gives it back."""
+        office = self._office
+        while boottime() < deadline and not self._ends():
+            sent_at = boottime()
+            if await office.lease.take(seated, self._leadership.nonce):
+                office.seat(seated, self._timing.trusted_until(sent_at), SEATED_AGAIN)
+                return True
+            await office.wake.sleep(STAND_AGAIN_SECONDS)
+        return False
+
+    # RESIGNING
+
+    async def _resign(self) -> None:
+        office, leadership = self._office, self._leadership
+        request = self._requests[0] if self._requests else ResignRequest("stopped")
+        office.states.enter(State.RESIGNING, request.reason)
+        office.drop(request.reason)
+        office.abstain_until = boottime() + self._timing.ttl_seconds
+        try:
+            # The lease first: whoever sees the witness fall finds it free.
+            await office.lease.release(leadership.nonce)
+            await self._control.resign(leadership, request.reason, request.preferred_successor)
+        except SchedulerError as error:
+            self._problem = error

@@ -1,0 +1,203 @@
+"""Writing down what happened, in batches.
+
+Outcomes queue up while a batch is being written; the next batch takes them all (group commit). The queue has a
+bound: where Postgres is slower than the callbacks, `record` waits, and with it the runs. While Postgres is out
+of reach the same batch is tried again: an outcome that is written twice changes nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import deque
+from collections.abc import Sequence, Set
+from dataclasses import replace
+from typing import Protocol
+from uuid import UUID
+
+from scheduler_core.domain.errors import SchedulerError, ServerUnreachableError
+from scheduler_core.domain.run import Failure, LoggerLike, Outcome
+from scheduler_core.engine.counters import Counters
+from scheduler_core.engine.fire.active_run import ActiveRun
+from scheduler_core.engine.supervision import keep_going
+from scheduler_core.ports import Runs
+
+MAX_BATCH = 2_000
+MAX_QUEUED = 20_000
+RETRY_SECONDS = (0.05, 1.0)
+MAX_UNSETTLED_TRIES = 20
+"""Then the row is gone, and there is nothing left that an outcome could be written to."""
+
+
+class RecorderClosedError(SchedulerError):
+    """Nothing is written down here any more: recovery settles the run."""
+
+
+class OutcomeListener(Protocol):
+    """Who is told what has become durable."""
+
+    def outcomes_recorded(self, outcomes: Sequence[Outcome], late: Set[UUID]) -> None:
+        """These outcomes are durable; those of the runs in `late` came after somebody else had taken the run."""
+
+
+class Recorder:
+    """One writer of outcomes.
+
+    Parameters: runs, where they go; instance_id, whose they are. Add to `listeners` before it starts.
+    """
+
+    def __init__(self, runs: Runs, instance_id: str, *, counters: Counters, logger: LoggerLike) -> None:
+        self.listeners: list[OutcomeListener] = []
+        self._runs = runs
+        self._instance_id = instance_id
+        self._counters = counters
+        self._logger = logger
+        self._queue: deque[tuple[Outcome, asyncio.Future[None] | None]] = deque()
+        self._filled = asyncio.Event()
+        self._room = asyncio.Event()
+        self._room.set()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._task: asyncio.Task[None] | None = None
+        self._batch: list[tuple[Outcome, asyncio.Future[None] | None]] = []
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(
+            keep_going(self._write, "scheduler recorder", self._logger), name="scheduler recorder"
+        )
+        self._task.add_done_callback(self._close)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything is still written: not once this is stopped, or its task is being cancelled by others."""
+        return self._task is not None and not self._task.done() and not self._task.cancelling()
+
+    @property
+    def queued(self) -> int:
+        return len(self._queue)
+
+    async def start_run(self, active: ActiveRun) -> bool:
+        """Mark a run as running before its callback is called; False if it is not ours any more.
+
+        Raises SchedulerError where nothing is known of it: asked again, it says the same.
+        """
+        return await self._runs.start(active.as_running(), self._instance_id)
+
+    async def record(self, outcome: Outcome) -> None:
+        """Queue an outcome; waits only while the queue is full."""
+        while len(self._queue) >= MAX_QUEUED and self.is_open:
+            self._room.clear()
+            await self._room.wait()
+        self.record_soon(outcome)
+
+    def record_soon(self, outcome: Outcome, written: asyncio.Future[None] | None = None) -> None:
+        """Queue an outcome at once: for the few that come from outside a run."""
+        self._queue.append((outcome, written))
+        self._idle.clear()
+        self._filled.set()
+
+    async def record_durably(self, outcome: Outcome) -> None:
+        """Queue an outcome and return once it is committed. Raises RecorderClosedError where it never will be."""
+        if not self.is_open:
+            raise RecorderClosedError(f"the outcome of {outcome.run.idempotency_key} comes after the stop")
+        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.record_soon(outcome, written)
+        await written
+
+    async def flush(self, timeout_seconds: float) -> bool:
+        """Wait until everything queued is durable; False if `timeout_seconds` were not enough."""
+        try:
+            async with asyncio.timeout(timeout_seconds):
+                await self._idle.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    async def stop(self, timeout_seconds: float) -> None:
+        """Write what is queued, for at most `timeout_seconds`, and end."""
+        if not await self.flush(timeout_seconds):
+            self._logger.error(
+                "%d outcomes could not be written before the stop; recovery will settle their runs",
+                len(self._queue),
+            )
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    def _close(self, _task: asyncio.Task[None]) -> None:
+        """Nothing more is written: whoever waits for it waits in vain."""
+        self._room.set()
+        for _, written in (*self._batch, *self._queue):
+            if written is not None and not written.done():
+                written.set_exception(RecorderClosedError("the recorder has ended: recovery settles the run"))
+                written.exception()  # whoever waited may be gone
+
+    async def _write(self) -> None:
+        while True:
+            await self._filled.wait()
+            # A batch that an unforeseen error threw out is written again.
+            self._batch = self._batch or self._next_batch()
+            batch = self._batch
+            late = await self._write_batch([outcome for outcome, _ in batch])
+            self._batch = []
+            for _, written in batch:
+                if written is not None and not written.done():
+                    written.set_result(None)
+            recorded = [outcome for outcome, _ in batch]
+            for listener in self.listeners:
+                listener.outcomes_recorded(recorded, late)
+            if len(self._queue) < MAX_QUEUED:
+                self._room.set()
+            if not self._queue:
+                self._filled.clear()
+                self._idle.set()
+
+    def _next_batch(self) -> list[tuple[Outcome, asyncio.Future[None] | None]]:
+        """The oldest outcomes, at most one per run: a run's second waits for the next batch."""
+        batch: list[tuple[Outcome, asyncio.Future[None] | None]] = []
+        seen: set[UUID] = set()
+        while self._queue and len(batch) < MAX_BATCH:
+            if self._queue[0][0].run.run_id in seen:
+                break
+            entry = self._queue.popleft()
+            seen.add(entry[0].run.run_id)
+            batch.append(entry)
+        return batch
+
+    async def _write_batch(self, outcomes: Sequence[Outcome]) -> frozenset[UUID]:
+        pause, late, tries = RETRY_SECONDS[0], set[UUID](), 0
+        while True:
+            try:
+                sent_at = time.monotonic()
+                recorded = await self._runs.record(outcomes, self._instance_id)
+                self._counters.write_seconds.see(time.monotonic() - sent_at)
+                late |= recorded.late
+                outcomes = [outcome for outcome in outcomes if outcome.run.run_id in recorded.unsettled]
+                tries += 1
+                if not outcomes or tries == MAX_UNSETTLED_TRIES:
+                    self._give_up(outcomes)
+                    return frozenset(late)
+                await asyncio.sleep(RETRY_SECONDS[0])
+            except ServerUnreachableError as error:
+                self._counters.write_errors += 1
+                self._logger.warning("%d outcomes wait for Postgres: %s", len(outcomes), error)
+                await asyncio.sleep(pause)
+                pause = min(pause * 2, RETRY_SECONDS[1])
+            except SchedulerError as error:
+                if len(outcomes) == 1:
+                    return frozenset(late) | await self._write_plainly(outcomes[0], error)
+                # One bad outcome must not take the batch along.
+                for outcome in outcomes:
+                    late |= await self._write_batch([outcome])
+                return frozenset(late)
+
+    def _give_up(self, outcomes: Sequence[Outcome]) -> None:
+        for outcome in outcomes:
+            self._logger.error("the row of run %s is gone: its outcome is not recorded", outcome.run.idempotency_key)
+
+    async def _write_plainly(self, outcome: Outcome, error: SchedulerError) -> frozenset[UUID]:
+        self._logger.error("the outcome of %s can't be stored as it is: %s", outcome.run.idempotency_key, error)
+        if outcome.failure is None or outcome.failure.error_type == "Unstorable":
+            return frozenset()
+        plain = replace(outcome, failure=Failure(outcome.failure.outcome, "Unstorable", "see the log"))
+        return await self._write_batch([plain])

@@ -1,0 +1,135 @@
+"""What becomes of runs whose owner can't finish them. Works beside leading, in bounded batches.
+
+Not begun: adopted at once. Begun: an owner whose life witness has been gone for a TTL, without coming back, is
+dead; its attempts end as `lost`, and the delivery policy says whether the run goes on. A living former leader
+may finish what it began.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from scheduler_core.domain.errors import NotLeaderError, SchedulerError
+from scheduler_core.domain.run import LoggerLike, Run
+from scheduler_core.engine.clock import boottime
+from scheduler_core.engine.counters import Counters
+from scheduler_core.engine.election.trust_window import LeaderTrust
+from scheduler_core.engine.fire.in_flight import InFlightRuns
+from scheduler_core.engine.fire.overlap_gate import RunningElsewhere
+from scheduler_core.engine.fire.start_timers import StartTimers
+from scheduler_core.engine.wake import Wake
+from scheduler_core.ports import InvalidRun, Leadership, Owner, Runs
+
+BATCH = 500
+MAX_DELIVERIES = 3
+
+
+class Recovery:
+    """Recovery during one leadership after another.
+
+    Parameters: ttl_seconds, how long an owner must have been gone, and how long a former leader may have gone on
+    starting runs; in_flight, the runs that this process has; timers, which each adopted run is given to; elsewhere,
+    told of what runs under other owners; wake, which has it look at once.
+    """
+
+    def __init__(
+        self,
+        runs: Runs,
+        instance_id: str,
+        *,
+        ttl_seconds: float,
+        in_flight: InFlightRuns,
+        timers: StartTimers,
+        elsewhere: RunningElsewhere,
+        wake: Wake,
+        counters: Counters,
+        logger: LoggerLike,
+    ) -> None:
+        self._runs = runs
+        self._instance_id = instance_id
+        self._ttl_seconds = ttl_seconds
+        self._in_flight = in_flight
+        self._timers = timers
+        self._elsewhere = elsewhere
+        self._wake = wake
+        self._counters = counters
+        self._logger = logger
+        self._gone_since: dict[str, float] = {}
+
+    async def work(self, leadership: Leadership, trust: LeaderTrust) -> str | None:
+        """Recover until the leadership ends.
+
+        Returns the replica that should lead instead, because it can call what waits and this one lacks; None if the
+        leadership has ended otherwise.
+        """
+        self._gone_since.clear()
+        self._elsewhere.forget()
+        leads_since = boottime()
+        while trust.leadership() == leadership:
+            try:
+                # Side by side: in a term's first moments runs wait for the survey.
+                adopted, owners = await asyncio.gather(self._adopt(leadership), self._survey())
+                reaped = await self._reap(leadership, owners)
+                # A term lasts for a TTL at least: two services that can call nothing of each other's take turns.
+                if boottime() - leads_since >= self._ttl_seconds:
+                    successor = await self._runs.preferred_successor(self._instance_id)
+                    if successor is not None:
+                        return successor
+            except NotLeaderError:
+                return None
+            except SchedulerError as error:
+                self._logger.warning("recovery pauses: %s", error)
+                adopted = reaped = 0
+            if adopted == BATCH or reaped:
+                continue
+            # Somebody may wait for a run elsewhere to end: then look more often.
+            await self._wake.sleep(0.1 if self._elsewhere else min(1.0, self._ttl_seconds / 3))
+        return None
+
+    async def _adopt(self, leadership: Leadership) -> int:
+        adopted = await self._runs.adopt(
+            leadership,
+            mine=[*self._in_flight.run_ids(), *self._in_flight.passed_over()],
+            trust_seconds=self._ttl_seconds,
+            limit=BATCH,
+            full=self._in_flight.full_of_backfills(),
+        )
+        runs = [run for run in adopted if isinstance(run, Run)]
+        for run in sorted(runs, key=lambda run: (run.scheduled_for, run.job_id)):
+            self._timers.arrange(run, in_order=True)
+        if runs:
+            self._counters.adopted += len(runs)
+            self._logger.info("adopted %d runs that nobody had begun", len(runs))
+        for invalid in adopted:
+            if isinstance(invalid, InvalidRun):
+                self._leave_alone(invalid)
+        return len(adopted)
+
+    def _leave_alone(self, run: InvalidRun) -> None:
+        if self._in_flight.pass_over(run.run_id):
+            self._logger.error(
+                "the row of run %s of job %r can't be read and is left alone until it changes: %s",
+                run.run_id,
+                run.job_id,
+                run.problem,
+            )
+
+    async def _survey(self) -> list[Owner]:
+        """Find out which jobs are running under other owners."""
+        owners = [o for o in await self._runs.owners() if o.instance_id != self._instance_id]
+        self._elsewhere.survey(job_id for owner in owners for job_id in owner.job_ids)
+        return owners
+
+    async def _reap(self, leadership: Leadership, owners: Sequence[Owner]) -> int:
+        """End the attempts of owners that have been gone for a TTL."""
+        now = boottime()
+        gone = {owner.instance_id for owner in owners if not owner.alive}
+        self._gone_since = {owner: self._gone_since.get(owner, now) for owner in gone}
+        dead = [owner for owner, since in self._gone_since.items() if now - since >= self._ttl_seconds]
+        if not dead:
+            return 0
+        reaped = await self._runs.reap(leadership, dead, max_deliveries=MAX_DELIVERIES, limit=BATCH)
+        self._counters.attempts["lost"] += reaped
+        self._logger.warning("%d attempts were lost with their owners: %s", reaped, ", ".join(sorted(dead)))
+        return reaped

@@ -1,0 +1,159 @@
+"""Leading while elected: claims in one task, recovery beside them, and maintenance now and then."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+
+from scheduler_core.domain.errors import NotLeaderError, SchedulerError
+from scheduler_core.engine.election.elector import Elector
+from scheduler_core.engine.election.trust_window import LeaderTrust
+from scheduler_core.engine.fire.claiming import Claiming
+from scheduler_core.engine.fire.recorder import Recorder
+from scheduler_core.engine.fire.recovery import Recovery
+from scheduler_core.engine.fire.start_timers import StartTimers
+from scheduler_core.engine.handing import Handing
+from scheduler_core.engine.replica_context import ReplicaContext
+from scheduler_core.engine.supervision import TaskGroup, keep_going
+from scheduler_core.engine.wake import Wake
+from scheduler_core.ports import Leadership
+
+IDLE_SECONDS = 1.0
+CLAIM_AGAIN_SECONDS = 0.05
+MAINTENANCE_SECONDS = 3600.0
+MAINTENANCE_DELAY_SECONDS = 10.0
+LAST_ADOPTION_SECONDS = 1.0
+LAST_WORDS_SECONDS = 1.0
+"""How long a resignation waits for what is handed back to be durable."""
+
+
+class LeaderLoop:
+    """Parameters: wake, ends its sleep; recovery_wake, has recovery look at once; tasks, what it starts beside."""
+
+    def __init__(
+        self,
+        context: ReplicaContext,
+        *,
+        elector: Elector,
+        trust: LeaderTrust,
+        claiming: Claiming,
+        recovery: Recovery,
+        recovery_wake: Wake,
+        timers: StartTimers,
+        recorder: Recorder,
+        remote: Handing,
+        tasks: TaskGroup,
+    ) -> None:
+        self.wake = Wake()
+        self._context = context
+        self._elector = elector
+        self._trust = trust
+        self._claiming = claiming
+        self._recovery = recovery
+        self._recovery_wake = recovery_wake
+        self._timers = timers
+        self._recorder = recorder
+        self._remote = remote
+        self._tasks = tasks
+        self._is_stopping = False
+
+    async def work(self) -> None:
+        """Lead whenever this replica is elected, for ever."""
+        while not self._is_stopping:
+            leadership = self._trust.leadership()
+            if leadership is None:
+                await self.wake.sleep(IDLE_SECONDS)
+                continue
+            recovering = asyncio.create_task(
+                keep_going(functools.partial(self._recover, leadership), "scheduler recovery", self._context.logger),
+                name="scheduler recovery",
+            )
+            try:
+                await self._lead(leadership)
+            finally:
+                await self._end_recovery(recovering)
+
+    async def resign(self, reason: str, *, for_good: bool = False, preferred_successor: str | None = None) -> None:
+        """Give leadership up for another replica; harmless for one that does not lead.
+
+        What has not begun is handed back before the term ends, so that the successor starts it at once.
+        Parameters: for_good, whether this replica stands no more; else it only leaves a TTL to the others;
+        preferred_successor, the instance_id of the replica that is to lead next.
+        """
+        if for_good:
+            self._is_stopping = True
+            self._elector.retire()
+        if self._trust.leadership() is None:
+            return
+        self.hand_back()
+        await self._recorder.flush(timeout_seconds=LAST_WORDS_SECONDS)
+        try:
+            await self._elector.resign(reason, preferred_successor)
+        except (SchedulerError, TimeoutError) as error:
+            self._context.logger.warning("resigned without telling anybody; the lease's TTL tells: %s", error)
+        # What the claim in flight brought along after the first hand-back.
+        self.hand_back()
+        await self._recorder.flush(timeout_seconds=LAST_WORDS_SECONDS)
+
+    def hand_back(self) -> None:
+        """Give back what has not begun, and what waits for its next attempt."""
+        self._timers.hand_back()
+        self._remote.hand_back()
+        self._trust.lost.set()
+
+    def leadership_changed(self, leadership: Leadership | None, reason: str) -> None:
+        """The elector says so, by way of the scheduler's own loop."""
+        if leadership is None:
+            self._context.logger.info("leading no more: %s", reason)
+            self.hand_back()
+        else:
+            self._context.counters.leaderships[reason] += 1
+            self._trust.lost.clear()
+        self.wake.wake()
+
+    # One leadership.
+
+    def _leads(self, leadership: Leadership) -> bool:
+        return not self._is_stopping and self._trust.leadership() == leadership
+
+    async def _lead(self, leadership: Leadership) -> None:
+        clock, counters, logger = self._context.clock, self._context.counters, self._context.logger
+        self._claiming.begin_term()
+        # Not in the first moments of a term: those belong to what is due.
+        maintained_at = clock.monotonic() - MAINTENANCE_SECONDS + MAINTENANCE_DELAY_SECONDS
+        while self._leads(leadership):
+            try:
+                if clock.monotonic() - maintained_at > MAINTENANCE_SECONDS:
+                    maintained_at = clock.monotonic()
+                    self._tasks.spawn(self._context.storage.maintain(), "scheduler maintenance")
+                pause = await self._claiming.claim_due(leadership)
+            except NotLeaderError as error:
+                counters.refused += 1
+                logger.warning("%s", error)
+                # The elector finds the same at its next beat; claim nothing until it has.
+                pause = self._context.timing.renew_every_seconds
+            except SchedulerError as error:
+                counters.claim_errors += 1
+                logger.warning("claiming pauses: %s", error)
+                pause = CLAIM_AGAIN_SECONDS
+            await self.wake.sleep(pause)
+
+    async def _recover(self, leadership: Leadership) -> None:
+        while self._leads(leadership):
+            successor = await self._recovery.work(leadership, self._trust)
+            if successor is None:
+                return
+            # A run waits for a callback that this replica lacks and the other one has.
+            self._context.logger.info("replica %s can call what this one can't: handing over", successor)
+            await self.resign("handed over for a callback", preferred_successor=successor)
+
+    async def _end_recovery(self, recovering: asyncio.Task[None]) -> None:
+        """Let an adoption that is under way end, and give back what it brings: else it would wait for a TTL."""
+        self._recovery_wake.wake()
+        try:
+            await asyncio.wait({recovering}, timeout=LAST_ADOPTION_SECONDS)
+        finally:
+            recovering.cancel()
+            await asyncio.gather(recovering, return_exceptions=True)
+        if self._trust.leadership() is None:
+            self.hand_back()

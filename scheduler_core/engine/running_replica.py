@@ -1,0 +1,292 @@
+"""What belongs to one start of a replica: its event loop, its threads, and the parts that work in them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from uuid import UUID
+
+from scheduler_core.domain.errors import ExecutorError, SchedulerError
+from scheduler_core.domain.run import LoggerLike
+from scheduler_core.domain.ticket import LOCAL
+from scheduler_core.domain.trust import RedisOutage, Timing
+from scheduler_core.engine.callback_registry import CallbackRegistry
+from scheduler_core.engine.clock import DatabaseClock
+from scheduler_core.engine.counters import Counters
+from scheduler_core.engine.declarations import DeclaredJobs
+from scheduler_core.engine.election.elector import Elector
+from scheduler_core.engine.election.exchange import LoopInbox, LoopPulse
+from scheduler_core.engine.election.trust_window import LeaderTrust
+from scheduler_core.engine.executors import Executors
+from scheduler_core.engine.fire.attempts import Attempts
+from scheduler_core.engine.fire.callback_call import CallbackCall
+from scheduler_core.engine.fire.cancellation import CancelWatch
+from scheduler_core.engine.fire.claiming import Claiming
+from scheduler_core.engine.fire.in_flight import InFlightRuns
+from scheduler_core.engine.fire.job_cache import JobCache
+from scheduler_core.engine.fire.overlap_gate import OverlapGate, RunningElsewhere
+from scheduler_core.engine.fire.recorder import Recorder
+from scheduler_core.engine.fire.recovery import Recovery
+from scheduler_core.engine.fire.retry import Retry
+from scheduler_core.engine.fire.run_executor import RunExecutor
+from scheduler_core.engine.fire.run_lock import RunLocks
+from scheduler_core.engine.fire.slots import Slots
+from scheduler_core.engine.fire.start_gate import StartGate
+from scheduler_core.engine.fire.start_timers import StartTimers
+from scheduler_core.engine.fire.tracing import traced
+from scheduler_core.engine.handing import Handing
+from scheduler_core.engine.leader_loop import LeaderLoop
+from scheduler_core.engine.replica_context import ReplicaContext
+from scheduler_core.engine.status_cache import StatusCache
+from scheduler_core.engine.supervision import TaskGroup
+from scheduler_core.engine.wake import Wake
+from scheduler_core.ports import CANCEL_REQUEST, RESIGN_REQUEST, Instance, Leadership, Locks, Storage
+
+MARK_RUNNING_AFTER_SECONDS = 0.25
+CLOCK_READINGS = 3
+CLOCK_EVERY_SECONDS = 1.0
+LAST_WORDS_SECONDS = 5.0
+"""How long a stop waits for outcomes to be durable."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaParts:
+    """What a replica is made of that outlives its start: given once, used by each."""
+
+    instance: Instance
+    timing: Timing
+    storage: Storage
+    redis_outage: RedisOutage
+    find_locks: Callable[[], Locks] | None
+    callbacks: CallbackRegistry
+    executors: Executors
+    statuses: StatusCache
+    counters: Counters
+    max_concurrent_runs: int
+    drain_timeout_seconds: float
+    logger: LoggerLike
+
+
+class RunningReplica:
+    """See the module. Made in the event loop that it works in."""
+
+    def __init__(self, parts: ReplicaParts) -> None:
+        instance, storage, logger = parts.instance, parts.storage, parts.logger
+        self._parts = parts
+        self._tasks = TaskGroup(logger)
+        self._threads = ThreadPoolExecutor(parts.max_concurrent_runs, thread_name_prefix="scheduler-job")
+        self.clock = clock = DatabaseClock()
+        self.trust = trust = LeaderTrust()
+        self.context = ReplicaContext(instance, parts.timing, storage, clock, parts.counters, logger)
+        self._recovery_wake = recovery_wake = Wake()
+        slots: dict[str, Slots] = defaultdict(lambda: Slots(parts.max_concurrent_runs))
+        elsewhere, start_gate = RunningElsewhere(), StartGate()
+
+        self.jobs = JobCache(storage, logger)
+        self.locks = RunLocks(parts.find_locks, logger)
+        self.recorder = recorder = Recorder(storage.runs, instance.instance_id, counters=parts.counters, logger=logger)
+        self.in_flight = in_flight = InFlightRuns(clock, recorder, recovery_wake, logger)
+        listeners = (parts.counters, parts.statuses)
+        recorder.listeners += [*listeners, in_flight, start_gate]
+        self.attempts = traced(
+            Attempts(
+                journal=recorder,
+                call=CallbackCall(trust, recorder, self._threads, clock),
+                trust=trust,
+                clock=clock,
+                slots=slots[LOCAL],
+                gate=start_gate,
+                retry=Retry(),
+                logger=logger,
+            ),
+            instance.instance_id,
+        )
+        self.remote = Handing(
+            executors=parts.executors,
+            runs=storage.runs,
+            instance_id=instance.instance_id,
+            clock=clock,
+            recorder=recorder,
+            trust=trust,
+            slots=slots,
+            in_flight=in_flight,
+            listeners=listeners,
+            wake=recovery_wake,
+            logger=logger,
+        )
+        self.executor = RunExecutor(
+            clock=clock,
+            journal=recorder,
+            trust=trust,
+            in_flight=in_flight,
+            jobs=self.jobs,
+            callbacks=parts.callbacks,
+            gate=OverlapGate(clock, recorder, elsewhere, trust),
+            slots=slots,
+            locks=self.locks,
+            attempts=self.attempts,
+            logger=logger,
+            remote=self.remote,
+        )
+        timers = StartTimers(clock, in_flight, self.executor)
+        self.claiming = Claiming(
+            storage.runs,
+            clock=clock,
+            jobs=self.jobs,
+            callbacks=parts.callbacks,
+            in_flight=in_flight,
+            timers=timers,
+            recorder=recorder,
+            recovery=recovery_wake,
+            counters=parts.counters,
+            logger=logger,
+        )
+        recovery = Recovery(
+            storage.runs,
+            instance.instance_id,
+            ttl_seconds=parts.timing.ttl_seconds,
+            in_flight=in_flight,
+            timers=timers,
+            elsewhere=elsewhere,
+            wake=recovery_wake,
+            counters=parts.counters,
+            logger=logger,
+        )
+        self.pulse = LoopPulse(in_flight, parts.callbacks.abilities())
+        self.elector = Elector(
+            instance=instance,
+            timing=parts.timing,
+            storage=storage,
+            trust=trust,
+            pulse=self.pulse,
+            listener=LoopInbox(self),
+            redis_outage=parts.redis_outage,
+            logger=logger,
+        )
+        self.leader_loop = LeaderLoop(
+            self.context,
+            elector=self.elector,
+            trust=trust,
+            claiming=self.claiming,
+            recovery=recovery,
+            recovery_wake=recovery_wake,
+            timers=timers,
+            recorder=recorder,
+            remote=self.remote,
+            tasks=self._tasks,
+        )
+        self._cancels = CancelWatch(storage.requests, instance.instance_id, in_flight, logger, self.remote)
+
+    # Life.
+
+    async def warm_up(self, job_ids: list[str]) -> None:
+        """Have ready what a takeover should not wait for. Raises SchedulerError.
+
+        Parameters: job_ids, whose definitions are read beforehand; each plan compares their versions.
+        """
+        await self._parts.storage.runs.warm_up()
+        await self.jobs.read_calendars_revision()
+        await self.jobs.load(job_ids)
+        for _ in range(CLOCK_READINGS):
+            await self.context.read_clock()
+
+    def begin(self) -> None:
+        """Record, lead while elected, and look after what executes: until `stop`."""
+        self.recorder.start()
+        for work, name in (
+            (self.leader_loop.work, "scheduler loop"),
+            (self._watch_runs, "scheduler watch"),
+            (self._look_after_clock, "scheduler clock"),
+            (self._parts.statuses.keep_fresh, "scheduler statuses"),
+            (self._cancels.work, "scheduler cancels"),
+        ):
+            self._tasks.keep_going(work, name)
+
+    async def give_up(self) -> None:
+        """Leave the election after a start that failed."""
+        await self.elector.stop()
+        self._threads.shutdown(wait=False)
+
+    async def stop(self) -> None:
+        """Resign, let running work end for at most `drain_timeout_seconds`, and leave; the rest is left to recovery."""
+        limit_seconds = self._parts.drain_timeout_seconds
+        await self.leader_loop.resign("stopped", for_good=True)
+        self.remote.leave_alone()
+        await asyncio.gather(
+            self.executor.drain(limit_seconds),
+            self._tasks.drain(limit_seconds),
+            self._parts.executors.stop(limit_seconds, self._parts.logger),
+        )
+        await self._tasks.stop()
+        await self.recorder.stop(timeout_seconds=LAST_WORDS_SECONDS)
+        await self.elector.stop()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        self._parts.counters.loop_rests()
+
+    def take_in(self, declared: DeclaredJobs) -> None:
+        """These jobs have just been stored: they need not be read, and perhaps they can be called now."""
+        self.jobs.put(declared.added)
+        self.claiming.retry(declared.job_ids)
+        for name in declared.executors:
+            # A successor's first fire should not wait for a process to be started.
+            self._tasks.spawn(self._start_executor(name), f"scheduler starts executor {name}")
+        self.leader_loop.wake.wake()
+
+    async def _start_executor(self, name: str) -> None:
+        try:
+            executor = self._parts.executors.get(name)
+            if executor is not None:
+                await executor.start()
+        except ExecutorError as error:
+            self._parts.logger.warning("the executor %r is not ready: %s", name, error)
+
+    # What goes on beside.
+
+    async def _watch_runs(self) -> None:
+        """Mark what lasts as running, and show the elector that this loop moves."""
+        while True:
+            self.pulse.beat()
+            now = self.clock.monotonic()
+            self._parts.counters.see_loop(now, MARK_RUNNING_AFTER_SECONDS / 2)
+            before = now - MARK_RUNNING_AFTER_SECONDS
+            for active in self.in_flight.calling():
+                if not active.is_durable and active.started_monotonic <= before:
+                    active.is_durable = True
+                    self.recorder.record_soon(active.as_running())
+            await asyncio.sleep(MARK_RUNNING_AFTER_SECONDS / 2)
+
+    async def _look_after_clock(self) -> None:
+        """Read the database's clock again and again, and give back locks whose release got lost."""
+        while True:
+            await asyncio.sleep(CLOCK_EVERY_SECONDS)
+            try:
+                await self.context.read_clock()
+                await self.locks.release_abandoned()
+            except SchedulerError as error:
+                self._parts.logger.debug("the clock is read again: %s", error)
+
+    # What the elector tells, in the scheduler's own loop.
+
+    def leadership_changed(self, leadership: Leadership | None, reason: str) -> None:
+        """This replica leads from now on, or leads no more."""
+        self.leader_loop.leadership_changed(leadership, reason)
+
+    def nudged(self, message: str) -> None:
+        """Somebody says that something has changed: a job_id, or a request."""
+        if message.startswith(RESIGN_REQUEST):
+            leadership = self.trust.leadership()
+            if leadership is not None and message == f"{RESIGN_REQUEST}{leadership.term}":
+                self._tasks.spawn(self.leader_loop.resign("asked to"), "scheduler resigns")
+            return
+        if message.startswith(CANCEL_REQUEST):
+            self._cancels.cancel(UUID(message.removeprefix(CANCEL_REQUEST)))
+            return
+        if message:
+            self.jobs.invalidate(message)
+            self.claiming.retry([message])
+            self._parts.statuses.change(message)
+        self._recovery_wake.wake()
+        self.leader_loop.wake.wake()
