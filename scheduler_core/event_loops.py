@@ -1,9 +1,9 @@
 """Event loops of our own processes: what a callback's task raises ends neither them nor the process.
 
-asyncio lets SystemExit and KeyboardInterrupt out of the loop, whichever task they come from: a callback whose child task
-calls `sys.exit()` would take its replica along (sidekiq #3400, #4633). The task has ended by then, and whoever awaits it
-sees the exception; the loop itself is as it was, and goes on. A service that runs the scheduler in a loop of its own
-decides for itself.
+asyncio lets SystemExit and KeyboardInterrupt out of the loop, whichever task they come from: a callback whose child
+task calls `sys.exit()` would take its replica along (sidekiq #3400, #4633). The task has ended by then, and whoever
+awaits it sees the exception; the loop itself is as it was, and goes on. A service that runs the scheduler in a loop of
+its own decides for itself.
 """
 
 from __future__ import annotations

@@ -64,13 +64,15 @@ class LeaderLoop:
             if leadership is None:
                 await self.wake.sleep(IDLE_SECONDS)
                 continue
+            over = asyncio.Event()
+            recover = functools.partial(self._recover, leadership, over)
             recovering = asyncio.create_task(
-                keep_going(functools.partial(self._recover, leadership), "scheduler recovery", self._context.logger),
-                name="scheduler recovery",
+                keep_going(recover, "scheduler recovery", self._context.logger), name="scheduler recovery"
             )
             try:
                 await self._lead(leadership)
             finally:
+                over.set()
                 await self._end_recovery(recovering)
 
     async def resign(self, reason: str, *, for_good: bool = False, preferred_successor: str | None = None) -> None:
@@ -138,11 +140,12 @@ class LeaderLoop:
                 pause = CLAIM_AGAIN_SECONDS
             await self.wake.sleep(pause)
 
-    async def _recover(self, leadership: Leadership) -> None:
-        while self._leads(leadership):
-            successor = await self._recovery.work(leadership, self._trust)
+    async def _recover(self, leadership: Leadership, over: asyncio.Event) -> None:
+        """As long as this leads, whatever happens meanwhile: a trust window that lapses for a moment ends neither."""
+        while not over.is_set():
+            successor = await self._recovery.work(leadership, over)
             if successor is None:
-                return
+                continue
             # A run waits for a callback that this replica lacks and the other one has.
             self._context.logger.info("replica %s can call what this one can't: handing over", successor)
             await self.resign("handed over for a callback", preferred_successor=successor)

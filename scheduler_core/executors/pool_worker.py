@@ -12,8 +12,8 @@ import sys
 from typing import Any
 
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.event_loops import run_to_its_end
 from scheduler_core.engine.worker import Worker
+from scheduler_core.event_loops import run_to_its_end
 from scheduler_core.executors.messages import MAX_MESSAGE_BYTES, read_ticket, send, tell_told
 from scheduler_core.executors.service import open_service
 from scheduler_core.settings import Settings

@@ -115,6 +115,11 @@ def lasts_in_its_thread() -> None:
     time.sleep(1.5)
 
 
+def lasts_until_cancelled(ctx: Any) -> None:
+    while not ctx.cancel_requested():
+        time.sleep(0.02)
+
+
 def segfaults() -> None:
     ctypes.string_at(0)
 
@@ -133,6 +138,11 @@ def grouped(error: Callable[[], BaseException]) -> Callable[[], None]:
         raise BaseExceptionGroup("several", [error()])
 
     return end
+
+
+async def _empty() -> Any:
+    for n in ():
+        yield n
 
 
 GROUPED: dict[str, Callable[[], BaseException]] = {
@@ -187,11 +197,6 @@ ONLY_ASYNC = frozenset(name for name, end in ENDS.items() if inspect.iscoroutine
 """Endings that only a coroutine has."""
 
 
-async def _empty() -> Any:
-    for n in ():
-        yield n
-
-
 def name_of(ending: str, kind: str, when: str) -> str:
     """The function's name, which is its callback's."""
     words = f"{ending} {kind} {when}".replace("(", "").replace(")", "").replace(".", "_").replace("_ s", "_s")
@@ -211,7 +216,9 @@ def _made(ending: str, kind: str, when: str) -> Callable[..., Any]:
     def plain(ctx: Any) -> Any:
         witness(f"called {ctx.job_id}")
         time.sleep(pause_seconds)
-        if end in (lasts, swallows):
+        if ending == "is cancelled by an operator":
+            return lasts_until_cancelled(ctx)
+        if ending in LIMITED:
             return lasts_in_its_thread()
         return _named(end(), ctx)
 

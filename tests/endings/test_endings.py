@@ -16,16 +16,18 @@ import psycopg
 import pytest
 from commands import scheduler as command
 from replicas import Replicas, witnessed
-from waiting import eventually
+from waiting import eventually_async
 
 from endings.product import OCCURRENCES, Case, cases, chosen, expected
+from scheduler_core import Container
 
 Sql = psycopg.Connection[Any]
 
 CHOICE = os.environ.get("ENDINGS", "short")
 
 RUNS = """
-SELECT job_id, run_id, status, reason, attempts, deliveries, error FROM scheduler_audit.runs ORDER BY job_id, scheduled_for
+SELECT job_id, run_id, status, reason, attempts, deliveries, error FROM scheduler_audit.runs
+ORDER BY job_id, scheduled_for
 """
 
 ATTEMPTS = """
@@ -100,8 +102,8 @@ def _differences(pairs: dict[str, tuple[Any, Any]]) -> Iterator[str]:
 
 
 @pytest.mark.parametrize("place", ["local", "process", "dask"])
-def test_whatever_a_callback_does_its_run_ends(
-    place: str, environment: dict[str, str], sql: Sql, tmp_path: Path
+async def test_whatever_a_callback_does_its_run_ends(
+    place: str, environment: dict[str, str], container: Container, sql: Sql, tmp_path: Path
 ) -> None:
     these = chosen(cases(place), CHOICE)
     starts_at = datetime.now(UTC) + timedelta(seconds=10)
@@ -118,18 +120,18 @@ def test_whatever_a_callback_does_its_run_ends(
     try:
         [replica] = replicas.start(1)
         replicas.wait_for(sql, 1)
-        _cancel_those_that_wait_for_it(these, sql, environment | settings, tmp_path)
+        await _cancel_those_that_wait_for_it(these, sql, environment, container)
         left = f"SELECT count(*) FROM scheduler.runs WHERE status IN {UNFINISHED}"
         made = "SELECT count(*) FROM scheduler.runs"
         whole = len(these) * OCCURRENCES
-        eventually(
+        await eventually_async(
             lambda: sql.execute(made).fetchone() == (whole,) and sql.execute(left).fetchone() == (0,),
             within_seconds=240,
             what=f"{whole} runs that have ended; log in {tmp_path}",
         )
         outcomes = Outcomes(sql, Counter(witnessed(environment)))
-        wrong = {case.job_id: list(outcomes.differences(case)) for case in these}
-        assert {job_id: found for job_id, found in wrong.items() if found} == {}
+        wrong = [f"{case.job_id}: {found}" for case in these for found in outcomes.differences(case)]
+        assert not wrong, "\n".join(wrong)
         assert replica.poll() is None, "the replica lives"
         leaders = sql.execute("SELECT count(*) FROM scheduler_audit.leadership").fetchone()
         assert leaders == (1,), "and it has led all the time"
@@ -138,27 +140,22 @@ def test_whatever_a_callback_does_its_run_ends(
         replicas.stop()
 
 
-def _cancel_those_that_wait_for_it(these: list[Case], sql: Sql, environment: dict[str, str], folder: Path) -> None:
+async def _cancel_those_that_wait_for_it(
+    these: list[Case], sql: Sql, environment: dict[str, str], container: Container
+) -> None:
     """The operator's part: each run of these is cancelled once its callback has been called."""
-    waiting = {case.job_id: OCCURRENCES for case in these if case.ending == "is cancelled by an operator"}
+    waiting = [case.job_id for case in these if case.ending == "is cancelled by an operator"] * OCCURRENCES
     running = "SELECT job_id, run_id FROM scheduler.runs WHERE status = 'running' AND cancel_requested_at IS NULL"
-    called: Counter[str] = Counter()
+
+    def found() -> list[Any]:
+        called = set(witnessed(environment))
+        rows = sql.execute(running).fetchall()
+        return [row for row in rows if row[0] in waiting and f"called {row[0]}" in called]
+
     while waiting:
-        found = eventually(
-            lambda: [
-                row
-                for row in sql.execute(running).fetchall()
-                if row[0] in waiting and f"called {row[0]}" in witnessed(environment)
-            ],
-            within_seconds=120,
-            what=f"runs to cancel: {waiting}",
-        )
-        for job_id, run_id in found:
-            done = command("runs", "cancel", str(run_id), environment=environment, folder=folder)
-            assert done.returncode in (0, 1), done.stderr
-            called[job_id] += 1
-            if called[job_id] == OCCURRENCES:
-                del waiting[job_id]
+        for job_id, run_id in await eventually_async(found, within_seconds=120, what=f"runs to cancel: {waiting}"):
+            await container.get_run_operations().cancel(run_id, "tests")
+            waiting.remove(job_id)
 
 
 def _says_what_happened(these: list[Case], environment: dict[str, str], folder: Path) -> None:

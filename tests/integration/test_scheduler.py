@@ -372,3 +372,20 @@ async def test_no_fire_is_early(scheduler: BaseScheduler, sql: Sql) -> None:
     earliest = sql.execute("SELECT min(lateness) FROM scheduler_audit.runs").fetchone()
     assert earliest is not None
     assert timedelta(0) <= earliest[0]
+
+
+async def test_a_trust_window_that_lapses_for_a_moment_ends_no_recovery(scheduler: BaseScheduler, sql: Sql) -> None:
+    """A beat came late, on a busy machine: whoever looked in between must look again. Triggers come by recovery."""
+    running = scheduler.running
+    trusted = running.trust._trust
+    running.trust.extend(0.0)
+    running._recovery_wake.wake()
+    for _ in range(100):
+        await asyncio.sleep(0)  # recovery has its turns; the loop that leads sleeps
+    running.trust._trust = trusted
+
+    async def work() -> None: ...
+
+    await scheduler.add_job(ScheduleJob("j", "J", "once", "2099-01-01T00:00:00", work))
+    await scheduler.operations.trigger("j")
+    await run_row(sql, "j", "succeeded")

@@ -8,6 +8,7 @@ or that comes out of a thread, is a failure like any other (arq #190, #213; aioj
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import inspect
 import traceback
@@ -251,7 +252,7 @@ def failure_of(error: BaseException) -> Failure:
         message = str(error)
     except BaseException as worse:  # noqa: BLE001 - an exception whose text raises, or exits, is an outcome too
         message = f"(its text raised {type(worse).__name__})"
-    if not message and isinstance(error, asyncio.CancelledError):
+    if not message and isinstance(error, (asyncio.CancelledError, concurrent.futures.CancelledError)):
         message = _NOBODY_ASKED
     return Failure("failed", type(error).__name__, message[:MAX_MESSAGE_CHARACTERS], _traceback_of(error))
 

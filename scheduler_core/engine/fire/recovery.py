@@ -14,7 +14,6 @@ from scheduler_core.domain.errors import NotLeaderError, SchedulerError
 from scheduler_core.domain.run import LoggerLike, Run
 from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.counters import Counters
-from scheduler_core.engine.election.trust_window import LeaderTrust
 from scheduler_core.engine.fire.in_flight import InFlightRuns
 from scheduler_core.engine.fire.overlap_gate import RunningElsewhere
 from scheduler_core.engine.fire.start_timers import StartTimers
@@ -57,8 +56,8 @@ class Recovery:
         self._logger = logger
         self._gone_since: dict[str, float] = {}
 
-    async def work(self, leadership: Leadership, trust: LeaderTrust) -> str | None:
-        """Recover until the leadership ends.
+    async def work(self, leadership: Leadership, over: asyncio.Event) -> str | None:
+        """Recover until the leadership is over.
 
         Returns the replica that should lead instead, because it can call what waits and this one lacks; None if the
         leadership has ended otherwise.
@@ -66,7 +65,7 @@ class Recovery:
         self._gone_since.clear()
         self._elsewhere.forget()
         leads_since = boottime()
-        while trust.leadership() == leadership:
+        while not over.is_set():
             try:
                 # Side by side: in a term's first moments runs wait for the survey.
                 adopted, owners = await asyncio.gather(self._adopt(leadership), self._survey())
@@ -77,7 +76,8 @@ class Recovery:
                     if successor is not None:
                         return successor
             except NotLeaderError:
-                return None
+                # Whoever leads by this will find the same, and says that it is over.
+                adopted = reaped = 0
             except SchedulerError as error:
                 self._logger.warning("recovery pauses: %s", error)
                 adopted = reaped = 0
