@@ -453,7 +453,7 @@ class Container:
         host, pid = host_name(), os.getpid()
         name = self.settings.instance_name or host
         return Instance(
-            # Unique per process start: three replicas on one host must not be one (FIELD: oban-py #32).
+            # Unique per process start: three replicas on one host must not be one (oban-py #32).
             instance_id=f"{name}-{pid}-{secrets.token_hex(4)}",
             instance_name=name,
             host=host,

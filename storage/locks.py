@@ -1,7 +1,7 @@
 """Distributed locks in Redis, for jobs and for users.
 
 A lock is a key that carries its holder's token and a TTL. Whoever holds it for longer than the TTL renews it;
-`hold` does so by itself (FIELD: ShedLock #9, #606: locks that expire mid-job).
+`hold` does so by itself (ShedLock #9, #606: locks that expire mid-job).
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Tables that come and go: what is planned for a family is carried out here.
 
 Creating comes first and stands alone in its transaction: no failing drop ever takes tomorrow's table along
-(FIELD: pg_partman #678). Nothing waits long for a lock; what is busy is tried again later, beside what is not. Several
+(pg_partman #678). Nothing waits long for a lock; what is busy is tried again later, beside what is not. Several
 callers at once do the work once: each step is planned again under the family's advisory lock.
 """
 

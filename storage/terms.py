@@ -484,5 +484,5 @@ class PostgresControlSession:
 
 
 def host_name() -> str:
-    """This machine's name, for people; identity never rests on it (FIELD: oban-py #32)."""
+    """This machine's name, for people; identity never rests on it (oban-py #32)."""
     return socket.gethostname() or "unknown"

@@ -4,8 +4,8 @@
 class SchedulerError(Exception):
     """The root: everything this library raises on purpose is one of these.
 
-    `exit_code` is what the command line ends with when the error reaches it (INTERFACE: 1 the answer is bad
-    news, 2 wrong usage, 3 a server is out of reach).
+    `exit_code` is what the command line ends with when the error reaches it (1 the answer is bad news,
+    2 wrong usage, 3 a server is out of reach).
     """
 
     exit_code = 1

@@ -56,7 +56,7 @@ _WALL_CLOCK = (ScheduleType.DAILY, ScheduleType.CRON)
 class ScheduleJob(BaseModel):
     """A job as code declares it: what to call, on which schedule, under which policies.
 
-    INTERFACE.md says what each field may be. Durations are seconds, or timedeltas. `last_run`, `next_run`,
+    `domain/job_fields.py` says what each field may be. Durations are seconds, or timedeltas. `last_run`, `next_run`,
     `run_count` and `error_count` are state: Postgres holds it, and what is given here is not stored.
 
     Raises InvalidJobError (InvalidScheduleError when only the schedule is wrong), at construction and at

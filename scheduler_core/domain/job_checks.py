@@ -51,7 +51,7 @@ CHECKS: Mapping[str, check.Check] = {
     "tags": check.check_names,
     "dst": check.choice(Dst),
 }
-"""Every field of a job in the order of INTERFACE.md, with what it may be."""
+"""Every field of a job in the order of `ScheduleJob`, with what it may be."""
 
 REQUIRED = ("job_id", "name", "schedule_type", "schedule_value", "callback")
 POSITIONAL = tuple(CHECKS)[:14]

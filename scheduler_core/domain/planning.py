@@ -3,13 +3,13 @@
 A job's cursor (`next_run`) is the first occurrence that nobody has accounted for. A plan accounts for every
 occurrence from the cursor up to the planning instant, each as a fire or as part of a counted `Missed`, and
 names the next cursor. Planning reads the stored cursor and never starts from "now": that is why a handover, a
-deploy or an outage on a due instant loses nothing (FIELD: sidekiq #6758, good_job #1484, yugabyte-db #24365).
+deploy or an outage on a due instant loses nothing (sidekiq #6758, good_job #1484, yugabyte-db #24365).
 
 An occurrence that one of the job's calendars excludes is accounted for like any other, as `skipped / calendar`:
 one row each, or one row for all that lie side by side. Misfire policies see only what the calendars allow.
 
 All functions here are pure. A year of missed one-second ticks is planned by counting, not by walking
-(FIELD: kubernetes #42649), in constant memory.
+(kubernetes #42649), in constant memory.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ from scheduler_core.domain.errors import InvalidSettingsError
 
 
 class State(StrEnum):
-    """Where a replica stands in the election (DESIGN, section 4)."""
+    """Where a replica stands in the election (docs/protocol.md)."""
 
     STARTING = "starting"
     FOLLOWING = "following"
@@ -34,7 +34,7 @@ class RedisOutage(StrEnum):
 class Timing:
     """The timings of an election, all derived from the TTL, and checked against each other.
 
-    river's leaders renewed once per TTL and flapped (FIELD: river #217): here four renewals fit into a TTL, and
+    river's leaders renewed once per TTL and flapped (river #217): here four renewals fit into a TTL, and
     the trust window closes a margin before the lease does.
     """
 

@@ -16,7 +16,7 @@ KILLED_WITHIN = timedelta(seconds=1)
 
 
 def as_document(evidence: Evidence, verdict: Verdict, takeover: Takeover) -> dict[str, Any]:
-    """The verdict as one JSON document. The first eleven keys are a contract (INTERFACE)."""
+    """The verdict as one JSON document. The first eleven keys are a contract: scripts read them."""
     accounting, witnessed = verdict.accounting, verdict.witnessed
     return {
         "faults": len(evidence.faults),

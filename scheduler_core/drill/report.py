@@ -163,6 +163,8 @@ def _verdict_line(evidence: Evidence, verdict: Verdict) -> Text:
 
 
 def _findings(verdict: Verdict) -> Iterator[RenderableType]:
+    if verdict.counts:
+        yield Text("I1 to I7, L1, L2: docs/invariants.md says what each is and what holds it", style="dim")
     for kind, count in sorted(verdict.counts.items()):
         yield Text.assemble((f"{kind.value} × {count:,}", "bold red"), (f"   {PROMISES[kind]}", "dim"))
         kept = [finding for finding in verdict.findings if finding.kind is kind]

@@ -39,7 +39,7 @@ PROMISES: Mapping[Kind, str] = {
     Kind.WRONG_MISSED_COUNT: "I4: a missed row counts what it stands for",
     Kind.ACCOUNTED_TWICE: "I4: an occurrence is accounted for once",
     Kind.DUPLICATE_RUN: "I3: one run row per (job_id, scheduled_for)",
-    Kind.UNFINISHED: "L1: once faults heal, runs end",
+    Kind.UNFINISHED: "L2: once faults heal, runs end",
     Kind.TERM_ORDER: "I1: terms are unique and strictly increasing",
     Kind.WRONG_OWNER: "I2: only the term's own leader works under it",
     Kind.STALE_TERM: "I7: an attempt starts only inside its owner's trust window",

@@ -1,7 +1,7 @@
 """The three clocks of a replica.
 
 The database's clock says what is due. The local monotonic clock only sleeps. Leases are measured on a clock that
-goes on while the machine is suspended (FIELD: solid_queue #763, a zombie scheduler after a host's sleep).
+goes on while the machine is suspended (solid_queue #763, a zombie scheduler after a host's sleep).
 """
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ STATE = ("last_run", "next_run", "run_count", "error_count")
 POLICIES = tuple(
     name for name in CHECKS if name not in {"job_id", "name", "schedule_type", "schedule_value", "callback", *STATE}
 )
-"""Every other field, in the order of INTERFACE.md."""
+"""Every other field, in the order of `ScheduleJob`."""
 
 FIELDS = ("name", *SCHEDULES, "callback", *POLICIES)
 """All that a table may hold, in the order in which it is written."""

@@ -55,7 +55,7 @@ def test_a_session_that_holds_the_leaders_row_keeps_no_successor_out(
 
 
 def test_a_replica_that_is_not_eligible_never_leads(replicas: Replicas, sql: Sql) -> None:
-    """FIELD: sidekiq #6822, choose who may lead."""
+    """sidekiq #6822, choose who may lead."""
     [bystander] = replicas.start(1, SCHEDULER_ELIGIBLE="false")
     eventually(lambda: sql.execute("SELECT 1 FROM scheduler.instances WHERE pid = %s", [bystander.pid]).fetchone())
     [first] = replicas.start(1)
@@ -150,7 +150,7 @@ def free_port() -> int:
 def test_behind_a_transaction_pooler_the_lease_alone_tells(
     replicas: Replicas, sql: Sql, pooled_url: str, tmp_path: Path
 ) -> None:
-    """FIELD: oban #1488, a node behind a pooler that took itself for the leader for 19 days."""
+    """oban #1488, a node behind a pooler that took itself for the leader for 19 days."""
     replicas.start(2, SCHEDULER_CONTROL_DATABASE_URL=pooled_url, SCHEDULER_LEASE_TTL="1")
     living = "SELECT count(*) FROM scheduler.instances WHERE ended_at IS NULL AND life_key IS NULL"
     eventually(lambda: sql.execute(living).fetchone() == (2,), what="two replicas without witnesses")
@@ -168,7 +168,7 @@ def test_behind_a_transaction_pooler_the_lease_alone_tells(
 def test_a_wedged_loop_is_deposed_and_a_blocked_one_is_not(
     replicas: Replicas, sql: Sql, environment: dict[str, str], stall_timeout: str, deposed: bool
 ) -> None:
-    """FIELD: river #1251 (a stalled begin halts the rest), sidekiq #3163 (dead for days, unnoticed)."""
+    """river #1251 (a stalled begin halts the rest), sidekiq #3163 (dead for days, unnoticed)."""
     replicas.app = "apps.blocking"
     replicas.start(2, SCHEDULER_LEASE_TTL="1", SCHEDULER_STALL_TIMEOUT=stall_timeout, BLOCKED_SECONDS="6")
     eventually(lambda: any(line.startswith("blocks") for line in witnessed(environment)))
@@ -190,7 +190,7 @@ def test_a_wedged_loop_is_deposed_and_a_blocked_one_is_not(
 def test_a_leader_killed_exactly_on_a_due_instant_loses_nothing(
     replicas: Replicas, sql: Sql, environment: dict[str, str]
 ) -> None:
-    """FIELD: sidekiq #6758, a dozen jobs lost to a gap of 8 ms between leaders; oban-py #32, identity by hostname."""
+    """sidekiq #6758, a dozen jobs lost to a gap of 8 ms between leaders; oban-py #32, identity by hostname."""
     replicas.app = "apps.each_second"
     replicas.start(3, SCHEDULER_INSTANCE_NAME="one-host")
     replicas.wait_for(sql, 3)

@@ -77,7 +77,7 @@ def now(sql: psycopg.Connection[Any]) -> Any:
 def test_a_stopped_leader_is_replaced_and_starts_nothing_when_it_wakes(
     stage: Stage, environment: dict[str, str], mutant: str
 ) -> None:
-    """FIELD: solid_queue #763, a zombie scheduler. I7: a timer that fires after SIGCONT must not start anything."""
+    """solid_queue #763, a zombie scheduler. I7: a timer that fires after SIGCONT must not start anything."""
     if mutant:
         stage.replicas.stop()
         stage.replicas.processes.clear()
@@ -175,7 +175,7 @@ def test_a_leader_that_loses_its_session_sits_down_again_or_is_replaced(stage: S
 
 
 def test_all_replicas_down_for_a_while_lose_nothing(stage: Stage) -> None:
-    """FIELD: good_job #1484, a deploy at noon skipped the noon cron."""
+    """good_job #1484, a deploy at noon skipped the noon cron."""
     for process in stage.replicas.processes:
         process.send_signal(signal.SIGKILL)
         process.wait()

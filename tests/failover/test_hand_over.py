@@ -36,7 +36,7 @@ def made(environment: dict[str, str], tmp_path: Path) -> Iterator[list[Replicas]
 def test_three_replicas_are_rolled_over_while_jobs_fire(
     made: list[Replicas], environment: dict[str, str], sql: psycopg.Connection[Any], tmp_path: Path
 ) -> None:
-    """FIELD: good_job #1484 (a deploy swallowed a tick), river #342 (a new job meets an old leader)."""
+    """good_job #1484 (a deploy swallowed a tick), river #342 (a new job meets an old leader)."""
     deployed = Replicas(environment, "apps.versioned", tmp_path)
     made.append(deployed)
     old = deployed.start(3)
@@ -69,7 +69,7 @@ def test_three_replicas_are_rolled_over_while_jobs_fire(
 def test_two_services_that_know_nothing_of_each_other_take_turns(
     made: list[Replicas], environment: dict[str, str], sql: psycopg.Connection[Any], tmp_path: Path
 ) -> None:
-    """FIELD: river #342, jobs declared on one service vanish when another leads."""
+    """river #342, jobs declared on one service vanish when another leads."""
     services = [
         Replicas(environment | {"SERVICE": name, "SCHEDULER_LEASE_TTL": "1"}, "apps.one_of_two", tmp_path)
         for name in ("billing", "storage")

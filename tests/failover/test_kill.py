@@ -49,7 +49,7 @@ def replicas(environment: dict[str, str], tmp_path: Path) -> Iterator[Replicas]:
 def test_another_replica_carries_on_when_the_leader_is_killed(
     replicas: Replicas, sql: psycopg.Connection[Any], environment: dict[str, str]
 ) -> None:
-    """FIELD: redbeat #306 (nobody took over), yugabyte-db #24365 (two minutes of ticks lost)."""
+    """redbeat #306 (nobody took over), yugabyte-db #24365 (two minutes of ticks lost)."""
     replicas.start(3)
     replicas.wait_for(sql, 3)
     killed = []
@@ -80,7 +80,7 @@ def test_another_replica_carries_on_when_the_leader_is_killed(
 
 
 def test_a_stopped_leader_hands_over_and_loses_nothing(replicas: Replicas, sql: psycopg.Connection[Any]) -> None:
-    """FIELD: sidekiq #6804, a clean stop that loses the ticks around it."""
+    """sidekiq #6804, a clean stop that loses the ticks around it."""
     replicas.start(2)
     replicas.wait_for(sql, 2)
     leader, term = replicas.leader(sql)

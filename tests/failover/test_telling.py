@@ -119,7 +119,7 @@ def test_three_replicas_tell_once_while_their_leaders_are_killed(start: Start, s
 
 
 def test_with_every_leader_killed_who_may_not_lead_still_tells(start: Start, sql: Sql, fails_while: Path) -> None:
-    """FIELD: sidekiq #3163, a scheduler that was dead for four days and nobody noticed."""
+    """sidekiq #3163, a scheduler that was dead for four days and nobody noticed."""
     with receiving() as receiver:
         replicas = start("apps.failing", receiver)
         replicas.start(1, SCHEDULER_ELIGIBLE="false")

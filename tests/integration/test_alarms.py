@@ -165,7 +165,7 @@ async def test_a_job_that_is_disabled_is_an_alarm_until_it_is_enabled(started: M
 
 
 async def test_a_job_is_overdue_though_nobody_leads(started: Made, sql: Sql) -> None:
-    """FIELD: sidekiq #3163, dead for four days, unnoticed. The only replica may not lead, and raises it anyway."""
+    """sidekiq #3163, dead for four days, unnoticed. The only replica may not lead, and raises it anyway."""
     with receiving() as receiver:
         container = await started(receiver, eligible=False)
         await declare(container, ScheduleJob("j", "J", "interval", 3600, "app:f"))
@@ -182,7 +182,7 @@ async def test_a_job_is_overdue_though_nobody_leads(started: Made, sql: Sql) -> 
 
 
 async def test_a_run_that_nobody_can_call_is_overdue(started: Made, sql: Sql) -> None:
-    """FIELD: river #342. The leader has claimed it, and no replica has its callback."""
+    """river #342. The leader has claimed it, and no replica has its callback."""
     container = await started()
     await declare(container, ScheduleJob("j", "J", "once", None, "nowhere:function"))
     await has(sql, "SELECT kind, detail FROM scheduler.alarms", ("overdue", "no replica can call its callback"))

@@ -57,7 +57,7 @@ async def test_a_claim_moves_the_cursor_and_inserts_the_runs(container: Containe
 async def test_a_stale_term_changes_nothing(
     container: Container, leader: Leadership, sql: psycopg.Connection[Any], stale: dict[str, Any]
 ) -> None:
-    """I2. FIELD: oban #1488, a renewal that matched on a name."""
+    """I2. oban #1488, a renewal that matched on a name."""
     job = await stored(container)
     with pytest.raises(NotLeaderError):
         await container.get_storage().runs.claim(replace(leader, **stale), [plan_of(job)], uncallable=False)
@@ -89,7 +89,7 @@ async def test_a_row_that_is_there_already_never_stops_a_batch(
 
 
 async def test_a_day_without_a_partition_is_made_and_claimed(container: Container, leader: Leadership) -> None:
-    """FIELD: pg_partman #678 and its like: inserts crash when nobody made tomorrow's partition."""
+    """pg_partman #678 and its like: inserts crash when nobody made tomorrow's partition."""
     job = await stored(container)
     far = job.next_run + timedelta(days=400)  # type: ignore[operator]
     plan = replace(plan_of(job), fires=(Fire(far, far),))

@@ -157,7 +157,7 @@ def test_the_leader_is_shown_and_can_be_asked_to_resign(
         later = "SELECT FROM scheduler.leader WHERE term > %s AND nonce IS NOT NULL"
         eventually(lambda: sql.execute(later, [status["term"]]).fetchone() is not None)
         now = json.loads(command("leader", "status", "--json").stdout)
-        assert now["instance_id"] != status["instance_id"], "FIELD: river #1213, re-elects itself after resigning"
+        assert now["instance_id"] != status["instance_id"], "river #1213, re-elects itself after resigning"
         history = json.loads(command("leader", "history", "--json").stdout)
         assert history[-1]["end_reason"] == "asked to"
     finally:

@@ -119,7 +119,7 @@ async def fire_again(seen: list[datetime], count: int = 3) -> None:
 
 
 async def test_a_partition_that_was_dropped_by_hand_stops_no_fire(fires: list[datetime], sql: Sql) -> None:
-    """FIELD: pg_partman #677 and its like: inserts that crash because a partition is not there."""
+    """pg_partman #677 and its like: inserts that crash because a partition is not there."""
     await fire_again(fires)
     days = [today(sql) + timedelta(days=n) for n in (0, 1)]
     for day in days:

@@ -68,7 +68,7 @@ async def test_a_new_term_is_above_every_one_that_the_lease_has_carried(lease: L
 
 
 async def test_a_renewal_tells_absent_from_taken(lease: LeaseStore) -> None:
-    """FIELD: redbeat #127, a lock that was extended without asking whose it is."""
+    """redbeat #127, a lock that was extended without asking whose it is."""
     assert await lease.renew("one", 5.0, 4) is None
     await take(lease, "one")
     assert await lease.renew("one", 5.0, 4) is True
@@ -86,7 +86,7 @@ async def test_the_view_shows_token_term_renewals_and_time(lease: LeaseStore) ->
 
 
 async def test_only_the_holder_releases(lease: LeaseStore) -> None:
-    """FIELD: redbeat #127."""
+    """redbeat #127."""
     await take(lease, "one")
     assert not await lease.release("two")
     assert await lease.release("one")
@@ -152,7 +152,7 @@ async def test_a_lock_whose_reply_got_lost_keeps_nobody_waiting(
 
 
 async def test_holding_outlasts_the_ttl(locks: LockService) -> None:
-    """FIELD: ShedLock #9, a lock that expires mid-job."""
+    """ShedLock #9, a lock that expires mid-job."""
     async with locks.hold("key", 0.15) as token:
         assert token is not None
         deadline = asyncio.get_running_loop().time() + 0.6

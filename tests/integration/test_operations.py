@@ -70,7 +70,7 @@ async def replica(database_url: str, redis_url: str) -> AsyncIterator[Container]
 async def test_four_replicas_add_the_same_fifty_jobs_at_the_same_moment(
     database_url: str, redis_url: str, sql: Sql
 ) -> None:
-    """FIELD: apscheduler #160, celery #251: every web worker fires the job."""
+    """apscheduler #160, celery #251: every web worker fires the job."""
     jobs = [ScheduleJob(f"job-{n}", "J", "interval", 3600 + n, work) for n in range(50)]
     async with (
         replica(database_url, redis_url) as a,
@@ -101,7 +101,7 @@ async def test_four_replicas_add_fifty_new_jobs_at_once(database_url: str, redis
 async def test_adding_an_unchanged_job_again_and_again_disturbs_no_fire(
     database_url: str, redis_url: str, sql: Sql
 ) -> None:
-    """FIELD: river #791, redbeat #151: a restart forgets where the schedule stood."""
+    """river #791, redbeat #151: a restart forgets where the schedule stood."""
     async with replica(database_url, redis_url) as a, replica(database_url, redis_url) as b:
         await a.get_scheduler().add_job(job())
         await has_run(sql)

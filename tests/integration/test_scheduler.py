@@ -255,7 +255,7 @@ async def test_repeated_failures_disable_a_job_until_it_is_resumed(scheduler: Ba
 
 
 async def test_a_row_that_somebody_spoilt_stops_nobody_else(scheduler: BaseScheduler, sql: Sql) -> None:
-    """FIELD: quartz #145, stuck until someone edits SQL."""
+    """quartz #145, stuck until someone edits SQL."""
     await scheduler.add_jobs([ScheduleJob(name, name, "interval", 0.2, lambda: None) for name in ("bad", "good")])
     sql.execute("UPDATE scheduler.jobs SET timezone = 'Mars/Olympus', version = version + 1 WHERE job_id = 'bad'")
     count = sql.execute("SELECT count(*) FROM scheduler_audit.runs WHERE job_id = 'good'").fetchone()[0]  # type: ignore[index]
@@ -265,7 +265,7 @@ async def test_a_row_that_somebody_spoilt_stops_nobody_else(scheduler: BaseSched
 
 
 async def test_a_job_that_nobody_can_call_waits_and_says_so(scheduler: BaseScheduler, sql: Sql) -> None:
-    """FIELD: river #342, sidekiq #4078: jobs declared elsewhere vanish when another service leads."""
+    """river #342, sidekiq #4078: jobs declared elsewhere vanish when another service leads."""
     await scheduler.operations.declare([once("j", "elsewhere.jobs:work").definition("UTC")])
     row = await run_row(sql, "j", "pending")
     assert row["reason"] == "no_callback"

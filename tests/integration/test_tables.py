@@ -245,7 +245,7 @@ async def test_rows_in_a_default_partition_are_said(families: type[TableSchedule
 
 
 async def test_partitions_take_rows_of_their_day_and_leave_whole(families: type[TableScheduler], sql: Sql) -> None:
-    """FIELD: xxl-job #1140, deleting history row by row."""
+    """xxl-job #1140, deleting history row by row."""
     family = parted(retention_days=7)
     families.register(family)
     await families.create_daily_tables()
@@ -295,7 +295,7 @@ async def test_a_table_that_others_depend_on_stays_and_is_said(families: type[Ta
 async def test_a_table_in_use_is_dropped_when_it_is_free_and_the_rest_at_once(
     families: type[TableScheduler], sql: Sql, database_url: str
 ) -> None:
-    """FIELD: tycho PR #1323, a lost race for a lock."""
+    """tycho PR #1323, a lost race for a lock."""
     family = TableFamily("log", columns=COLUMNS, retention_days=1)
     families.register(family)
     used, free = (family.daily_table(today(sql) - timedelta(days=n)) for n in (4, 3))
@@ -473,7 +473,7 @@ async def test_days_go_only_once_their_month_is_summed_up_for_good(
 
 
 async def test_a_month_that_can_not_be_summed_up_keeps_its_days(families: type[TableScheduler], sql: Sql) -> None:
-    """FIELD: pg_partman #678: what fails takes nothing along."""
+    """pg_partman #678: what fails takes nothing along."""
     family = TableFamily("log", columns=COLUMNS, summary={"n": "sum(not_there)"}, retention_days=1)
     families.register(family)
     sql.execute("CREATE TABLE public.log_20200101 (player bigint)")

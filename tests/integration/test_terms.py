@@ -48,7 +48,7 @@ async def test_a_replica_takes_its_life_witness_from_its_own_former_session(
 async def test_a_claim_whose_reply_got_lost_is_read_again(
     sessions: list[PostgresControlSession], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """FIELD: redbeat #208, an error swallowed during acquire made a leader by accident."""
+    """redbeat #208, an error swallowed during acquire made a leader by accident."""
     ours = sessions[0]
     await ours.open(ME, Nobody())
     row = await ours.leader()
@@ -85,7 +85,7 @@ MUTANTS = {
 async def test_of_two_candidates_one_moves_the_row(
     sessions: list[PostgresControlSession], monkeypatch: pytest.MonkeyPatch, mutant: str
 ) -> None:
-    """I1: both read the same row; the second finds it moved. FIELD: river #199, a past leader believes it won."""
+    """I1: both read the same row; the second finds it moved. river #199, a past leader believes it won."""
     change, winners = MUTANTS[mutant]
     monkeypatch.setattr(terms_module, "CLAIM_TERM", change(terms_module.CLAIM_TERM))
     for number, session in enumerate(sessions):

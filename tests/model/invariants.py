@@ -1,4 +1,4 @@
-"""The invariants of DESIGN.md, section 2, as questions about one step: the world before it and after it.
+"""The invariants of docs/invariants.md as questions about one step: the world before it and after it.
 
 Each returns True if the step keeps it. None of them knows the step's name: what happened must show in the world,
 as it must show in the tables of the real thing.

@@ -1,4 +1,4 @@
-"""The protocol of DESIGN.md, sections 2 to 4, as a machine small enough to try every one of its executions.
+"""The protocol of docs/architecture.md and docs/protocol.md, small enough to try every one of its executions.
 
 A `World` is what Postgres, Redis and the replicas hold at one instant. A `Step` leads from it to another. Each
 step is atomic where the real one is (one statement of Postgres, one Lua script of Redis, one look at the trust

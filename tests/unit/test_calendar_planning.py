@@ -160,7 +160,7 @@ class Counted(Schedule):
 
 
 def test_a_year_of_missed_seconds_over_business_days_is_counted_and_not_walked() -> None:
-    """FIELD: kubernetes #42649. 31,536,000 ticks: some hundred questions per plan, two plans, no list of them."""
+    """kubernetes #42649. 31,536,000 ticks: some hundred questions per plan, two plans, no list of them."""
     job = stored(1, Calendar.business_days("c", [date(2026, 12, 25)]))
     calls = {"next": 0, "last": 0, "count": 0}
     job = replace(job, schedule=Counted(job.schedule.start, job.schedule.end, job.schedule, calls))

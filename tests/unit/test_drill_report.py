@@ -110,6 +110,7 @@ def test_people_get_the_first_findings_and_how_to_play_it_again() -> None:
     assert "--seed 11" in text
     assert "unaccounted × 30" in text
     assert "and 25 more" in text
+    assert "docs/invariants.md" in text, "where the findings' names are explained"
     assert "Held" not in text
 
 

@@ -122,7 +122,7 @@ async def test_an_outage_is_planned_by_the_misfire_policy(
 
 
 async def test_a_year_of_missed_seconds_is_counted(scheduler: ManualScheduler) -> None:
-    """FIELD: kubernetes #42649."""
+    """kubernetes #42649."""
     await scheduler.add_job(every(1, nothing, misfire="skip"))
     scheduler.clock.set("2027-01-01T00:00:00.5Z")
     await scheduler.run_until_idle()

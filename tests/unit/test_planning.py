@@ -56,7 +56,7 @@ def test_within_the_grace_every_occurrence_fires() -> None:
 
 
 def test_latest_coalesces_misfires_into_the_latest_due_occurrence() -> None:
-    """FIELD: apscheduler #146, a late run is not silently dropped."""
+    """apscheduler #146, a late run is not silently dropped."""
     made = plan(stored(60), after(600 + 30))
     assert [fire.scheduled_for for fire in made.fires] == [after(600)]
     assert [(m.count, m.first, m.last, m.reason) for m in made.missed] == [(9, after(60), after(540), "misfire")]
@@ -82,7 +82,7 @@ def test_all_fires_each_up_to_the_catch_up_limit() -> None:
 
 
 def test_a_year_of_missed_seconds_is_planned_without_walking() -> None:
-    """FIELD: kubernetes #42649. Walking 31 million instants takes minutes; counting takes none of them."""
+    """kubernetes #42649. Walking 31 million instants takes minutes; counting takes none of them."""
     job = stored(1, misfire="latest", misfire_grace=0.5)
     now = after(365 * 86_400 + 0.7)
     started = time.process_time()

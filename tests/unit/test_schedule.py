@@ -325,7 +325,7 @@ def test_a_time_that_is_always_skipped_is_refused(bounds: dict[str, str]) -> Non
 @pytest.mark.parametrize(("kind", "value"), [("interval", 1), ("cron", "* * * * * *")])
 @pytest.mark.parametrize("zone", ["UTC", "America/New_York", "Africa/Casablanca"])
 def test_a_year_of_seconds_is_counted_in_milliseconds(kind: str, value: object, zone: str) -> None:
-    """FIELD: kubernetes #42649."""
+    """kubernetes #42649."""
     plan = schedule(kind, value, zone)
     plan.count(ANCHOR, ANCHOR + YEAR)
     began = time.perf_counter()

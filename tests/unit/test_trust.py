@@ -10,7 +10,7 @@ from scheduler_core.domain.trust import Confirmation, LeaseWatch, RedisOutage, R
 
 @pytest.mark.parametrize("ttl_seconds", [0.2, 1, 3, 60])
 def test_four_renewals_fit_into_a_lease_and_trust_ends_before_it(ttl_seconds: float) -> None:
-    """FIELD: river #217, a TTL equal to the renewal interval flaps."""
+    """river #217, a TTL equal to the renewal interval flaps."""
     timing = Timing(ttl_seconds, stall_timeout_seconds=max(10, ttl_seconds))
     assert timing.renew_every_seconds * 4 <= ttl_seconds
     assert timing.renew_every_seconds + timing.redis_timeout_seconds < ttl_seconds - timing.margin_seconds

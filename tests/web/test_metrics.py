@@ -213,7 +213,7 @@ async def test_a_postgres_that_does_not_answer_takes_only_its_own_metrics_along(
 
 
 async def test_what_stands_still_is_seen_by_any_replica(container: Container, sql: Sql) -> None:
-    """FIELD: sidekiq #3163 (dead for four days, unnoticed)."""
+    """sidekiq #3163 (dead for four days, unnoticed)."""
     await container.start([ScheduleJob("far", "J", "once", "2099-01-01T00:00:00", work)])
     await container.stop()
     sql.execute("UPDATE scheduler.jobs SET due_at = now() - interval '70 s'")

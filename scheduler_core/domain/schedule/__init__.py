@@ -2,7 +2,7 @@
 
 A `Schedule` answers four questions (`next_after`, `last_until`, `count`, `first`) and holds no state, so
 every replica computes the same instants. Nothing walks: a year of one-second ticks is counted by arithmetic
-(FIELD: kubernetes #42649).
+(kubernetes #42649).
 
 - `interval`, `once`: arithmetic on microseconds.
 - `daily`, `cron`: a wall-clock pattern (`pattern`: days x times of day) laid over a zone's periods of

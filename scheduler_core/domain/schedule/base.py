@@ -22,7 +22,7 @@ LATEST = (datetime(9000, 1, 1, tzinfo=UTC) - EPOCH) // _MICROSECOND
 
 
 class ScheduleType(StrEnum):
-    """The kinds of schedule; INTERFACE.md says what `schedule_value` is for each."""
+    """The kinds of schedule; docs/schedules.md says what `schedule_value` is for each."""
 
     INTERVAL = "interval"
     DAILY = "daily"

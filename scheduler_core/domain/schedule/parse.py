@@ -42,7 +42,7 @@ def parse_schedule(
     end_at: datetime | str | None = None,
     dst: Dst = Dst.ONCE,
 ) -> Schedule:
-    """The schedule that a job's definition describes (INTERFACE.md says what `value` may be for each type).
+    """The schedule that a job's definition describes (docs/schedules.md says what `value` may be for each type).
 
     Parameters: timezone, an IANA name: naive datetimes and wall times are in it; anchor, an aware instant,
     is when the job was first stored: an INTERVAL without `start_at` counts from it (its first occurrence is
