@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
+from types import EllipsisType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from uuid import UUID
+from zoneinfo import ZoneInfo
 
 import scheduler_core
 from scheduler_core.domain.backfill import MOST_OCCURRENCES, Backfill
 from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.errors import AlreadyInitializedError, InvalidJobError, NotInitializedError
-from scheduler_core.domain.job import JobStatus, ScheduleJob
+from scheduler_core.domain.job import NO_KWARGS, STATE_FIELDS, JobStatus, Names, ScheduleJob
 from scheduler_core.domain.next_fires import next_fires as instants_of
+from scheduler_core.domain.policies import Delivery, Misfire, Overlap
 from scheduler_core.domain.run import LoggerLike, Run, RunStatus, run_uuid
-from scheduler_core.domain.schedule import ScheduleType
+from scheduler_core.domain.schedule import Dst, Times
+from scheduler_core.domain.signature import written_out
+from scheduler_core.jobs_file.fields import SCHEDULES
 from scheduler_core.ports import Locks
 from scheduler_core.status import iterate_job_statuses
 
@@ -27,51 +32,81 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 _declared: dict[str, ScheduleJob] = {}
 
+_INSTEAD = {
+    "schedule_type": "say when by every=, daily=, cron= or once=",
+    "schedule_value": "say when by every=, daily=, cron= or once=",
+    "callback": "it is the function below",
+}
 
-def job(
-    job_id: str,
-    *,
-    every: Any = None,
-    daily: str | Sequence[str] | None = None,
-    cron: str | None = None,
-    once: Any = ...,
-    name: str | None = None,
-    **policies: Any,
-) -> Callable[[F], F]:
-    """Declare a function as a job: `@job("daily_report", daily="14:30")`.
 
-    Parameters: one of every (seconds or timedelta), daily ("HH:MM" or a list), cron (an expression), once (an
-    instant, or None for now); name, the job_id by default; policies, every other field of ScheduleJob.
-    The function stays as it is. Raises InvalidJobError.
-    """
-    kinds = {
-        ScheduleType.INTERVAL: every,
-        ScheduleType.DAILY: daily,
-        ScheduleType.CRON: cron,
-    }
-    given = [(kind, value) for kind, value in kinds.items() if value is not None]
-    if once is not ...:
-        given.append((ScheduleType.ONCE, once))
-    if len(given) != 1:
+def _declare(job_id: str, /, **given: Any) -> Callable[[F], F]:
+    """What `job` does, with what it was given."""
+    for name in (*_INSTEAD, *STATE_FIELDS):
+        if name in given:
+            raise InvalidJobError(
+                f"@job({job_id!r}) takes no {name}: {_INSTEAD.get(name, 'the scheduler keeps it itself')}"
+            )
+    values = {name: given.pop(name) for name in SCHEDULES if name in given}
+    chosen = [name for name, value in values.items() if value is not (... if name == "once" else None)]
+    if len(chosen) != 1:
         raise InvalidJobError(
-            f"@job({job_id!r}) needs exactly one of every=, daily=, cron=, once=, and has {len(given)}"
+            f"@job({job_id!r}) needs exactly one of every=, daily=, cron=, once=, and has {len(chosen)}"
         )
-    schedule_type, schedule_value = given[0]
+    given["name"] = given.get("name") or job_id
+    schedule_type, schedule_value = SCHEDULES[chosen[0]], values[chosen[0]]
 
     def declare(function: F) -> F:
         if job_id in _declared and _declared[job_id].callback is not function:
             raise InvalidJobError(f"@job({job_id!r}) stands at two functions: give one of them another id")
         _declared[job_id] = ScheduleJob(
-            job_id=job_id,
-            name=name or job_id,
-            schedule_type=schedule_type,
-            schedule_value=schedule_value,
-            callback=function,
-            **policies,
+            job_id=job_id, schedule_type=schedule_type, schedule_value=schedule_value, callback=function, **given
         )
         return function
 
     return declare
+
+
+@written_out(_declare)
+def job(
+    job_id: str,
+    *,
+    every: float | str | timedelta | None = None,
+    daily: Times | None = None,
+    cron: str | None = None,
+    once: datetime | str | EllipsisType | None = ...,
+    name: str | None = None,
+    enabled: bool = True,
+    use_distributed_lock: bool = False,
+    lock_key: str | None = None,
+    lock_ttl: float | timedelta = 300.0,
+    max_retries: int = 3,
+    args: list[Any] | tuple[Any, ...] = (),
+    kwargs: dict[str, Any] = NO_KWARGS,
+    timezone: str | ZoneInfo | None = None,
+    start_at: datetime | str | None = None,
+    end_at: datetime | str | None = None,
+    jitter: float | timedelta = 0.0,
+    calendars: Names = (),
+    misfire: Misfire | str = Misfire.LATEST,
+    misfire_grace: float | timedelta = 10.0,
+    catch_up_limit: int = 100,
+    overlap: Overlap | str = Overlap.SKIP,
+    delivery: Delivery | str = Delivery.AT_LEAST_ONCE,
+    timeout: float | timedelta | None = None,
+    retry_delay: float | timedelta = 1.0,
+    retry_max_delay: float | timedelta = 60.0,
+    disable_after: int | None = None,
+    executor: str = "local",
+    tags: Names = (),
+    dst: Dst | str = Dst.ONCE,
+) -> Callable[[F], F]:
+    """Declare a function as a job: `@job("daily_report", daily="14:30")`.
+
+    Parameters: one of every (seconds or timedelta), daily ("HH:MM" or a list), cron (an expression), once (an
+    instant, or None for now); name, the job_id by default; every other field of ScheduleJob that is no state.
+    The function stays as it is. Raises InvalidJobError.
+    """
+    raise AssertionError("written out, and never called")
 
 
 def declared_jobs() -> list[ScheduleJob]:
@@ -95,7 +130,7 @@ def next_fires(job: ScheduleJob, after: datetime, count: int, *, calendars: Iter
 def _containers() -> type[ServiceContainer]:
     """Imported on first use: it brings SQLAlchemy and the drivers along, which `import` need not wait for."""
     # Through the package, which explains an import that fails because another `storage` stands before ours.
-    return scheduler_core.ServiceContainer  # type: ignore[attr-defined]
+    return scheduler_core.ServiceContainer
 
 
 class SchedulerService:

@@ -44,7 +44,7 @@ synced. What is killed here are processes, and what they have written survives t
 would tell. Measures, and tests of a server of their own, keep it on.
 """
 
-SHARING = "tests/web/browser"
+SHARING = ("tests/web/browser", "tests/integration/test_wheel.py")
 """Whose tests share, within a file, what takes long to set up: they stay on one worker."""
 
 WITHOUT_SERVERS = ("tests/unit", "tests/model", "tests/architecture", "tests/oracle")

@@ -6,12 +6,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
+from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -24,12 +25,14 @@ from scheduler_core.domain.schedule import (
     Dst,
     Schedule,
     ScheduleType,
+    ScheduleValue,
     normalize_value,
     parse_instant,
     parse_schedule,
     value_of,
 )
 from scheduler_core.domain.schedule.base import from_micros
+from scheduler_core.domain.signature import written_out
 from scheduler_core.domain.value import value as value_class
 from scheduler_core.domain.wording import shown
 
@@ -51,6 +54,16 @@ _STORED_CHECKS = {**CHECKS, "callback": lambda value: check_text(value, 1_000)}
 _SHARED_CHECKS = {**_STORED_CHECKS, "timezone": check_zone}
 
 _WALL_CLOCK = (ScheduleType.DAILY, ScheduleType.CRON)
+
+
+Names: TypeAlias = list[str] | tuple[str, ...] | set[str] | frozenset[str]
+
+NO_KWARGS: dict[str, Any] = {}
+"""How a signature says that there are none."""
+
+
+def _construct(self: ScheduleJob, /, *positional: Any, **keywords: Any) -> None:
+    BaseModel.__init__(self, **check_job(name_positional(positional, keywords)))
 
 
 class ScheduleJob(BaseModel):
@@ -99,50 +112,46 @@ class ScheduleJob(BaseModel):
     tags: tuple[str, ...] = ()
     dst: Dst = Dst.ONCE
 
-    if TYPE_CHECKING:
+    @written_out(_construct)
+    def __init__(
+        self,
+        job_id: str,
+        name: str,
+        schedule_type: ScheduleType | str,
+        schedule_value: ScheduleValue,
+        callback: Callable[..., Any] | str,
+        enabled: bool = True,
+        use_distributed_lock: bool = False,
+        lock_key: str | None = None,
+        lock_ttl: float | timedelta = 300.0,
+        last_run: datetime | None = None,
+        next_run: datetime | None = None,
+        run_count: int = 0,
+        error_count: int = 0,
+        max_retries: int = 3,
+        *,
+        args: list[Any] | tuple[Any, ...] = (),
+        kwargs: dict[str, Any] = NO_KWARGS,
+        timezone: str | ZoneInfo | None = None,
+        start_at: datetime | str | None = None,
+        end_at: datetime | str | None = None,
+        jitter: float | timedelta = 0.0,
+        calendars: Names = (),
+        misfire: Misfire | str = Misfire.LATEST,
+        misfire_grace: float | timedelta = 10.0,
+        catch_up_limit: int = 100,
+        overlap: Overlap | str = Overlap.SKIP,
+        delivery: Delivery | str = Delivery.AT_LEAST_ONCE,
+        timeout: float | timedelta | None = None,
+        retry_delay: float | timedelta = 1.0,
+        retry_max_delay: float | timedelta = 60.0,
+        disable_after: int | None = None,
+        executor: str = "local",
+        tags: Names = (),
+        dst: Dst | str = Dst.ONCE,
+    ) -> None: ...
 
-        def __init__(
-            self,
-            job_id: str,
-            name: str,
-            schedule_type: ScheduleType | str,
-            schedule_value: Any,
-            callback: Callable[..., Any] | str,
-            enabled: bool = True,
-            use_distributed_lock: bool = False,
-            lock_key: str | None = None,
-            lock_ttl: float | timedelta = 300.0,
-            last_run: datetime | None = None,
-            next_run: datetime | None = None,
-            run_count: int = 0,
-            error_count: int = 0,
-            max_retries: int = 3,
-            *,
-            args: Sequence[Any] = (),
-            kwargs: Mapping[str, Any] = ...,
-            timezone: str | None = None,
-            start_at: datetime | str | None = None,
-            end_at: datetime | str | None = None,
-            jitter: float | timedelta = 0.0,
-            calendars: Sequence[str] = (),
-            misfire: Misfire | str = Misfire.LATEST,
-            misfire_grace: float | timedelta = 10.0,
-            catch_up_limit: int = 100,
-            overlap: Overlap | str = Overlap.SKIP,
-            delivery: Delivery | str = Delivery.AT_LEAST_ONCE,
-            timeout: float | timedelta | None = None,
-            retry_delay: float | timedelta = 1.0,
-            retry_max_delay: float | timedelta = 60.0,
-            disable_after: int | None = None,
-            executor: str = "local",
-            tags: Sequence[str] = (),
-            dst: Dst | str = Dst.ONCE,
-        ) -> None: ...
-
-    else:
-
-        def __init__(self, *positional: Any, **keywords: Any) -> None:
-            super().__init__(**check_job(name_positional(positional, keywords)))
+    if not TYPE_CHECKING:  # else any assignment would do
 
         def __setattr__(self, name: str, value: Any) -> None:
             # Relations between fields hold after an assignment as well, so the whole job is checked anew.
@@ -284,6 +293,9 @@ class JobStatus:
 
 
 _DEFINITION_FIELDS = tuple(item.name for item in fields(JobDefinition))
+STATE_FIELDS = tuple(name for name in ScheduleJob.model_fields if name not in _DEFINITION_FIELDS)
+"""Of a `ScheduleJob`: what Postgres holds. In `@job`, or in a file, it would be dropped in silence."""
+
 OWN_FIELDS = ("job_id", "name", "schedule_value", "start_at", "end_at", "args", "kwargs")
 SHARED_FIELDS = tuple(name for name in _DEFINITION_FIELDS if name not in OWN_FIELDS)
 """Policies, callback, time zone: what many jobs have in common, and so is checked, written and sent once."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scheduler_core.domain.job import ScheduleJob
+from scheduler_core.domain.job import STATE_FIELDS, ScheduleJob
 from scheduler_core.domain.job_checks import CHECKS
 from scheduler_core.domain.schedule import ScheduleType
 
@@ -20,11 +20,10 @@ SCHEDULES: Mapping[str, ScheduleType] = {
 WHEN_STORED = "now"
 """`once = "now"`: the moment at which the job is first stored. TOML has no null."""
 
-STATE = ("last_run", "next_run", "run_count", "error_count")
-"""Fields of ScheduleJob that Postgres holds: in a file they would be dropped in silence."""
-
 POLICIES = tuple(
-    name for name in CHECKS if name not in {"job_id", "name", "schedule_type", "schedule_value", "callback", *STATE}
+    name
+    for name in CHECKS
+    if name not in {"job_id", "name", "schedule_type", "schedule_value", "callback", *STATE_FIELDS}
 )
 """Every other field, in the order of `ScheduleJob`."""
 

@@ -12,10 +12,10 @@ from datetime import date, datetime
 from typing import Any
 
 from scheduler_core.domain.errors import InvalidJobError
-from scheduler_core.domain.job import JobDefinition, ScheduleJob
+from scheduler_core.domain.job import STATE_FIELDS, JobDefinition, ScheduleJob
 from scheduler_core.domain.job_checks import CHECKS
 from scheduler_core.domain.wording import did_you_mean, shown
-from scheduler_core.jobs_file.fields import FIELDS, SCHEDULES, STATE, WHEN_STORED
+from scheduler_core.jobs_file.fields import FIELDS, SCHEDULES, WHEN_STORED
 from scheduler_core.jobs_file.places import line_of
 
 MOST_BYTES = 16 * 1024 * 1024
@@ -191,7 +191,7 @@ def _check_names(job_id: str, fields: Mapping[str, Any]) -> None:
     for name, value in fields.items():
         if name in FIELDS:
             continue
-        if name in STATE:
+        if name in STATE_FIELDS:
             raise _FieldError(job_id, name, "is state, which the database holds, remove it")
         if name == "job_id":
             raise _FieldError(job_id, name, "the id is the name of the table, remove it")

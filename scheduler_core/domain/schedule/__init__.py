@@ -9,7 +9,7 @@ every replica computes the same instants. Nothing walks: a year of one-second ti
   constant UTC offset (`zone`) by `wall_clock`, which is where the one DST rule is.
 """
 
-from scheduler_core.domain.schedule.base import Dst, Schedule, ScheduleType
+from scheduler_core.domain.schedule.base import Dst, Schedule, ScheduleType, ScheduleValue, Times
 from scheduler_core.domain.schedule.parse import normalize_value, parse_instant, parse_schedule, read_moment, value_of
 from scheduler_core.domain.schedule.zone import check_timezone
 
@@ -17,6 +17,8 @@ __all__ = [
     "Dst",
     "Schedule",
     "ScheduleType",
+    "ScheduleValue",
+    "Times",
     "check_timezone",
     "normalize_value",
     "parse_instant",

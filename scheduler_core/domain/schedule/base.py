@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, time, timedelta
 from enum import StrEnum
+from typing import TypeAlias
 
 from scheduler_core.domain.errors import InvalidScheduleError
 from scheduler_core.domain.wording import shown
@@ -19,6 +20,13 @@ _MICROSECOND = timedelta(microseconds=1)
 EARLIEST = (datetime(1900, 1, 1, tzinfo=UTC) - EPOCH) // _MICROSECOND
 LATEST = (datetime(9000, 1, 1, tzinfo=UTC) - EPOCH) // _MICROSECOND
 """Occurrences lie between these two; the margin to `datetime.max` spares every sum a check for overflow."""
+
+
+Times: TypeAlias = str | time | list[str] | list[time] | tuple[str | time, ...] | set[str] | frozenset[str]
+"""Times of day: "HH:MM", "HH:MM:SS" or a naive `time`, or several."""
+
+ScheduleValue: TypeAlias = float | timedelta | datetime | Times | None
+"""What a `schedule_value` may be, over all types; docs/schedules.md says which is for which."""
 
 
 class ScheduleType(StrEnum):
