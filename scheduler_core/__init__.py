@@ -58,6 +58,7 @@ _PUBLIC = {
     "Summary": "domain.table_family",
     "TableFamily": "domain.table_family",
     "TableScheduler": "engine.table_scheduler",
+    "WrongLoopError": "domain.errors",
     "country_calendar": "domain.countries",
     "job": "service",
     "load_jobs": "jobs_file.reading",
@@ -110,6 +111,7 @@ __all__ = [
     "Summary",
     "TableFamily",
     "TableScheduler",
+    "WrongLoopError",
     "country_calendar",
     "job",
     "load_jobs",
@@ -176,6 +178,7 @@ if TYPE_CHECKING:
         SchedulerError,
         SchemaError,
         ServerUnreachableError,
+        WrongLoopError,
     )
     from scheduler_core.domain.job import Delivery, JobStatus, Misfire, Overlap, ScheduleJob
     from scheduler_core.domain.run import Origin, Run, RunContext, RunStatus

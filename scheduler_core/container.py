@@ -6,6 +6,7 @@ Alembic is imported only where the schema is looked at: it is heavier than all t
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import getpass
 import logging
@@ -72,6 +73,9 @@ PAGE_SETTINGS = {"statement_timeout": "5s", "jit": "off"}
 """Of the sessions that read for pages: one that asks for too much is told so, and compiles nothing."""
 
 
+_of_parents: list[Container] = []
+
+
 class Container:
     """Everything that one replica, or one command, is made of; each part is made when it is first asked for.
 
@@ -112,6 +116,23 @@ class Container:
         # Callbacks that look after tables run in this one's loop.
         TableScheduler.connect(self.get_tables)
         return other
+
+    @property
+    def is_inherited(self) -> bool:
+        """Whether this process was forked from the one whose scheduler this is: then it can't be used here."""
+        return self._scheduler is not None and self._scheduler.home.is_inherited
+
+    def check_here(self, verb: str) -> None:
+        """Raises WrongLoopError in another event loop than the one in which the scheduler goes on."""
+        home = None if self._scheduler is None else self._scheduler.home
+        if home is not None and (home.is_inherited or not home.has_ended):
+            home.check(verb)
+
+    def leave_to_parent(self) -> None:
+        """In a forked child: let go of what is the parent's, touching nothing."""
+        # Not even collected: what tasks and transports do as they go would reach the parent's event loop, through
+        # the epoll that both share.
+        _of_parents.append(self)
 
     @property
     def database_url(self) -> str:
@@ -371,11 +392,12 @@ class Container:
     async def start(self, jobs: Sequence[ScheduleJob] = ()) -> BaseScheduler:
         """Prepare, and start this replica with these jobs and those added before.
 
-        Raises ServerUnreachableError, SchemaError, InvalidJobError; then nothing runs.
+        Raises ServerUnreachableError, SchemaError, InvalidJobError, WrongLoopError; then nothing runs.
         """
+        scheduler = self.get_scheduler()
+        scheduler.home.check("start")
         await self.prepare()
         await self._require_redis()
-        scheduler = self.get_scheduler()
         alarm_watch = self._get_alarm_watch()
         if not scheduler.is_running:
             await scheduler.add_jobs(jobs)
@@ -395,6 +417,9 @@ class Container:
 
     async def close(self) -> None:
         """Stop the scheduler, close the connections, end embedded servers that this process started."""
+        if self.is_inherited:
+            self.leave_to_parent()
+            return
         await self.stop()
         self._scheduler = self._alarm_watch = None
         TableScheduler.disconnect(self.get_tables)
@@ -403,8 +428,9 @@ class Container:
                 await database.close()
         self._database = self._engine_database = self._tables_database = self._pages_database = self._storage = None
         if self._lock_client is not None:
-            await self._lock_client.aclose()
-            self._lock_client = self._lock_service = None
+            client, self._lock_client, self._lock_service = self._lock_client, None, None
+            with contextlib.suppress(RuntimeError):  # the loop of its connections is closed, and so are they
+                await client.aclose()
         if self._servers is not None:
             servers, self._servers = self._servers, None
             await asyncio.to_thread(servers.stop)
@@ -546,8 +572,14 @@ class ServiceContainer:
 
     @classmethod
     def get(cls) -> Container:
-        """The default container."""
-        return cls._container or cls.configure()
+        """The default container; in a forked child another one with the settings of its parent's."""
+        former = cls._container
+        if former is None:
+            return cls.configure()
+        if former.is_inherited:
+            former.leave_to_parent()
+            return cls.configure(former.settings, logger=former._logger)
+        return former
 
     @classmethod
     def get_lock_service(cls) -> Locks:

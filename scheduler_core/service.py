@@ -167,6 +167,9 @@ class SchedulerService:
                     f"the lock service has no method {method!r}: pass LockService(redis), or an object with "
                     "acquire, renew and release"
                 )
+        if cls._container is not None and cls._container.is_inherited:
+            cls._container.leave_to_parent()
+            cls._container = cls._lock_service = None
         if cls._container is not None:
             other_settings = settings is not None and settings != cls._container.settings
             if other_settings or (lock_service is not None and lock_service is not cls._lock_service):
@@ -185,7 +188,8 @@ class SchedulerService:
 
     @classmethod
     def is_initialized(cls) -> bool:
-        return cls._container is not None
+        """Whether `init` has been called, in this process: a forked child needs a scheduler of its own."""
+        return cls._container is not None and not cls._container.is_inherited
 
     @classmethod
     def _require(cls) -> Container:
@@ -202,9 +206,11 @@ class SchedulerService:
     async def start(cls) -> None:
         """Connect, migrate if allowed, store the jobs, take part. Starting twice is harmless.
 
-        Raises NotInitializedError, ServerUnreachableError, SchemaError; then nothing runs.
+        The scheduler lives in the event loop that starts it, and all verbs are called there.
+        Raises NotInitializedError, ServerUnreachableError, SchemaError, WrongLoopError; then nothing runs.
         """
         container = cls._require()
+        container.get_scheduler().home.check("start")
         if not container.get_scheduler().is_running:
             await container.start(declared_jobs())
 
@@ -215,7 +221,12 @@ class SchedulerService:
 
     @classmethod
     async def shutdown(cls) -> None:
-        """Stop, close every connection, forget the settings. Harmless before `init`."""
+        """Stop, close every connection, forget the settings. Harmless before `init`, and in a forked child.
+
+        Raises WrongLoopError in another event loop than the one in which the scheduler goes on.
+        """
+        if cls.is_initialized():
+            cls._require().check_here("shutdown")
         container, cls._container = cls._container, None
         cls._lock_service = None
         if container is not None:
@@ -252,13 +263,13 @@ class SchedulerService:
     @classmethod
     async def fetch_calendar(cls, name: str) -> Calendar:
         """A calendar as the database has it now. Raises CalendarNotFoundError."""
-        await cls._require_started()
+        cls._require_started("fetch_calendar")
         return await cls._require().get_calendars().get(name)
 
     @classmethod
     async def trigger_job(cls, job_id: str) -> Run:
         """Run a job now, beside its schedule. Raises JobNotFoundError."""
-        await cls._require_started()
+        cls._require_started("trigger_job")
         return await cls.get_scheduler().operations.trigger(job_id)
 
     @classmethod
@@ -270,13 +281,13 @@ class SchedulerService:
         Parameters: limit, the most occurrences that the range may hold.
         Returns what was made and what had a run. Raises JobNotFoundError, InvalidJobError, JobConflictError.
         """
-        await cls._require_started()
+        cls._require_started("backfill_job")
         return await cls.get_scheduler().run_operations.backfill(job_id, start, end, limit=limit)
 
     @classmethod
     async def rerun(cls, run_id: UUID | str) -> Run:
         """Run a finished run's job again, now. Raises RunNotFoundError, RunStateError, JobNotFoundError."""
-        await cls._require_started()
+        cls._require_started("rerun")
         return await cls.get_scheduler().run_operations.rerun(run_uuid(run_id))
 
     @classmethod
@@ -287,7 +298,7 @@ class SchedulerService:
         can't be stopped and its run ends as cancelled when it returns.
         Raises RunNotFoundError, RunStateError if the run had ended before.
         """
-        await cls._require_started()
+        cls._require_started("cancel_run")
         return (await cls.get_scheduler().run_operations.cancel(run_uuid(run_id), by)).status
 
     @classmethod
@@ -295,13 +306,13 @@ class SchedulerService:
         cls, job_id: str, *, until: datetime | None = None, by: str | None = None, note: str | None = None
     ) -> None:
         """Stop a job from firing until it is resumed; a redeploy does not undo it. Raises JobNotFoundError."""
-        await cls._require_started()
+        cls._require_started("pause_job")
         await cls.get_scheduler().operations.pause(job_id, until=until, by=by, note=note)
 
     @classmethod
     async def resume_job(cls, job_id: str) -> None:
         """Let a paused or automatically disabled job fire again. Raises JobNotFoundError."""
-        await cls._require_started()
+        cls._require_started("resume_job")
         await cls.get_scheduler().operations.resume(job_id)
 
     @classmethod
@@ -311,13 +322,13 @@ class SchedulerService:
         Returns False if it has that one now. The same code does not undo it. Raises JobNotFoundError,
         JobVersionNotFoundError, InvalidJobError.
         """
-        await cls._require_started()
+        cls._require_started("revert_job")
         return await cls.get_scheduler().revert_job(job_id, version)
 
     @classmethod
     async def resign(cls) -> None:
         """Let another replica lead; harmless for one that does not."""
-        await cls._require_started()
+        cls._require_started("resign")
         await cls.get_scheduler().resign()
 
     @classmethod
@@ -333,18 +344,20 @@ class SchedulerService:
     @classmethod
     async def fetch_job_status(cls, job_id: str) -> JobStatus | None:
         """A job's state as the database has it now; None if there is no such job."""
-        await cls._require_started()
+        cls._require_started("fetch_job_status")
         states = await cls._require().job_statuses([job_id])
         return states[0] if states else None
 
     @classmethod
     async def fetch_all_jobs_status(cls) -> AsyncIterator[JobStatus]:
         """Every job's state as the database has it now, in constant memory."""
-        await cls._require_started()
+        cls._require_started("fetch_all_jobs_status")
         async for status in iterate_job_statuses(cls._require()):
             yield status
 
     @classmethod
-    async def _require_started(cls) -> None:
-        if not cls.get_scheduler().is_running:
+    def _require_started(cls, verb: str) -> None:
+        scheduler = cls.get_scheduler()
+        scheduler.home.check(verb)
+        if not scheduler.is_running:
             raise NotInitializedError("call `await SchedulerService.start()` first")

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import re
 import ssl
 import weakref
@@ -37,7 +38,8 @@ from scheduler_core.domain.errors import (
     SchemaError,
     ServerUnreachableError,
 )
-from storage.postgres_url import open_session, parse_url, server_name
+from scheduler_core.loop_affinity import Elsewhere, LoopAffinity
+from storage.postgres_url import let_go_of, open_session, parse_url, server_name
 
 NO_PARTITION = "23514"
 """SQLSTATE of "no partition of relation found for row" (a check violation)."""
@@ -65,7 +67,23 @@ COMMAND_TIMEOUT_SECONDS = 30.0
 CONNECT_TIMEOUT_SECONDS = 5.0
 GIVE_BACK_SECONDS = 3.0
 
+REMEDIES = dict.fromkeys(
+    Elsewhere,
+    "A Container serves one event loop: call this there (asyncio.run_coroutine_threadsafe), or use its beside() here",
+)
+
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,39}\Z")
+
+_pools: weakref.WeakSet[Database] = weakref.WeakSet()
+
+
+def _leave_all_to_parent() -> None:
+    for pool in list(_pools):
+        pool._leave_to_parent()
+
+
+# A child forked without exec would talk on its parent's sessions, and end them as it ends.
+os.register_at_fork(after_in_child=_leave_all_to_parent)
 
 
 class Row(asyncpg.Record):  # type: ignore[misc] # the driver's class comes without types
@@ -110,6 +128,9 @@ class Database:
         self.schema = check_schema_name(schema)
         self._pool_size = pool_size
         self._idle: weakref.WeakSet[asyncpg.Connection[Any]] = weakref.WeakSet()
+        self._open: weakref.WeakSet[asyncpg.Connection[Any]] = weakref.WeakSet()
+        self._home = LoopAffinity("each connection with Postgres", REMEDIES)
+        _pools.add(self)
         self._statement = lru_cache(maxsize=256)(self._bind_names)
 
     @cached_property
@@ -151,9 +172,34 @@ class Database:
         return engine
 
     async def _open_session(self) -> asyncpg.Connection[Any]:
-        return await open_session(
+        connection = await open_session(
             self.url, timeout_seconds=CONNECT_TIMEOUT_SECONDS, command_timeout=COMMAND_TIMEOUT_SECONDS
         )
+        self._open.add(connection)
+        return connection
+
+    def _connect(self) -> AsyncConnection:
+        """A connection of the running event loop's, to be entered. Raises WrongLoopError."""
+        if self._home.has_ended:
+            self._forget_pool()
+        self._home.enter("a statement")
+        return self._engine.connect()
+
+    def _forget_pool(self) -> None:
+        """The event loop of these connections is gone: nobody can use them any more, nor close them in good order."""
+        engine: AsyncEngine | None = self.__dict__.pop("_engine", None)
+        if engine is not None:
+            engine.sync_engine.dispose(close=False)
+        self._idle.clear()
+        self._open.clear()
+        self._home.leave()
+
+    def _leave_to_parent(self) -> None:
+        """In a forked child: its parent's sessions are none of ours, and must not be ended by us."""
+        if not self._home.has_ended:
+            for connection in self._open:
+                let_go_of(connection)
+        self._forget_pool()
 
     def __repr__(self) -> str:
         return f"Database(schema={self.schema})"
@@ -183,7 +229,7 @@ class Database:
         out_of_patience = asyncio.get_running_loop().call_later(timeout_seconds, self._abandon_connections, used)
         try:
             # The outer limit is for the way back into the pool, where a driver may wait for what will never come.
-            async with asyncio.timeout(timeout_seconds + GIVE_BACK_SECONDS), self._engine.connect() as connection:
+            async with asyncio.timeout(timeout_seconds + GIVE_BACK_SECONDS), self._connect() as connection:
                 driver = _driver_of(connection)
                 used.append(driver)
                 rows: Sequence[Row] = await driver.fetch(statement, *arguments, record_class=Row)
@@ -228,7 +274,7 @@ class Database:
     @asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncConnection]:
         """A real transaction, for the few things that take several statements (DDL)."""
-        async with self._engine.connect() as connection:
+        async with self._connect() as connection:
             scoped = await connection.execution_options(isolation_level="READ COMMITTED")
             async with scoped.begin():
                 yield scoped
@@ -236,7 +282,7 @@ class Database:
     async def run_alone(self, statements: Sequence[str]) -> None:
         """Run statements one by one on a session of their own, outside of any transaction."""
         try:
-            async with self._engine.connect() as connection:
+            async with self._connect() as connection:
                 try:
                     for statement in statements:
                         await connection.execute(text(statement))
@@ -251,9 +297,14 @@ class Database:
         return explain(error, self.url, self.schema)
 
     async def close(self) -> None:
+        """Close the connections. Raises WrongLoopError where they belong to another event loop, which goes on."""
+        if self._home.has_ended:
+            self._forget_pool()
+        self._home.check("closing")
         if "_engine" in self.__dict__:
             await self._engine.dispose()
             del self._engine
+        self._home.leave()
 
 
 _EMPTY_JSON: Mapping[str, Callable[[], Any]] = {"[]": list, "{}": dict}

@@ -14,6 +14,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from scheduler_core.domain.errors import InvalidSettingsError, LockLostError, ServerUnreachableError
+from scheduler_core.loop_affinity import Elsewhere, LoopAffinity
 from storage.leases import CLIENT_ERRORS, answered
 
 # Locks: a plain string key. ARGV: token, TTL in ms, a run's lock prefix that may be taken over or '', tokens of ours
@@ -52,6 +53,11 @@ CALL_TIMEOUT_SECONDS = 2.0
 MAX_ABANDONED_PER_KEY = 8
 
 
+REMEDIES = dict.fromkeys(
+    Elsewhere, "Make a LockService here, with a client of this event loop's own, or call it where that client lives"
+)
+
+
 class LockService:
     """Locks that only their holder can renew or release.
 
@@ -65,6 +71,7 @@ class LockService:
             )
         self._redis = redis
         self._prefix = prefix
+        self._home = LoopAffinity("a redis.asyncio client", REMEDIES)
         self._abandoned: dict[str, deque[str]] = {}
         """Tokens of calls that were never answered: Redis may hold them, and nobody here does."""
 
@@ -170,6 +177,7 @@ class LockService:
     async def _run(self, script: str, key: str, *arguments: str | int) -> Any:
         if not key or "\0" in key:
             raise InvalidSettingsError("a lock's key must not be empty")
+        self._home.enter(f"the lock {key!r}")
         try:
             call = self._redis.eval(script, 1, self._prefix + key, *(str(a) for a in arguments))
             return await answered(call, within_seconds=CALL_TIMEOUT_SECONDS)

@@ -87,6 +87,20 @@ async def open_session(
     return connection
 
 
+def let_go_of(connection: asyncpg.Connection[Any]) -> None:
+    """In a forked child: close the socket that it inherited, without a word to the server. The parent keeps its own."""
+    # The number of a socket that was closed may belong to another file by now.
+    transport = None if connection.is_closed() else getattr(connection, "_transport", None)
+    inherited = transport.get_extra_info("socket") if transport is not None else None
+    if inherited is None or inherited.fileno() < 0:
+        return
+    # /dev/null takes the number's place: objects that still believe in the socket can't hit a file that the child
+    # opens later.
+    nothing = os.open(os.devnull, os.O_RDWR)
+    os.dup2(nothing, inherited.fileno())
+    os.close(nothing)
+
+
 def engine_of_single_sessions(url: URL) -> AsyncEngine:
     """For migrations: each connection is a session of its own, and ends with its use."""
     return create_async_engine(

@@ -27,7 +27,7 @@ from scheduler_core.domain.run import Outcome
 from scheduler_core.ports import Instance, LeaderRow, Leadership, SessionListener
 from storage.database import DRIVER_ERRORS, check_schema_name, explain
 from storage.keys import NUDGE_CHANNEL, advisory_key
-from storage.postgres_url import open_session, parse_url
+from storage.postgres_url import let_go_of, open_session, parse_url
 
 LEADER = """
 SELECT term, nonce, instance_id, witnessed, heir FROM {schema}.leader
@@ -441,15 +441,8 @@ class PostgresControlSession:
 
     def abandon(self) -> None:
         """In a forked child: let go of the inherited socket, or the witness outlives its process."""
-        transport = getattr(self._connection, "_transport", None)
-        inherited = transport.get_extra_info("socket") if transport is not None else None
-        if inherited is None or inherited.fileno() < 0:
-            return
-        # /dev/null takes the number's place: objects that still believe in the socket can't hit a file that
-        # the child opens later.
-        nothing = os.open(os.devnull, os.O_RDWR)
-        os.dup2(nothing, inherited.fileno())
-        os.close(nothing)
+        if self._connection is not None:
+            let_go_of(self._connection)
 
     async def _call(
         self,

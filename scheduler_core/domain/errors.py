@@ -70,6 +70,15 @@ class AlreadyInitializedError(SchedulerError, RuntimeError):
     exit_code = 2
 
 
+class WrongLoopError(SchedulerError, RuntimeError):
+    """Asked for in another event loop than the one that it lives in, or in a forked child; nothing was done.
+
+    The message says where it lives, and what to do here.
+    """
+
+    exit_code = 2
+
+
 class ExecutorError(SchedulerError):
     """An executor can't have an attempt made. The attempt counts as failed, unless no worker had begun it."""
 

@@ -63,6 +63,10 @@ class Executors:
             self._made[name] = self._factories[name]()
         return self._made.get(name)
 
+    def forget(self) -> None:
+        """Those that were made went with their event loop."""
+        self._made = {}
+
     async def stop(self, drain_timeout_seconds: float, logger: LoggerLike) -> None:
         """Stop those that were made; they may be made again. One that does not stop in time is left to itself."""
         made, self._made = self._made, {}

@@ -210,6 +210,17 @@ class RunningReplica:
         await self.elector.stop()
         self._threads.shutdown(wait=False)
 
+    async def leave_behind(self) -> None:
+        """Leave the election after the loop of everything else was closed."""
+        self.elector.retire()
+        try:
+            await self.elector.resign("stopped")
+        except (SchedulerError, TimeoutError) as error:
+            self._parts.logger.warning("resigned without telling anybody; the lease's TTL tells: %s", error)
+        await self.elector.stop()
+        self._parts.executors.forget()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
     async def stop(self) -> None:
         """Resign, let running work end for at most `drain_timeout_seconds`, and leave; the rest is left to recovery."""
         limit_seconds = self._parts.drain_timeout_seconds

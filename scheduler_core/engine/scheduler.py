@@ -33,7 +33,18 @@ from scheduler_core.engine.own_modules import OwnModules
 from scheduler_core.engine.run_operations import RunOperations
 from scheduler_core.engine.running_replica import ReplicaParts, RunningReplica
 from scheduler_core.engine.status_cache import CHUNK, StatusCache
+from scheduler_core.loop_affinity import Elsewhere, LoopAffinity
 from scheduler_core.ports import Instance, Leadership, Locks, Storage
+
+REMEDIES = {
+    Elsewhere.FORK: "Make one of its own here, after the fork: SchedulerService.init(), the jobs again that were added "
+    "by add_job, then start()",
+    Elsewhere.AFTER_THE_END: "Start, use and stop it inside of one asyncio.run(main()); to begin anew here, "
+    "await SchedulerService.shutdown(), then init() and start()",
+    Elsewhere.OTHER_LOOP: "Hand the call over to the loop that started it: "
+    "asyncio.run_coroutine_threadsafe(SchedulerService.{verb}(...), loop).result()",
+}
+"""What to do about a verb that is called where the scheduler is not."""
 
 
 class BaseScheduler:
@@ -102,6 +113,7 @@ class BaseScheduler:
         self._is_stopping = False
         self._changing = asyncio.Lock()
         self._changes: set[asyncio.Task[None]] = set()
+        self.home = LoopAffinity("the scheduler", REMEDIES, is_of_process=True)
 
     # Life.
 
@@ -155,6 +167,14 @@ class BaseScheduler:
         Returns once this replica takes part. Starting twice is harmless.
         Raises ServerUnreachableError, SchemaError; then nothing runs and `start` may be called again.
         """
+        self.home.enter("start")
+        try:
+            await self._start()
+        finally:
+            if self._running is None:
+                self.home.leave()
+
+    async def _start(self) -> None:
         async with self._changing:
             if self._running is not None:
                 return
@@ -171,6 +191,8 @@ class BaseScheduler:
                 raise
             running.begin()
             running.take_in(declared)
+            # Another start that waited for this one may have given up, and left.
+            self.home.enter("start")
             self._running = running
 
     async def stop(self) -> None:
@@ -180,7 +202,21 @@ class BaseScheduler:
         runs may go on for `drain_timeout_seconds`; the rest is cancelled and left to recovery. Stopping twice is
         harmless. Whoever stops waiting for this changes nothing: the replica leaves all the same.
         """
+        if self.home.has_ended and not self.home.is_inherited:
+            await self._leave_behind()
+        self.home.check("stop")
         await self._carry_through(self._stop())
+
+    async def _leave_behind(self) -> None:
+        """Leave the election after the loop was closed under the scheduler: of what ran there nothing is left to wait
+        for, and a successor recovers it.
+        """
+        self._logger.warning("the scheduler's event loop was closed before a stop: what ran there was cut off")
+        running, self._running, self._is_stopping = self._running, None, True
+        self._changing = asyncio.Lock()
+        self.home.leave()
+        if running is not None:
+            await running.leave_behind()
 
     async def _stop(self) -> None:
         async with self._changing:
@@ -191,12 +227,14 @@ class BaseScheduler:
                 await self._running.stop()
             finally:
                 self._running = None
+                self.home.leave()
 
     async def resign(self, reason: str = "resigned") -> None:
         """Give leadership up for another replica; harmless for one that does not lead.
 
         Whoever stops waiting for this changes nothing: the term ends all the same.
         """
+        self.home.check("resign")
         if self._running is not None:
             await self._carry_through(self._running.leader_loop.resign(reason))
 
@@ -218,6 +256,7 @@ class BaseScheduler:
 
         Before `start` they are kept and stored then. Raises InvalidJobError, before anything is stored.
         """
+        self.home.check("add_job")
         for job in jobs:
             if not isinstance(job, ScheduleJob):
                 raise TypeError(f"add_job takes a ScheduleJob, not {type(job).__name__}")
@@ -235,6 +274,7 @@ class BaseScheduler:
 
     async def remove_job(self, job_id: str) -> None:
         """Remove a job; its history stays. Raises JobNotFoundError."""
+        self.home.check("remove_job")
         if self._running is None:
             self._declarations.forget(job_id)
             return
@@ -243,6 +283,7 @@ class BaseScheduler:
 
     async def revert_job(self, job_id: str, version: int) -> bool:
         """Bring back an earlier definition of a job; see `Operations.revert`."""
+        self.home.check("revert_job")
         return await self.operations.revert(job_id, version)
 
     async def add_calendar(self, calendar: Calendar) -> None:
@@ -250,6 +291,7 @@ class BaseScheduler:
 
         It counts for every occurrence that is not claimed yet. Add it before the jobs that name it.
         """
+        self.home.check("add_calendar")
         if not isinstance(calendar, Calendar):
             raise TypeError(f"add_calendar takes a Calendar, not {type(calendar).__name__}")
         if self._running is not None:
@@ -258,6 +300,7 @@ class BaseScheduler:
 
     async def remove_calendar(self, name: str) -> None:
         """Remove a calendar that no job names. Raises CalendarInUseError, CalendarNotFoundError."""
+        self.home.check("remove_calendar")
         if self._running is None:
             self._declarations.forget_calendar(name)
             return

@@ -59,6 +59,7 @@ from scheduler_core import (
     Summary,
     TableFamily,
     TableScheduler,
+    WrongLoopError,
     country_calendar,
     job,
     load_jobs,
@@ -382,7 +383,7 @@ async def by_hand(settings: Settings) -> None:
 
 def explain(error: SchedulerError) -> int:
     match error:
-        case AlreadyInitializedError() | NotInitializedError() | InvalidSettingsError():
+        case AlreadyInitializedError() | NotInitializedError() | InvalidSettingsError() | WrongLoopError():
             return error.exit_code
         case InvalidScheduleError() | InvalidJobError() | InvalidCalendarError():
             return 2
