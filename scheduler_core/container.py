@@ -114,7 +114,7 @@ class Container:
         other = Container(settings, logger=self._logger)
         other._beside = self
         # Callbacks that look after tables run in this one's loop.
-        TableScheduler.connect(self.get_tables)
+        TableScheduler.disconnect(other.get_tables)
         return other
 
     @property
@@ -401,7 +401,9 @@ class Container:
         alarm_watch = self._get_alarm_watch()
         if not scheduler.is_running:
             await scheduler.add_jobs(jobs)
-            await scheduler.start()
+            # Inherited by the scheduler's tasks, and so by every callback.
+            with TableScheduler.on(self.get_tables):
+                await scheduler.start()
         alarm_watch.start()
         return scheduler
 
@@ -568,6 +570,7 @@ class ServiceContainer:
     ) -> Container:
         """Make the default container anew. The former one must have been closed."""
         cls._container = Container(settings, lock_service=lock_service, logger=logger)
+        TableScheduler.connect(cls._container.get_tables, as_default=True)
         return cls._container
 
     @classmethod

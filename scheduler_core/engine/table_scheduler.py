@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+import weakref
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from datetime import date
 from functools import partial
 from typing import ClassVar
@@ -35,27 +38,52 @@ def cleanup(family: TableFamily, today: date) -> Planning:
     return partial(plan_cleanup, family, today=today)
 
 
+_CURRENT: ContextVar[Callable[[], Tables] | None] = ContextVar("scheduler_core_current_tables", default=None)
+"""Where the tables live for whoever runs here: what a scheduler calls inherits it from the scheduler's own tasks."""
+
+
 class TableScheduler:
     """The table families of this process.
 
     `create_daily_tables`, `create_monthly_summary_tables` and `cleanup_old_tables` take no arguments and are
     idempotent: any number of replicas may run them, as often as they like. The scheduler's own run history is
     the first family; the leader looks after it by itself.
+
+    As callbacks they work on the database of the scheduler that calls them. Called by hand they work on that of the
+    default container (`SchedulerService`), else of the only one that there is; `on` says so where there are several.
     """
 
     _families: ClassVar[dict[str, TableFamily]] = {}
-    _open: ClassVar[Callable[[], Tables] | None] = None
+    _open: ClassVar[list[weakref.WeakMethod[Callable[[], Tables]]]] = []
+    _default: ClassVar[Callable[[], Tables] | None] = None
 
     @classmethod
-    def connect(cls, tables: Callable[[], Tables]) -> None:
-        """Say where the tables live; the container does this."""
-        cls._open = tables
+    def connect(cls, tables: Callable[[], Tables], *, as_default: bool = False) -> None:
+        """Say where tables live, by a bound method; the container does this.
+
+        Parameters: as_default, whether whoever calls by hand means these.
+        """
+        cls.disconnect(tables)
+        cls._open.append(weakref.WeakMethod(tables))
+        if as_default:
+            cls._default = tables
 
     @classmethod
     def disconnect(cls, tables: Callable[[], Tables]) -> None:
-        """They are not to be had any more, unless others have been connected since."""
-        if cls._open == tables:
-            cls._open = None
+        """They are not to be had any more."""
+        cls._open = [reference for reference in cls._open if reference() not in (None, tables)]
+        if cls._default == tables:
+            cls._default = None
+
+    @classmethod
+    @contextmanager
+    def on(cls, tables: Callable[[], Tables]) -> Iterator[None]:
+        """Work on these inside of the `with`, and in every task that begins there: `on(container.get_tables)`."""
+        before = _CURRENT.set(tables)
+        try:
+            yield
+        finally:
+            _CURRENT.reset(before)
 
     @classmethod
     def register(cls, family: TableFamily) -> None:
@@ -127,9 +155,22 @@ class TableScheduler:
 
     @classmethod
     def _tables(cls) -> Tables:
-        if cls._open is None:
+        known = [tables for reference in cls._open if (tables := reference()) is not None]
+        current = _CURRENT.get()
+        if current is not None:
+            if current not in known:
+                raise NotInitializedError("the container whose tables these are has been closed: do this before")
+            return current()
+        if cls._default is not None:
+            return cls._default()
+        if len(known) > 1:
+            raise NotInitializedError(
+                f"there are {len(known)} containers in this process, and none is the default one: say on whose tables, "
+                "`with TableScheduler.on(container.get_tables):`"
+            )
+        if not known:
             raise NotInitializedError("TableScheduler has no database yet: call SchedulerService.init() first")
-        return cls._open()
+        return known[0]()
 
     @classmethod
     async def _carry_out(

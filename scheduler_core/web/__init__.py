@@ -16,11 +16,13 @@ _PUBLIC = {"create_app": "app", "scheduler_lifespan": "lifespan"}
 __all__ = ["create_app", "scheduler_lifespan"]
 
 
-def __getattr__(name: str) -> Any:
-    if name not in _PUBLIC:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    require_extra()
-    return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
+if not TYPE_CHECKING:  # else a checker would take any name for one of ours
+
+    def __getattr__(name: str) -> Any:
+        if name not in _PUBLIC:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        require_extra()
+        return getattr(importlib.import_module(f"{__name__}.{_PUBLIC[name]}"), name)
 
 
 def require_extra() -> None:

@@ -203,7 +203,8 @@ async def test_detaching_goes_past_a_pooler(
     await lost.close()
     made = Container(load_settings(database_url=database_url, redis_url=redis_url, control_database_url=database_url))
     try:
-        assert day_name("runs", old) in await TableScheduler.cleanup_old_tables()
+        with TableScheduler.on(made.get_tables):
+            assert day_name("runs", old) in await TableScheduler.cleanup_old_tables()
     finally:
         await made.close()
 

@@ -20,6 +20,7 @@ from scheduler_core.domain.ticket import Ticket, Told
 from scheduler_core.ports import Executor
 from scheduler_core.testing import ManualScheduler
 from scheduler_core.testing import NoSuchHelper  # mistake
+from scheduler_core.web import create_apps  # mistake
 
 
 def work() -> int:

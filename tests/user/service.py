@@ -14,6 +14,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import redis.asyncio
+from fastapi import FastAPI
 
 from scheduler_core import (
     AlreadyInitializedError,
@@ -69,6 +70,7 @@ from scheduler_core import (
 from scheduler_core.domain.ticket import Ticket, Told
 from scheduler_core.ports import Executor, ExecutorContext
 from scheduler_core.testing import ManualScheduler, RecordedRun, VirtualClock, VirtualTimeError
+from scheduler_core.web import create_app, scheduler_lifespan
 
 logger = logging.getLogger(__name__)
 handler = logging.StreamHandler()
@@ -401,6 +403,12 @@ def explain(error: SchedulerError) -> int:
             return 3
         case _:
             return 1
+
+
+# The API and the dashboard.
+
+application = FastAPI(lifespan=scheduler_lifespan)
+application.mount("/scheduler", create_app())
 
 
 # Tests of the user's own.
