@@ -152,9 +152,9 @@ class Container:
 
     def _embedded(self) -> EmbeddedServers:
         if self._servers is None:
-            from storage import embedded
+            from storage.embedded import shared
 
-            self._servers = embedded.start(self.settings.data_dir)
+            self._servers = shared.take(self.settings.data_dir)
         return self._servers
 
     def get_lock_service(self) -> Locks:
@@ -434,8 +434,10 @@ class Container:
             with contextlib.suppress(RuntimeError):  # the loop of its connections is closed, and so are they
                 await client.aclose()
         if self._servers is not None:
+            from storage.embedded import shared
+
             servers, self._servers = self._servers, None
-            await asyncio.to_thread(servers.stop)
+            await asyncio.to_thread(shared.give_back, servers)
 
     # Reading.
 

@@ -6,6 +6,7 @@ import logging
 import os
 import signal
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import prometheus_client
@@ -166,3 +167,16 @@ async def test_nothing_of_the_process_is_changed(both_settings: tuple[Settings, 
     await first.close()
     await second.close()
     assert state() == before
+
+
+@pytest.mark.parametrize("closed", [0, 1])
+async def test_embedded_servers_end_with_the_last_container_that_uses_them(tmp_path: Path, closed: int) -> None:
+    """Without URLs both find the same folder, and the second joins the servers that the first has started."""
+    both = [Container(load_settings(data_dir=tmp_path, schema=schema)) for schema in ("one", "other")]
+    urls = [container.database_url for container in both]
+    assert urls[0] == urls[1]
+    await both[closed].close()
+    await both[1 - closed].get_database().now()
+    await both[1 - closed].close()
+    with pytest.raises(psycopg.OperationalError):
+        psycopg.connect(urls[0], connect_timeout=5)
