@@ -18,9 +18,10 @@ import typer
 
 from scheduler_core.cli.dev_face import DevFace
 from scheduler_core.cli.output import console
+from scheduler_core.cli.signals import StopSignals
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidSettingsError, SchedulerError, ServerUnreachableError
-from scheduler_core.processes import die_with_parent
+from scheduler_core.processes import die_with_parent, end_with_us
 from scheduler_core.settings import load_settings
 from scheduler_core.status import leader_status
 
@@ -63,11 +64,9 @@ class _Dev:
     face: DevFace | None = None
 
     async def run(self) -> None:
-        loop = asyncio.get_running_loop()
-        for signum in (signal.SIGINT, signal.SIGTERM):
-            loop.add_signal_handler(signum, self.asked.set)
+        StopSignals(self.asked.set, tell=_tell, abandon=self._remove_handle)
         if self.seconds is not None:
-            loop.call_later(self.seconds, self.asked.set)
+            asyncio.get_running_loop().call_later(self.seconds, self.asked.set)
         try:
             await self.container.prepare()
             console.print(f"servers up: {self.container.servers} (data in {self.folder})", markup=False, soft_wrap=True)
@@ -90,7 +89,7 @@ class _Dev:
             await self.container.close()
 
     async def _spawn(self) -> asyncio.subprocess.Process:
-        return await asyncio.create_subprocess_exec(
+        child = await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "scheduler_core.cli",
@@ -100,8 +99,12 @@ class _Dev:
             "--no-api",
             env=self._environment(),
             stdin=asyncio.subprocess.DEVNULL,
+            # Ctrl-C is ours: passed on as well, it would reach them twice, and twice means at once.
+            start_new_session=True,
             preexec_fn=die_with_parent(os.getpid()),
         )
+        end_with_us(child)
+        return child
 
     def _environment(self) -> Mapping[str, str]:
         # By environment, not by argument: arguments show in the list of processes.
@@ -248,6 +251,10 @@ class _Dev:
             except TimeoutError:
                 child.kill()
                 await child.wait()
+
+
+def _tell(line: str) -> None:
+    console.print(f"scheduler dev: {line}", markup=False, soft_wrap=True)
 
 
 def _how(returncode: int | None) -> str:

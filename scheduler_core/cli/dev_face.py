@@ -16,7 +16,7 @@ from scheduler_core.cli.output import console
 from scheduler_core.container import Container
 from scheduler_core.domain.access import Scope
 from scheduler_core.domain.errors import InvalidSettingsError, SchedulerError
-from scheduler_core.processes import die_with_parent
+from scheduler_core.processes import die_with_parent, end_with_us
 from scheduler_core.web import require_extra
 
 STOP_SECONDS = 10.0
@@ -77,8 +77,10 @@ class DevFace:
             env=dict(self.environment()),
             stdin=asyncio.subprocess.DEVNULL,
             pass_fds=(descriptor,),
+            start_new_session=True,
             preexec_fn=die_with_parent(os.getpid()),
         )
+        end_with_us(self.process)
 
     async def restart_if_dead(self) -> None:
         """Serve again, at most once a second; requests meanwhile wait in the socket's queue."""

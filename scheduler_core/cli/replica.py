@@ -7,7 +7,6 @@ import gc
 import importlib
 import logging
 import os
-import signal
 import sys
 from typing import TYPE_CHECKING, Annotated
 
@@ -15,6 +14,7 @@ import typer
 
 from scheduler_core.cli.logs import configure_logging, name_replica
 from scheduler_core.cli.output import console, with_container
+from scheduler_core.cli.signals import StopSignals
 from scheduler_core.cli.traces import close_traces, configure_traces
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import CallbackNotFoundError, SchemaError
@@ -101,9 +101,7 @@ async def _replica(container: Container, *, serves: bool) -> None:
     server: ServerThread | None = None
     metrics: ServerThread | None = None
     asked = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, asked.set)
+    StopSignals(asked.set, tell=logger.warning)
     name_replica(container.get_scheduler())
     starting = asyncio.create_task(container.start(declared_jobs()), name="start")
     waiting = asyncio.create_task(asked.wait(), name="signal")
@@ -119,7 +117,7 @@ async def _replica(container: Container, *, serves: bool) -> None:
             spare_the_collector()
             logger.info("replica %s takes part with %d jobs", scheduler.instance.instance_id, len(declared_jobs()))
             await asked.wait()
-            logger.info("asked to stop: handing over, then draining")
+            logger.info("asked to stop: handing over, then draining; asked again it ends at once")
     finally:
         starting.cancel()
         waiting.cancel()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import signal
 import socket
 from typing import Annotated
 
@@ -12,6 +11,7 @@ import typer
 
 from scheduler_core.cli.logs import configure_logging
 from scheduler_core.cli.output import console
+from scheduler_core.cli.signals import StopSignals
 from scheduler_core.container import Container
 from scheduler_core.settings import Settings, load_settings
 from scheduler_core.web import require_extra
@@ -48,9 +48,7 @@ async def _serve(settings: Settings, listening: socket.socket) -> None:
     from scheduler_core.web.server import serve
 
     stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop.set)
+    StopSignals(stop.set, tell=logger.warning)
     container = Container(settings)
     try:
         await container.check_schema()

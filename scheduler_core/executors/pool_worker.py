@@ -11,6 +11,7 @@ import socket
 import sys
 from typing import Any
 
+from scheduler_core.cli.signals import StopSignals
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.engine.worker import Worker
 from scheduler_core.event_loops import run_to_its_end
@@ -18,11 +19,14 @@ from scheduler_core.executors.messages import MAX_MESSAGE_BYTES, read_ticket, se
 from scheduler_core.executors.service import open_service
 from scheduler_core.settings import Settings
 
+logger = logging.getLogger("scheduler_core")
+
 
 async def serve(line: socket.socket) -> None:
     """Take tickets from the line until it is closed, then end what was begun and leave."""
-    # Ctrl-C reaches the whole group: the replica says when to leave, by hanging up.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    # Ctrl-C, and the end of the terminal, reach the whole group: the replica says when to leave, by hanging up.
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     reader, writer = await asyncio.open_connection(sock=line, limit=MAX_MESSAGE_BYTES)
     greeting = await reader.readline()
     if not greeting:
@@ -40,7 +44,7 @@ async def serve(line: socket.socket) -> None:
         return
     send(writer, {"instance_id": service.worker.instance.instance_id})
     hung_up = asyncio.Event()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, hung_up.set)
+    StopSignals(hung_up.set, tell=logger.warning, signals=[signal.SIGTERM])
     listening = asyncio.create_task(_listen(reader, writer, service.worker), name="line")
     waiting = asyncio.create_task(hung_up.wait(), name="signal")
     try:

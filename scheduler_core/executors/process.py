@@ -18,6 +18,7 @@ from scheduler_core.domain.errors import ExecutorError, WorkerDiedError
 from scheduler_core.domain.ticket import Ticket, Told
 from scheduler_core.executors.messages import MAX_MESSAGE_BYTES, read_told, send, tell_ticket
 from scheduler_core.ports import ExecutorContext
+from scheduler_core.processes import end_with_us
 
 TICKETS_PER_PROCESS = 4
 """One is being called; the others are there when it has ended. More would wait while another process is idle."""
@@ -115,6 +116,7 @@ class _Process:
                     pass_fds=(theirs.fileno(),),
                     stdin=asyncio.subprocess.DEVNULL,
                 )
+            end_with_us(child)
             reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_MESSAGE_BYTES)
         except OSError as error:
             ours.close()
