@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from signal import SIGHUP, SIGINT, SIGTERM
 from typing import Any
@@ -68,10 +68,13 @@ def running(*words: str, environment: dict[str, str], folder: Path, ignored: tup
         yield program
     finally:
         if program.process.poll() is None:
-            for child in program.children():
-                os.kill(child, signal.SIGKILL)
+            children = program.children()
+            # First: it would start others in their place, which outlive the test.
             program.process.kill()
             program.process.wait(10)
+            for child in children:
+                with suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
 
 
 def release(environment: dict[str, str]) -> None:
