@@ -422,22 +422,31 @@ class Container:
         if self.is_inherited:
             self.leave_to_parent()
             return
-        await self.stop()
-        self._scheduler = self._alarm_watch = None
-        TableScheduler.disconnect(self.get_tables)
-        for database in (self._database, self._engine_database, self._tables_database, self._pages_database):
-            if database is not None:
-                await database.close()
-        self._database = self._engine_database = self._tables_database = self._pages_database = self._storage = None
-        if self._lock_client is not None:
-            client, self._lock_client, self._lock_service = self._lock_client, None, None
-            with contextlib.suppress(RuntimeError):  # the loop of its connections is closed, and so are they
-                await client.aclose()
-        if self._servers is not None:
-            from storage.embedded import shared
+        try:
+            await self.stop()
+        finally:
+            await self._close_all()
 
-            servers, self._servers = self._servers, None
-            await asyncio.to_thread(shared.give_back, servers)
+    async def _close_all(self) -> None:
+        """Each of them whatever became of the others; what is asked for from now on is made anew."""
+        databases = (self._database, self._engine_database, self._tables_database, self._pages_database)
+        lock_client, servers = self._lock_client, self._servers
+        TableScheduler.disconnect(self.get_tables)
+        self._scheduler = self._alarm_watch = self._storage = self._servers = None
+        self._database = self._engine_database = self._tables_database = self._pages_database = None
+        if lock_client is not None:
+            self._lock_client = self._lock_service = None
+        # The last one in is the first to close.
+        async with contextlib.AsyncExitStack() as closing:
+            if servers is not None:
+                from storage.embedded import shared
+
+                closing.push_async_callback(asyncio.to_thread, shared.give_back, servers)
+            if lock_client is not None:
+                closing.push_async_callback(_close_client, lock_client)
+            for database in databases:
+                if database is not None:
+                    closing.push_async_callback(database.close)
 
     # Reading.
 
@@ -526,6 +535,11 @@ class Container:
                 raise
         finally:
             await lease.close()
+
+
+async def _close_client(client: Any) -> None:
+    with contextlib.suppress(RuntimeError):  # the loop of its connections is closed, and so are they
+        await client.aclose()
 
 
 def _user() -> Actor:

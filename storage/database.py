@@ -9,6 +9,7 @@ errors leave here as ours, so that the engine needs to know no driver, and no pa
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import re
@@ -22,6 +23,7 @@ from typing import Any
 
 import asyncpg
 from sqlalchemy import event, text
+from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import (
     DBAPIError,
@@ -71,6 +73,7 @@ REMEDIES = dict.fromkeys(
     Elsewhere,
     "A Container serves one event loop: call this there (asyncio.run_coroutine_threadsafe), or use its beside() here",
 )
+_DIALECT = asyncpg_dialect()  # type: ignore[no-untyped-call]
 
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,39}\Z")
 
@@ -127,8 +130,12 @@ class Database:
         self._settings = dict(settings or {})
         self.schema = check_schema_name(schema)
         self._pool_size = pool_size
-        self._idle: weakref.WeakSet[asyncpg.Connection[Any]] = weakref.WeakSet()
-        self._open: weakref.WeakSet[asyncpg.Connection[Any]] = weakref.WeakSet()
+        self._open: set[asyncpg.Connection[Any]] = set()
+        """Every connection that is open, whoever has it: what a pool let go of would be left to the collector."""
+        self._idle: set[asyncpg.Connection[Any]] = set()
+        self._users = 0
+        self._unused = asyncio.Event()
+        self._is_closed = False
         self._home = LoopAffinity("each connection with Postgres", REMEDIES)
         _pools.add(self)
         self._statement = lru_cache(maxsize=256)(self._bind_names)
@@ -166,8 +173,13 @@ class Database:
 
         @event.listens_for(engine.sync_engine, "checkin")
         def check_in(connection: Any, _record: Any) -> None:
-            if connection is not None:
+            if connection is None:
+                return
+            if self.__dict__.get("_engine") is engine:
                 self._idle.add(connection.driver_connection)
+            else:
+                # Nobody will ask the pool that was left for it.
+                connection.driver_connection.terminate()
 
         return engine
 
@@ -175,15 +187,33 @@ class Database:
         connection = await open_session(
             self.url, timeout_seconds=CONNECT_TIMEOUT_SECONDS, command_timeout=COMMAND_TIMEOUT_SECONDS
         )
+        if self._is_closed:
+            connection.terminate()
+            raise self._closed()
         self._open.add(connection)
+        connection.add_termination_listener(self._forget)
         return connection
 
-    def _connect(self) -> AsyncConnection:
-        """A connection of the running event loop's, to be entered. Raises WrongLoopError."""
+    def _forget(self, connection: asyncpg.Connection[Any]) -> None:
+        self._open.discard(connection)
+        self._idle.discard(connection)
+
+    @asynccontextmanager
+    async def _connect(self) -> AsyncIterator[AsyncConnection]:
+        """A connection of the pool, in the running event loop. Raises DatabaseClosedError, WrongLoopError."""
+        if self._is_closed:
+            raise self._closed()
         if self._home.has_ended:
             self._forget_pool()
         self._home.enter("a statement")
-        return self._engine.connect()
+        self._users += 1
+        try:
+            async with self._engine.connect() as connection:
+                yield connection
+        finally:
+            self._users -= 1
+            if not self._users:
+                self._unused.set()
 
     def _forget_pool(self) -> None:
         """The event loop of these connections is gone: nobody can use them any more, nor close them in good order."""
@@ -192,6 +222,8 @@ class Database:
             engine.sync_engine.dispose(close=False)
         self._idle.clear()
         self._open.clear()
+        self._users = 0
+        self._unused = asyncio.Event()
         self._home.leave()
 
     def _leave_to_parent(self) -> None:
@@ -207,7 +239,7 @@ class Database:
     def _bind_names(self, template: str) -> tuple[str, tuple[str, ...]]:
         """A statement as the driver wants it, and the names of its parameters in their order."""
         statement = text(template.replace("{schema}", f'"{self.schema}"'))
-        compiled = statement.compile(dialect=self._engine.dialect)
+        compiled = statement.compile(dialect=_DIALECT)
         return str(compiled), tuple(getattr(compiled, "positiontup", None) or ())
 
     async def fetch(
@@ -257,12 +289,12 @@ class Database:
         """After an answer that never came, neither the connection nor an idle one is known to lead anywhere.
 
         A network that swallows packets says nothing. Trying the pooled connections one by one would take a time-out
-        each, long after the network is back. What other statements are using is left to their own limits.
+        each, long after the network is back: there is another pool from now on. What other statements are using is
+        left to their own limits, and closed as they give it back.
         """
-        self._engine.sync_engine.dispose(close=False)
+        self.__dict__.pop("_engine", None)
         for connection in [*used, *self._idle]:
             connection.terminate()
-        self._idle.clear()
 
     async def now(self) -> datetime:
         """The database's time: it says what is due."""
@@ -294,16 +326,38 @@ class Database:
 
     def explain(self, error: BaseException) -> SchedulerError:
         """A driver's error as one of ours: what happened to which server, and what to do."""
-        return explain(error, self.url, self.schema)
+        return self._closed() if self._is_closed else explain(error, self.url, self.schema)
+
+    def _closed(self) -> DatabaseClosedError:
+        return DatabaseClosedError(
+            f"the connections with Postgres at {server_name(self.url)} are closed: their owner has ended"
+        )
 
     async def close(self) -> None:
-        """Close the connections. Raises WrongLoopError where they belong to another event loop, which goes on."""
+        """Close every connection, for good. A statement that is under way ends with DatabaseClosedError.
+
+        Idle connections take their leave, the others are cut off; both within GIVE_BACK_SECONDS.
+        Raises WrongLoopError where they belong to another event loop, which goes on.
+        """
         if self._home.has_ended:
             self._forget_pool()
         self._home.check("closing")
-        if "_engine" in self.__dict__:
-            await self._engine.dispose()
-            del self._engine
+        self._is_closed = True
+        engine: AsyncEngine | None = self.__dict__.pop("_engine", None)
+        try:
+            if engine is not None:
+                with contextlib.suppress(SQLAlchemyError, *DRIVER_ERRORS):
+                    async with asyncio.timeout(GIVE_BACK_SECONDS):
+                        await engine.dispose()
+        finally:
+            for connection in tuple(self._open):
+                connection.terminate()
+        # Whoever ends the event loop next must not meet one that is on its way back.
+        self._unused.clear()
+        if self._users:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(GIVE_BACK_SECONDS):
+                    await self._unused.wait()
         self._home.leave()
 
 
@@ -336,6 +390,10 @@ SELECT EXISTS (
 
 class UnreadableRowError(SchedulerError):
     """A row of the answer holds a value that Python can't; which one, only asking for each alone tells."""
+
+
+class DatabaseClosedError(ServerUnreachableError):
+    """Whoever owns the connections has closed them."""
 
 
 class MissingPartitionError(SchedulerError):

@@ -235,9 +235,13 @@ class PostgresControlSession:
             connection.add_termination_listener(lost)
             if self._witnesses_work:
                 await connection.add_listener(NUDGE_CHANNEL, heard)
-        except DRIVER_ERRORS as error:
-            await self.close()
-            raise explain(error, self._url, self._schema) from error
+        except BaseException as error:
+            # Whatever went wrong, a cancellation too: nobody knows yet that there is a session to close.
+            self._connection = None
+            connection.terminate()
+            if isinstance(error, DRIVER_ERRORS):
+                raise explain(error, self._url, self._schema) from error
+            raise
         return started
 
     async def _settle_session(self, connection: asyncpg.Connection[Any]) -> None:

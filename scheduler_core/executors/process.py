@@ -7,6 +7,7 @@ leader that dies end what they have begun, record it, and leave.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import socket
@@ -105,40 +106,50 @@ class _Process:
     @classmethod
     async def start(cls, context: ExecutorContext, name: str) -> _Process:
         """Start a process and wait until it takes tickets. Raises ExecutorError."""
-        ours, theirs = socket.socketpair()
-        try:
-            with theirs:
-                child = await asyncio.create_subprocess_exec(
-                    sys.executable,
-                    "-m",
-                    "scheduler_core.executors.pool_worker",
-                    str(theirs.fileno()),
-                    pass_fds=(theirs.fileno(),),
-                    stdin=asyncio.subprocess.DEVNULL,
-                )
-            end_with_us(child)
-            reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_MESSAGE_BYTES)
-        except OSError as error:
-            ours.close()
-            raise ExecutorError(f"a process of the pool can't be started: {error}") from error
-        process = cls(context, child, reader, writer)
-        settings = {**context.settings, "instance_name": name}
-        process._callbacks = context.abilities().callbacks
-        send(writer, {"settings": settings, "path": sys.path, "callbacks": process._callbacks})
-        try:
-            async with asyncio.timeout(START_TIMEOUT_SECONDS):
-                line = await reader.readline()
-        except TimeoutError:
-            child.kill()
-            line = b""
-        told = json.loads(line) if line else {"error": f"it ended ({await child.wait()}) before it was ready"}
-        if "error" in told:
-            writer.close()
-            await child.wait()
-            raise ExecutorError(f"a process of the pool can't start: {told['error']}")
-        process._instance_id = told["instance_id"]
-        process._listening = asyncio.create_task(process._listen(), name=f"line to {process._instance_id}")
+        async with contextlib.AsyncExitStack() as undo:
+            try:
+                child, reader, writer = await cls._launch(undo)
+            except OSError as error:
+                raise ExecutorError(f"a process of the pool can't be started: {error}") from error
+            process = cls(context, child, reader, writer)
+            settings = {**context.settings, "instance_name": name}
+            process._callbacks = context.abilities().callbacks
+            send(writer, {"settings": settings, "path": sys.path, "callbacks": process._callbacks})
+            try:
+                async with asyncio.timeout(START_TIMEOUT_SECONDS):
+                    line = await reader.readline()
+            except TimeoutError:
+                child.kill()
+                line = b""
+            told = json.loads(line) if line else {"error": f"it ended ({await child.wait()}) before it was ready"}
+            if "error" in told:
+                raise ExecutorError(f"a process of the pool can't start: {told['error']}")
+            process._instance_id = told["instance_id"]
+            process._listening = asyncio.create_task(process._listen(), name=f"line to {process._instance_id}")
+            undo.pop_all()
         return process
+
+    @staticmethod
+    async def _launch(
+        undo: contextlib.AsyncExitStack,
+    ) -> tuple[asyncio.subprocess.Process, asyncio.StreamReader, asyncio.StreamWriter]:
+        """The process and the line to it; `undo` ends both, whatever happens before it takes tickets."""
+        ours, theirs = socket.socketpair()
+        undo.callback(ours.close)
+        with theirs:
+            child = await asyncio.create_subprocess_exec(
+                sys.executable,
+                "-m",
+                "scheduler_core.executors.pool_worker",
+                str(theirs.fileno()),
+                pass_fds=(theirs.fileno(),),
+                stdin=asyncio.subprocess.DEVNULL,
+            )
+        end_with_us(child)
+        undo.push_async_callback(_end, child)
+        reader, writer = await asyncio.open_connection(sock=ours, limit=MAX_MESSAGE_BYTES)
+        undo.callback(writer.close)
+        return child, reader, writer
 
     async def execute(self, ticket: Ticket) -> Told | None:
         callbacks = self._context.abilities().callbacks
@@ -188,3 +199,9 @@ class _Process:
         if self._listening is not None:
             self._listening.cancel()
             await asyncio.gather(self._listening, return_exceptions=True)
+
+
+async def _end(child: asyncio.subprocess.Process) -> None:
+    if child.returncode is None:
+        child.kill()
+    await child.wait()
