@@ -54,7 +54,7 @@ def list_alarms(
 @app.command()
 def close(
     job_id: Annotated[str, typer.Argument(help="The job's id.")],
-    kind: Annotated[AlarmKind | None, typer.Option(help="Only alarms of this kind.")] = None,
+    kind: Annotated[AlarmKind | None, typer.Option(case_sensitive=False, help="Only alarms of this kind.")] = None,
 ) -> None:
     """Close a job's alarms: somebody has seen to it. One whose reason goes on opens again."""
 

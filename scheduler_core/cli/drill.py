@@ -92,7 +92,7 @@ def _fault_names(given: list[str]) -> tuple[str, ...]:
     """The kinds asked for, each once, in the order of asking."""
     from scheduler_core.drill.schedule import FAULT_NAMES
 
-    asked = [name.strip() for words in given for name in words.split(",") if name.strip()]
+    asked = [name.strip().lower() for words in given for name in words.split(",") if name.strip()]
     unknown = [name for name in asked if name not in {*FAULT_NAMES, ALL_FAULTS}]
     if unknown or not asked:
         said = f"no such fault: {', '.join(unknown)}" if unknown else "no fault was named"

@@ -13,11 +13,10 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
-from scheduler_core.cli.output import console, with_container
+from scheduler_core.cli.output import Statuses, console, with_container
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidJobError, SchedulerError
 from scheduler_core.domain.export_lines import Format, header, renderer
-from scheduler_core.domain.run import RunStatus
 from scheduler_core.domain.schedule import parse_instant
 from storage.export import Selection
 
@@ -28,8 +27,10 @@ def export_runs(
     since: Annotated[str, typer.Option(help="From this instant on, in ISO 8601 (UTC unless it says).")],
     until: Annotated[str | None, typer.Option(help="Before this instant; now by default.")] = None,
     job: Annotated[str | None, typer.Option(help="Only this job's.")] = None,
-    status: Annotated[list[RunStatus] | None, typer.Option(help="Only these; may be repeated.")] = None,
-    kind: Annotated[Format, typer.Option("--format", help="CSV, or one JSON document per line.")] = Format.CSV,
+    status: Statuses = None,
+    kind: Annotated[
+        Format, typer.Option("--format", case_sensitive=False, help="CSV, or one JSON document per line.")
+    ] = Format.CSV,
     output: Annotated[
         str, typer.Option("--output", "-o", help="A file, put in place when it is complete; - is standard output.")
     ] = STANDARD_OUTPUT,

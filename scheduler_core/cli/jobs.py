@@ -115,7 +115,7 @@ def _schedule(
     if cron is not None:
         given.append((ScheduleType.CRON, cron))
     if once is not None:
-        given.append((ScheduleType.ONCE, None if once == "now" else once))
+        given.append((ScheduleType.ONCE, None if once.lower() == "now" else once))
     if len(given) != 1:
         raise InvalidJobError("give exactly one of --every, --daily, --cron and --once")
     return given[0]

@@ -16,6 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from scheduler_core.container import Container
+from scheduler_core.domain.run import RunStatus
 from scheduler_core.domain.wording import plain
 from scheduler_core.settings import load_settings
 
@@ -23,6 +24,7 @@ T = TypeVar("T")
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 Limit = Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="The most rows.")]
+Statuses = Annotated[list[RunStatus] | None, typer.Option(case_sensitive=False, help="Only these; may be repeated.")]
 
 COLOURS = {
     "succeeded": "green",

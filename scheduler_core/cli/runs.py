@@ -10,7 +10,7 @@ from uuid import UUID
 
 import typer
 
-from scheduler_core.cli.output import AsJson, Limit, console, print_json, print_table, with_container
+from scheduler_core.cli.output import AsJson, Limit, Statuses, console, print_json, print_table, with_container
 from scheduler_core.container import Container
 from scheduler_core.domain.run import RunStatus
 
@@ -46,7 +46,7 @@ ATTEMPT_COLUMNS = (
 @app.command("list")
 def list_runs(
     job: Annotated[str | None, typer.Option(help="Only this job's.")] = None,
-    status: Annotated[list[RunStatus] | None, typer.Option(help="Only these; may be repeated.")] = None,
+    status: Statuses = None,
     since: Annotated[datetime | None, typer.Option(help="Only from this instant on (UTC).")] = None,
     limit: Limit = 50,
     as_json: AsJson = False,

@@ -20,7 +20,9 @@ COLUMNS = ("name", "scope", "stands", "created_at", "created_by", "expires_at", 
 @app.command()
 def create(
     name: Name,
-    scope: Annotated[Scope, typer.Option(help="What it allows; each includes those before it.")] = Scope.VIEWER,
+    scope: Annotated[
+        Scope, typer.Option(case_sensitive=False, help="What it allows; each includes those before it.")
+    ] = Scope.VIEWER,
     days: Annotated[float, typer.Option(help="How long it stands.")] = DEFAULT_TOKEN_DAYS,
     forever: Annotated[bool, typer.Option("--forever", help="Until it is revoked.")] = False,
     as_json: AsJson = False,

@@ -19,7 +19,15 @@ from pydantic import BaseModel, ConfigDict, Field
 from scheduler_core.domain.callback import callback_reference, is_importable_reference
 from scheduler_core.domain.errors import InvalidJobError
 from scheduler_core.domain.job_checks import CHECKS, check_job, find_jitter_problem, name_positional
-from scheduler_core.domain.job_fields import check_args, check_bound, check_kwargs, check_name, check_text, check_zone
+from scheduler_core.domain.job_fields import (
+    check_args,
+    check_bound,
+    check_kwargs,
+    check_name,
+    check_text,
+    check_zone,
+    stored_word,
+)
 from scheduler_core.domain.policies import Delivery, Misfire, Overlap
 from scheduler_core.domain.schedule import (
     Dst,
@@ -49,7 +57,12 @@ __all__ = [
 
 # The name of a callback as it is stored: a lambda's can't be imported, so it is no `module:qualname`. As long as
 # any that code may give.
-_STORED_CHECKS = {**CHECKS, "callback": lambda value: check_text(value, 1_000)}
+_STORED_CHECKS = {
+    **CHECKS,
+    "callback": lambda value: check_text(value, 1_000),
+    # SQL reads it as well, to the letter: recovery must not deliver again what is to be called at most once.
+    "delivery": stored_word(Delivery),
+}
 
 _SHARED_CHECKS = {**_STORED_CHECKS, "timezone": check_zone}
 

@@ -130,6 +130,18 @@ def choice(kind: type[E]) -> Check:
     return check
 
 
+def stored_word(kind: type[E]) -> Check:
+    """A check for a member of the enum as a row holds it: its value, to the letter."""
+
+    def check(value: Any) -> E:
+        kept: E = choice(kind)(value)
+        if value != kept.value:
+            raise ValueError(f"can't be {shown(value)} in a row, where SQL reads it too: write {kept.value!r}")
+        return kept
+
+    return check
+
+
 def check_callback(value: Any) -> Any:
     """A callable, or its name `module:qualname`."""
     if isinstance(value, str):

@@ -166,7 +166,7 @@ def _job(job_id: str, table: Any) -> ScheduleJob:
         raise _FieldError(job_id, "callback", "is missing, give what to call as 'module:function'")
     schedule = schedules[0]
     value = _moment(fields.pop(schedule))
-    if schedule == "once" and value == WHEN_STORED:
+    if schedule == "once" and isinstance(value, str) and value.lower() == WHEN_STORED:
         value = None
     for name in ("args", "kwargs"):
         if isinstance(fields.get(name), str):

@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from scheduler_core.alarm_report import report_alarms
 from scheduler_core.domain.alarm import AlarmKind, Event, Notification
 from scheduler_core.web.api import paging, schemas
-from scheduler_core.web.api.values import Cursor, Limit, Operator, PathName, Served, Viewer
+from scheduler_core.web.api.values import AnyCase, Cursor, Limit, Operator, PathName, Served, Viewer
 
 router = APIRouter(tags=["alarms"])
 
@@ -41,7 +41,7 @@ async def close_alarms(
     job_id: PathName,
     caller: Operator,
     container: Served,
-    kind: Annotated[AlarmKind | None, Query(description="only alarms of this kind")] = None,
+    kind: Annotated[Annotated[AlarmKind, AnyCase()] | None, Query(description="only alarms of this kind")] = None,
 ) -> dict[str, int]:
     """Close a job's alarms: somebody has seen to it. One whose reason goes on opens again."""
     return {"closed": await container.get_alarms().close(job_id, kind=kind, by=caller.actor.name)}

@@ -7,7 +7,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from scheduler_core.domain.errors import JobNotFoundError
-from scheduler_core.domain.run import RunStatus
 from scheduler_core.domain.schedule import ScheduleType
 from scheduler_core.explaining import explanation_of
 from scheduler_core.upcoming import next_of_job, next_of_schedule
@@ -15,13 +14,12 @@ from scheduler_core.web.api import schemas
 from scheduler_core.web.api.audit import page_of_changes
 from scheduler_core.web.api.documented import problems
 from scheduler_core.web.api.runs import page_of_runs
-from scheduler_core.web.api.values import Cursor, Limit, PathName, Served, Since, Until, Viewer
+from scheduler_core.web.api.values import AnyCase, Cursor, Limit, PathName, Served, Since, Statuses, Until, Viewer
 from storage.pages import RunFilter
 
 router = APIRouter(tags=["jobs"])
 
 Count = Annotated[int, Query(ge=1, le=1_000)]
-Statuses = Annotated[list[RunStatus] | None, Query(description="only these; may be repeated")]
 
 
 @router.get("/jobs/{job_id}/runs", response_model=schemas.RunPage)
@@ -72,7 +70,7 @@ async def next_fires_of_job(job_id: PathName, _caller: Viewer, container: Served
 async def next_fires_of_schedule(
     _caller: Viewer,
     container: Served,
-    schedule_type: ScheduleType,
+    schedule_type: Annotated[ScheduleType, AnyCase()],
     schedule_value: Annotated[str, Query(max_length=500, examples=["30 14 * * mon-fri"])],
     timezone: Annotated[str | None, Query(max_length=100, examples=["Europe/Berlin"])] = None,
     count: Count = 10,

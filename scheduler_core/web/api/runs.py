@@ -12,18 +12,28 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from scheduler_core.container import Container
 from scheduler_core.domain.export_lines import Format, header, renderer
-from scheduler_core.domain.run import RunStatus
 from scheduler_core.web.api import paging, schemas
 from scheduler_core.web.api.documented import problems
 from scheduler_core.web.api.idempotency import Key, once
-from scheduler_core.web.api.values import Cursor, Instant, JobFilter, Limit, Operator, Served, Since, Until, Viewer
+from scheduler_core.web.api.values import (
+    AnyCase,
+    Cursor,
+    Instant,
+    JobFilter,
+    Limit,
+    Operator,
+    Served,
+    Since,
+    Statuses,
+    Until,
+    Viewer,
+)
 from scheduler_core.web.problem import Problem
 from storage.export import Selection
 from storage.pages import RunFilter
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 
-Statuses = Annotated[list[RunStatus] | None, Query(description="only these; may be repeated")]
 MEDIA_TYPES = {Format.CSV: "text/csv", Format.JSONL: "application/x-ndjson"}
 
 
@@ -59,7 +69,7 @@ async def export_runs(
     until: Annotated[Instant | None, Query(description="before this instant; now by default")] = None,
     job_id: JobFilter = None,
     status: Statuses = None,
-    kind: Annotated[Format, Query(alias="format")] = Format.CSV,
+    kind: Annotated[Format, AnyCase(), Query(alias="format")] = Format.CSV,
 ) -> StreamingResponse:
     """The runs of a span as CSV or JSON lines, of any size; a stream that ends early was cut off."""
     end = until or await container.get_database().now()

@@ -15,7 +15,7 @@ from scheduler_core.domain.job_fields import check_name, check_text
 from scheduler_core.domain.policies import Delivery, Misfire, Overlap
 from scheduler_core.domain.run import Origin, RunStatus
 from scheduler_core.domain.schedule import Dst, ScheduleType
-from scheduler_core.web.api.values import Instant
+from scheduler_core.web.api.values import AnyCase, Instant
 
 INSTANT = "2026-11-23T14:30:00Z"
 RUN_ID = "019ab1f0-5c80-7a3e-9d41-6f0c2b8e7a15"
@@ -70,25 +70,25 @@ class JobDefinition(Asked):
 
     job_id: Name
     name: str | None = Field(default=None, description="for people; the id by default")
-    schedule_type: ScheduleType
+    schedule_type: Annotated[ScheduleType, AnyCase()]
     schedule_value: float | str | list[str] | None = Field(
         description="seconds; HH:MM, or a list of them; an instant, null for now; a cron expression"
     )
     timezone: str | None = None
     start_at: str | None = None
     end_at: str | None = None
-    dst: Dst = Dst.ONCE
+    dst: Annotated[Dst, AnyCase()] = Dst.ONCE
     jitter: float = 0.0
     calendars: list[str] = Field(default_factory=list)
     callback: str = Field(description="package.module:function, under allowed_callbacks or known to a living replica")
     args: list[Any] = Field(default_factory=list)
     kwargs: dict[str, Any] = Field(default_factory=dict)
     enabled: bool = True
-    misfire: Misfire = Misfire.LATEST
+    misfire: Annotated[Misfire, AnyCase()] = Misfire.LATEST
     misfire_grace: float = 10.0
     catch_up_limit: int = 100
-    overlap: Overlap = Overlap.SKIP
-    delivery: Delivery = Delivery.AT_LEAST_ONCE
+    overlap: Annotated[Overlap, AnyCase()] = Overlap.SKIP
+    delivery: Annotated[Delivery, AnyCase()] = Delivery.AT_LEAST_ONCE
     timeout: float | None = None
     max_retries: int = 3
     retry_delay: float = 1.0
@@ -556,7 +556,7 @@ class NewToken(Asked):
     )
 
     name: Name
-    scope: Scope = Scope.VIEWER
+    scope: Annotated[Scope, AnyCase()] = Scope.VIEWER
     days: float | None = Field(
         default=DEFAULT_TOKEN_DAYS, gt=0, le=MOST_TOKEN_DAYS, description="how long it stands; null: for ever"
     )

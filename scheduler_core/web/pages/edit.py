@@ -139,6 +139,8 @@ def as_definition(stored: JobDefinition, given: Mapping[str, str]) -> JobDefinit
 def _read(one: Input, text: str) -> Any:
     if one.kind == "flag":
         return text == "yes"
+    if one.choices:
+        return text.lower()
     if one.kind == "names":
         return [name.strip() for name in text.split(",") if name.strip()]
     if one.name == "schedule_value":

@@ -51,6 +51,8 @@ class Asked:
         """A parameter that is one of these; None where it is not given. Raises Problem 400."""
         text = self.value(name)
         if text is not None and text not in choices:
+            text = text.lower()
+        if text is not None and text not in choices:
             raise Problem(400, "bad-parameter", f"{name} can't be {text[:80]!r}: give one of {', '.join(choices)}")
         return text
 
