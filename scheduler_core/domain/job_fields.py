@@ -7,17 +7,16 @@ Each raises ValueError, also for a wrong type, whose message says what was wrong
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from decimal import Decimal
 from enum import StrEnum
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
 
 from scheduler_core.domain.callback import check_reference
+from scheduler_core.domain.json_value import as_jsonb
 from scheduler_core.domain.schedule import check_timezone, read_moment
 from scheduler_core.domain.wording import did_you_mean, shown
 
@@ -30,11 +29,8 @@ TEN_YEARS = 3652 * 86_400
 # A search goes through the characters several times as fast as Python does, and few texts need one: what is printable
 # holds none of these.
 _NO_TEXT = re.compile("[\x00-\x1f\x7f\ud800-\udfff]")
-_NO_JSON = re.compile("[\x00\ud800-\udfff]")
 
 _MOST_NAMES = 100
-_MOST_JSON_BYTES = 256 * 1024
-_MOST_JSON_DEPTH = 50
 
 
 def optional(check: Check) -> Check:
@@ -172,85 +168,18 @@ def check_bound(value: Any) -> datetime:
 
 def check_args(value: Any) -> tuple[Any, ...]:
     """Positional arguments: a list or tuple of JSON values, copied, so that later changes don't reach the
-    job.
+    job, and as the database will give them back.
     """
     if not isinstance(value, (list, tuple)):
         raise ValueError(f"can't be {shown(value)}, give a list")
-    return tuple(_copy_json(list(value))) if value else ()
+    return tuple(as_jsonb(value)) if value else ()
 
 
 def check_kwargs(value: Any) -> dict[str, Any]:
-    """Keyword arguments: a dict of JSON values, copied, so that later changes don't reach the job."""
+    """Keyword arguments: a dict of JSON values, copied, so that later changes don't reach the job, and as the
+    database will give them back.
+    """
     if not isinstance(value, dict):
         raise ValueError(f"can't be {shown(value)}, give a dict")
-    copy: dict[str, Any] = _copy_json(value) if value else {}
+    copy: dict[str, Any] = as_jsonb(value) if value else {}
     return copy
-
-
-def _copy_json(value: Any) -> Any:
-    problem = _find_json_problem(value)
-    if problem:
-        raise ValueError(f"{problem}, give JSON values (str, int, finite float, bool, None, list, dict with str keys)")
-    try:
-        text = _write_json(value)
-        copy = _read_json(text)
-        # Only large numbers take more room than before.
-        if "e+" in text or len(text) > _MOST_JSON_BYTES:
-            text = _write_json(copy)
-    except (ValueError, TypeError) as error:
-        # Left after the search: integers of more than 4,300 digits.
-        raise ValueError(f"can't be written as JSON ({error}), give smaller values") from None
-    if len(text) > _MOST_JSON_BYTES:
-        raise ValueError(
-            f"takes {len(text)} bytes as JSON, give at most {_MOST_JSON_BYTES}: store large data elsewhere "
-            "and pass where it is"
-        )
-    return copy
-
-
-def _as_jsonb_keeps_it(text: str) -> float | int:
-    """jsonb keeps decimals: what comes back of 1e22 is an integer, and of -0.0 it is 0.0.
-
-    Said here already, so that a job read back from the database equals the one that was declared.
-    """
-    if "e+" in text or "E+" in text:
-        return int(Decimal(text))
-    return float(text) or 0.0
-
-
-_write_json = json.JSONEncoder(allow_nan=False).encode
-_read_json = json.JSONDecoder(parse_float=_as_jsonb_keeps_it).decode
-
-
-def _find_json_problem(root: Any) -> str | None:
-    """What JSON or Postgres' jsonb would refuse in `root`; None when nothing."""
-    stack: list[tuple[Any, str, int]] = [(root, "value", 0)]
-    seen = 0
-    while stack:
-        value, path, depth = stack.pop()
-        seen += 1
-        # One small list that holds itself many times over unfolds without end: count what is unfolded.
-        if depth > _MOST_JSON_DEPTH or seen > _MOST_JSON_BYTES:
-            return f"is nested over {_MOST_JSON_DEPTH} levels deep or holds over {_MOST_JSON_BYTES} values"
-        problem = _find_leaf_problem(value)
-        if problem:
-            return f"{path} {problem}"
-        if isinstance(value, dict):
-            for key, item in value.items():
-                if not isinstance(key, str) or _find_leaf_problem(key):
-                    return f"{path} has the key {shown(key)}, which is no string that Postgres keeps"
-                stack.append((item, f"{path}[{shown(key)}]", depth + 1))
-        elif isinstance(value, (list, tuple)):
-            stack.extend((item, f"{path}[{index}]", depth + 1) for index, item in enumerate(value))
-    return None
-
-
-def _find_leaf_problem(value: Any) -> str | None:
-    if isinstance(value, str):
-        bad = not value.isprintable() and _NO_JSON.search(value)
-        return "has a NUL character or a lone surrogate, which Postgres refuses" if bad else None
-    if isinstance(value, float):
-        return None if math.isfinite(value) else f"is {value}, which JSON doesn't know"
-    if value is None or isinstance(value, (int, list, tuple, dict)):
-        return None
-    return f"is {shown(value)}, of type {type(value).__name__}"
