@@ -24,11 +24,12 @@ from scheduler_core.domain.errors import (
     SchedulerError,
     ServerUnreachableError,
 )
-from scheduler_core.domain.job import JobStatus, ScheduleJob
+from scheduler_core.domain.job import JobDefinition, JobStatus, ScheduleJob
 from scheduler_core.domain.run import LoggerLike
 from scheduler_core.domain.trust import RedisOutage
 from scheduler_core.engine.alarms import AlarmStores, AlarmWatch
 from scheduler_core.engine.calendar_operations import CalendarOperations
+from scheduler_core.engine.callback_registry import CallbackRegistry
 from scheduler_core.engine.executors import ENTRY_POINTS, Executors, Factories
 from scheduler_core.engine.operations import Operations
 from scheduler_core.engine.own_modules import OwnModules
@@ -314,6 +315,17 @@ class Container:
         """The verbs on runs, for a process that is no replica."""
         actor = f"{host_name()}/{os.getpid()}"
         return RunOperations(self.get_storage(), actor, history_days=self.settings.history_days)
+
+    def check_arguments(self, definition: JobDefinition) -> None:
+        """Refuse arguments that a job's callback does not take, if this process has it or may import it.
+
+        Importing takes as long as it takes: in a loop that others wait for, call this in a thread.
+        Raises InvalidArgumentsError.
+        """
+        replica = self.replica
+        settings = self.settings
+        callbacks = CallbackRegistry("", settings.allowed_callbacks) if replica is None else replica.callbacks
+        callbacks.check_arguments(definition)
 
     def get_scheduler(self) -> BaseScheduler:
         """This replica's scheduler."""

@@ -62,8 +62,9 @@ async def propose_import(
     wanted = define(jobs, container.settings.default_timezone, source)
     try:
         await container.get_calendars().check_jobs(wanted)
+        await asyncio.to_thread(_check_arguments, container, wanted)
     except InvalidJobError as error:
-        raise InvalidJobError(f"{source}: {error}") from None
+        raise type(error)(f"{source}: {error}") from None
     stored = await read_stored(container)
     stored.require(definition.job_id for definition in wanted)
     await _check_callbacks(stored, wanted, source)
@@ -84,6 +85,11 @@ async def _check_callbacks(stored: Stored, wanted: Sequence[JobDefinition], sour
             await asyncio.to_thread(check_callback_name, reference)
         except CallbackNotFoundError as error:
             raise type(error)(f"{source}: {error}") from None
+
+
+def _check_arguments(container: Container, definitions: Iterable[JobDefinition]) -> None:
+    for definition in definitions:
+        container.check_arguments(definition)
 
 
 async def carry_out(

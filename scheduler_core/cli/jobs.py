@@ -10,6 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from scheduler_core.cli.output import AsJson, Limit, console, print_json, print_table, with_container
+from scheduler_core.cli.replica import import_from_here
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidJobError, JobNotFoundError
 from scheduler_core.domain.job import ScheduleJob
@@ -98,6 +99,8 @@ def add(
     async def work(container: Container) -> None:
         await container.prepare()
         definition = job.definition(container.settings.default_timezone)
+        import_from_here()
+        container.check_arguments(definition)
         await container.get_operations().declare([definition])
 
     with_container(work)

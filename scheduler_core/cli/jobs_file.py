@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from scheduler_core.cli.output import AsJson, console, print_json, print_table, with_container
-from scheduler_core.cli.replica import load_app
+from scheduler_core.cli.replica import import_from_here, load_app
 from scheduler_core.container import Container
 from scheduler_core.domain.callback import is_importable_reference
 from scheduler_core.domain.errors import InvalidJobError
@@ -56,6 +56,7 @@ def import_jobs(
     source = _name(file)
     jobs = _read(file)
     kept = declared_by(app) if app is not None else None
+    import_from_here()
 
     async def propose(container: Container) -> Proposal:
         return await propose_import(container, jobs, source, prune=prune, kept=kept)

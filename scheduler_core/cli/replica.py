@@ -59,14 +59,19 @@ def load_app(module: str) -> None:
 
     Raises CallbackNotFoundError if it can't be imported.
     """
-    if "" not in sys.path and os.getcwd() not in sys.path:
-        sys.path.insert(0, os.getcwd())
+    import_from_here()
     try:
         importlib.import_module(module)
     except Exception as error:
         raise CallbackNotFoundError(
             f"--app {module}: the module can't be imported ({type(error).__name__}: {error})"
         ) from error
+
+
+def import_from_here() -> None:
+    """Let modules be imported from the working directory, as `python -m` does."""
+    if "" not in sys.path and os.getcwd() not in sys.path:
+        sys.path.insert(0, os.getcwd())
 
 
 def _server(container: Container) -> ServerThread | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fnmatch
 import functools
+import inspect
 import sys
 from collections.abc import Callable, Iterable
 from types import ModuleType
@@ -41,6 +42,22 @@ def callback_reference(callback: Callable[..., Any]) -> str:
     module = getattr(callback, "__module__", None) or getattr(holder, "__module__", None) or "builtins"
     # Thousands of jobs may name one function: they share the text.
     return sys.intern(f"{module}:{qualname}")
+
+
+def is_generator_function(callback: Callable[..., Any]) -> bool:
+    """Whether a call makes a generator, sync or async, which does nothing until somebody goes through it.
+
+    A generator that can be awaited (`types.coroutine`) is none of these, nor is a wrapper around one, such as
+    `contextlib.contextmanager`: what that returns is its own affair.
+    """
+    while isinstance(callback, functools.partial):
+        callback = callback.func
+    if not inspect.isroutine(callback) and not isinstance(callback, type):
+        callback = type(callback).__call__
+    code = getattr(callback, "__code__", None)
+    if code is not None and code.co_flags & inspect.CO_ITERABLE_COROUTINE:
+        return False
+    return inspect.isgeneratorfunction(callback) or inspect.isasyncgenfunction(callback)
 
 
 def is_importable_reference(reference: str) -> bool:

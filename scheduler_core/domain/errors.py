@@ -21,6 +21,10 @@ class InvalidScheduleError(InvalidJobError):
     """A schedule's value can't be read, or can never fire."""
 
 
+class InvalidArgumentsError(InvalidJobError):
+    """A job's args or kwargs are none that its callback takes, or that can be stored."""
+
+
 class JobConflictError(SchedulerError):
     """Another definition or operator got there first; nothing was changed. Read again and repeat."""
 

@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from scheduler_core.domain.callback import callback_reference, is_importable_reference
 from scheduler_core.domain.errors import InvalidJobError
-from scheduler_core.domain.job_checks import CHECKS, check_job, find_jitter_problem, name_positional
+from scheduler_core.domain.job_checks import CHECKS, check_job, find_call_problems, find_jitter_problem, name_positional
 from scheduler_core.domain.job_fields import (
     check_args,
     check_bound,
@@ -85,8 +85,12 @@ class ScheduleJob(BaseModel):
     `domain/job_fields.py` says what each field may be. Durations are seconds, or timedeltas. `last_run`, `next_run`,
     `run_count` and `error_count` are state: Postgres holds it, and what is given here is not stored.
 
-    Raises InvalidJobError (InvalidScheduleError when only the schedule is wrong), at construction and at
-    assignment, with every wrong field in one line; after a refused assignment the job is as it was.
+    Arguments are kept as JSON, as the database will give them back (docs/arguments.md); values of other types are
+    taken where the callback's annotations say how they are read.
+
+    Raises InvalidJobError (InvalidScheduleError when only the schedule is wrong, InvalidArgumentsError when only the
+    arguments are), at construction and at assignment, with every wrong field in one line; after a refused assignment
+    the job is as it was.
     """
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True, arbitrary_types_allowed=True)
@@ -181,6 +185,8 @@ class ScheduleJob(BaseModel):
         given = self.__dict__
         values = {name: given[name] for name in _DEFINITION_FIELDS}
         values["timezone"] = zone
+        # Lists and dicts may have been changed in place since they were checked, and may yet be.
+        values |= self._arguments()
         values["schedule_value"] = normalize_value(self.schedule_type, self.schedule_value, zone)
         values["callback"] = self.callback if isinstance(self.callback, str) else callback_reference(self.callback)
         for bound in ("start_at", "end_at"):
@@ -189,6 +195,20 @@ class ScheduleJob(BaseModel):
         if self.timezone is None:
             definition.schedule(_ANY_ANCHOR)
         return definition
+
+    def _arguments(self) -> dict[str, Any]:
+        """The arguments as they are now."""
+        args, kwargs = self.args, self.kwargs
+        if not args and not kwargs:
+            return {"args": (), "kwargs": {}}
+        try:
+            kept = {"args": check_args(args), "kwargs": check_kwargs(kwargs)}
+        except ValueError:
+            kept = {}
+        if kept == {"args": args, "kwargs": kwargs} and not find_call_problems(self.callback, args, kwargs):
+            return kept
+        kept = check_job({name: self.__dict__[name] for name in ("job_id", "callback", "args", "kwargs")})
+        return {name: kept[name] for name in ("args", "kwargs")}
 
 
 @value_class(frozen=True, slots=True, kw_only=True)

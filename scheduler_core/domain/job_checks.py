@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
 from scheduler_core.domain import job_fields as check
-from scheduler_core.domain.errors import InvalidJobError, InvalidScheduleError
+from scheduler_core.domain.call_signature import CallSignature
+from scheduler_core.domain.errors import InvalidArgumentsError, InvalidJobError, InvalidScheduleError
+from scheduler_core.domain.json_value import NotJsonError
+from scheduler_core.domain.parameters import Problem
 from scheduler_core.domain.policies import Delivery, Misfire, Overlap
 from scheduler_core.domain.schedule import Dst, Schedule, ScheduleType, parse_instant, parse_schedule
 from scheduler_core.domain.schedule.base import EPOCH
@@ -82,11 +85,12 @@ def name_positional(positional: tuple[Any, ...], keywords: Mapping[str, Any]) ->
 def check_job(given: Mapping[str, Any], checks: Mapping[str, Callable[[Any], Any]] = CHECKS) -> dict[str, Any]:
     """Check the fields that are given, and their relations; return what is to be kept of each.
 
-    Raises InvalidJobError, or InvalidScheduleError when only the schedule is wrong, with every problem in one
-    line.
+    Raises InvalidJobError, or InvalidScheduleError when only the schedule is wrong, InvalidArgumentsError when only
+    the arguments are; with every problem in one line.
     """
     kept: dict[str, Any] = {}
-    problems: dict[str, str] = {}
+    callback = given.get("callback")
+    given, problems = _store_arguments(callback, given) if callable(callback) else (given, {})
     for name, value in given.items():
         field_check = checks.get(name)
         if field_check is None:
@@ -94,22 +98,73 @@ def check_job(given: Mapping[str, Any], checks: Mapping[str, Callable[[Any], Any
             continue
         try:
             kept[name] = field_check(value)
+        except NotJsonError as error:
+            _tell(problems, name, f"{error}{_hint(error, callback, given)}")
         except ValueError as error:
-            problems[name] = str(error)
+            _tell(problems, name, str(error))
     for name, problem in check_relations(kept):
         problems.setdefault(name, problem)
     if problems:
-        only_schedule = problems.keys() <= {
-            "schedule_type",
-            "schedule_value",
-            "timezone",
-            "start_at",
-            "end_at",
-        }
-        kind = InvalidScheduleError if only_schedule else InvalidJobError
+        kind = next((kind for fields, kind in _KINDS if problems.keys() <= fields), InvalidJobError)
         listed = "; ".join(f"{name}: {problem.rstrip('.')}" for name, problem in problems.items())
         raise kind(f"The job{_which(given)} can't be accepted: {listed}.")
     return kept
+
+
+_KINDS: tuple[tuple[frozenset[str], type[InvalidJobError]], ...] = (
+    (frozenset({"schedule_type", "schedule_value", "timezone", "start_at", "end_at"}), InvalidScheduleError),
+    (frozenset({"args", "kwargs"}), InvalidArgumentsError),
+)
+
+
+def _store_arguments(
+    callback: Callable[..., Any], given: Mapping[str, Any]
+) -> tuple[Mapping[str, Any], dict[str, str]]:
+    """The job's fields with its arguments as the callback's annotations say that they are stored; what is wrong."""
+    args, kwargs = _arguments(given)
+    if not _are_arguments(args, kwargs):
+        # The checks of the fields say that.
+        return given, {}
+    signature = CallSignature.of(callback)
+    problems: dict[str, str] = {}
+    for problem in signature.problems(len(args), tuple(kwargs)):
+        _tell(problems, problem.field, problem.text)
+    if not args and not kwargs:
+        return given, problems
+    stored_args, stored_kwargs, found = signature.store(args, kwargs)
+    for problem in found:
+        _tell(problems, problem.field, problem.text)
+    stored = {"args": stored_args, "kwargs": stored_kwargs}
+    return {name: stored.get(name, value) for name, value in given.items()}, problems
+
+
+def find_call_problems(callback: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Sequence[Problem]:
+    """What keeps a callback from being called with so many arguments and these keywords; nothing if it is a name."""
+    return CallSignature.of(callback).problems(len(args), tuple(kwargs)) if callable(callback) else ()
+
+
+def _hint(error: NotJsonError, callback: Any, given: Mapping[str, Any]) -> str:
+    """How a value of another type could be an argument."""
+    if not error.is_of_other_type:
+        return ""
+    if isinstance(callback, str):
+        return ", or give the callback as a function: its annotations say how other values are read back"
+    args, kwargs = _arguments(given)
+    if not callable(callback) or not error.steps or not _are_arguments(args, kwargs):
+        return ""
+    return CallSignature.of(callback).hint(args, kwargs, error.steps[-1])
+
+
+def _arguments(given: Mapping[str, Any]) -> tuple[Any, Any]:
+    return given.get("args", ()), given.get("kwargs", {})
+
+
+def _are_arguments(args: Any, kwargs: Any) -> bool:
+    return isinstance(args, (list, tuple)) and isinstance(kwargs, dict) and {*map(type, kwargs)} <= {str}
+
+
+def _tell(problems: dict[str, str], name: str, problem: str) -> None:
+    problems[name] = f"{problems[name]}; {problem}" if name in problems else problem
 
 
 def _which(given: Mapping[str, Any]) -> str:

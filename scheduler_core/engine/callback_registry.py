@@ -20,8 +20,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from scheduler_core.domain.abilities import Abilities, as_like, is_bound_to_program
+from scheduler_core.domain.call_signature import CallSignature
 from scheduler_core.domain.callback import callback_reference, is_importable_reference, matches
 from scheduler_core.domain.errors import CallbackNotAllowedError, CallbackNotFoundError
+from scheduler_core.domain.job import JobDefinition
 from scheduler_core.domain.planning import StoredJob
 from scheduler_core.engine.callback_resolution import resolve_callback
 from scheduler_core.engine.own_modules import OwnModules
@@ -39,14 +41,17 @@ def mark_callback(function: Callable[..., Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Callback:
-    """A callable, and what must be known to call it: whether it is a coroutine, whether it takes `ctx`."""
+    """A callable, and what must be known to call it: whether it is a coroutine, and what it takes."""
 
     reference: str
     function: Callable[..., Any]
     is_async: bool
-    wants_context: bool
-    context_first: bool = False
-    """Whether `ctx` is the first parameter, and so comes before the job's `args`."""
+    signature: CallSignature
+
+    @property
+    def wants_context(self) -> bool:
+        """Whether it takes `ctx`."""
+        return self.signature.takes_context
 
 
 class CallbackRegistry:
@@ -104,16 +109,19 @@ class CallbackRegistry:
 
         Raises CallbackNotAllowedError, CallbackNotFoundError; both say what to do.
         """
-        reference = job.definition.callback
-        is_ours = job.application is None or job.application == self.application
-        bound = self._bound.get(job.definition.job_id)
+        return self._find(job.definition, job.application)
+
+    def _find(self, definition: JobDefinition, application: str | None) -> Callback:
+        reference = definition.callback
+        is_ours = application is None or application == self.application
+        bound = self._bound.get(definition.job_id)
         if bound is not None and bound.reference == reference and (is_ours or not is_bound_to_program(reference)):
             return bound
         if not is_ours:
-            raise self._not_ours(job)
+            raise self._not_ours(definition, application)
         if not is_importable_reference(reference):
             raise CallbackNotFoundError(
-                f"job {job.job_id!r} calls {reference}, a lambda or local function that only the process "
+                f"job {definition.job_id!r} calls {reference}, a lambda or local function that only the process "
                 "that added it can call: move it to the top level of a module"
             )
         known = self._declared.get(reference)
@@ -121,20 +129,21 @@ class CallbackRegistry:
             return known
         if (marked := _marked.get(reference)) is not None:
             return self._describe(marked)
-        return self._look_up(job, reference)
+        return self._look_up(definition, application)
 
-    def _look_up(self, job: StoredJob, reference: str) -> Callback:
+    def _look_up(self, definition: JobDefinition, application: str | None) -> Callback:
         """By its name alone, as far as the job may have that looked up."""
+        reference = definition.callback
         if (known := self._permitted.get(reference)) is not None:
             return known
-        if job.application is not None and (known := self._own.get(reference)) is not None:
+        if application is not None and (known := self._own.get(reference)) is not None:
             return known
         if reference in self._named or matches(reference, self._allowed):
             found = self._permitted
-        elif job.application is not None and self._own_modules.covers(reference.partition(":")[0]):
+        elif application is not None and self._own_modules.covers(reference.partition(":")[0]):
             found = self._own
         else:
-            raise self._not_known(job)
+            raise self._not_known(definition)
         found[reference] = described = describe(reference, resolve_callback(reference))
         return described
 
@@ -145,6 +154,20 @@ class CallbackRegistry:
         except CallbackNotFoundError:
             return False
         return True
+
+    def check_arguments(self, definition: JobDefinition, application: str | None = None) -> str | None:
+        """Refuse arguments that the job's callback does not take, as far as it can be asked in this process.
+
+        Parameters: application, whose code names the callback; None where no code does.
+        Returns what it seems to lack, where only a decorator may know better; None if nothing.
+        Raises InvalidArgumentsError.
+        """
+        try:
+            signature = self._find(definition, application).signature
+        except CallbackNotFoundError:
+            return None
+        signature.check(definition)
+        return signature.doubt(definition)
 
     def problem_elsewhere(self, callback: Callable[..., Any] | str) -> str | None:
         """Why a replica of this application that starts anew could not call this; None where it could."""
@@ -170,16 +193,16 @@ class CallbackRegistry:
             as_like(self._allowed),
         )
 
-    def _not_ours(self, job: StoredJob) -> CallbackNotFoundError:
+    def _not_ours(self, definition: JobDefinition, application: str | None) -> CallbackNotFoundError:
         return CallbackNotFoundError(
-            f"job {job.job_id!r} was added by the application {job.application!r}, and this replica runs "
+            f"job {definition.job_id!r} was added by the application {application!r}, and this replica runs "
             f"{self.application!r}: start a replica of that one; if both are one program, set `application` to the "
             "same name in both"
         )
 
-    def _not_known(self, job: StoredJob) -> CallbackNotAllowedError:
+    def _not_known(self, definition: JobDefinition) -> CallbackNotAllowedError:
         return CallbackNotAllowedError(
-            f"job {job.job_id!r} calls {job.definition.callback}, which this process has not declared: import its "
+            f"job {definition.job_id!r} calls {definition.callback}, which this process has not declared: import its "
             "module where the jobs are declared (--app), mark it with @callback, or add it to allowed_callbacks"
         )
 
@@ -191,8 +214,4 @@ def describe(reference: str, function: Callable[..., Any]) -> Callback:
         bare = bare.func
     of_instance = getattr(type(bare), "__call__", None)  # noqa: B004 - an object whose call is a coroutine
     is_async = inspect.iscoroutinefunction(bare) or inspect.iscoroutinefunction(of_instance)
-    try:
-        parameters = list(inspect.signature(function).parameters)
-    except (TypeError, ValueError):
-        parameters = []
-    return Callback(reference, function, is_async, "ctx" in parameters, parameters[:1] == ["ctx"])
+    return Callback(reference, function, is_async, CallSignature.of(function))

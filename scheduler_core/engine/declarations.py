@@ -133,6 +133,10 @@ class Declarations:
             self._operations.check_declaration(definition)
         for job in jobs:
             self._callbacks.bind(job.job_id, job.callback)
+        for definition in definitions:
+            doubt = self._callbacks.check_arguments(definition, self._callbacks.application)
+            if doubt is not None:
+                self._logger.warning("job %r: %s", definition.job_id, doubt)
         added = await self._operations.declare(definitions, at_run_time=at_run_time) if definitions else ()
         return DeclaredJobs(definitions, added)
 

@@ -98,7 +98,10 @@ class ManualScheduler:
             if not isinstance(job, ScheduleJob):
                 raise InvalidJobError(f"add_jobs takes ScheduleJobs, not {type(job).__name__}")
             self._callbacks.bind(job.job_id, job.callback)
-        await self._operations.declare([job.definition(self._timezone) for job in listed])
+        definitions = [job.definition(self._timezone) for job in listed]
+        for definition in definitions:
+            self._callbacks.check_arguments(definition)
+        await self._operations.declare(definitions)
 
     async def add_calendar(self, calendar: Calendar) -> None:
         """Add or replace a calendar; before the jobs that name it."""

@@ -4,5 +4,5 @@ from scheduler_core import job
 
 
 @job("idle", every=3600)
-def work() -> None:
-    """Does nothing."""
+def work(*_args: object, **_options: object) -> None:
+    """Does nothing, whatever it is given."""

@@ -31,7 +31,7 @@ EXECUTE FUNCTION refuse();
 """
 
 
-async def work() -> None: ...
+async def work(*_args: object, **_options: object) -> None: ...
 
 
 def job(n: int, **more: Any) -> JobDefinition:

@@ -32,7 +32,7 @@ from scheduler_core.domain.schedule import Dst, ScheduleType
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 
-async def report() -> None: ...
+async def report(*args: object, **options: object) -> None: ...
 
 
 class Reports:
@@ -317,7 +317,7 @@ def test_definition_checks_bounds_once_the_zone_is_known() -> None:
 
 
 def test_definition_from_columns() -> None:
-    definition = make(callback=lambda: None, timeout=5, tags=["x"], kwargs={"a": [1]}).definition("UTC")
+    definition = make(callback=lambda a: None, timeout=5, tags=["x"], kwargs={"a": [1]}).definition("UTC")
     columns: dict[str, Any] = {item.name: getattr(definition, item.name) for item in fields(definition)}
     columns |= {"tags": ["x"], "args": [], "misfire": "latest", "schedule_type": "interval"}
     assert JobDefinition.from_columns(columns) == definition

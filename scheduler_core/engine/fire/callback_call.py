@@ -109,13 +109,8 @@ class _Call:
 
     async def complete(self, context: RunContext | None) -> None:
         """Make the call, and whatever work it returns."""
-        callback, definition = self.callback, self.active.job.definition
-        args: tuple[Any, ...] = definition.args
-        kwargs = definition.kwargs
-        if callback.context_first:
-            args = (context, *args)
-        elif callback.wants_context:
-            kwargs = {**kwargs, "ctx": context}
+        callback = self.callback
+        args, kwargs = callback.signature.bind(self.active.job.definition, context)
         if callback.is_async:
             result = await callback.function(*args, **kwargs)
         else:
@@ -123,7 +118,7 @@ class _Call:
         if result is not None:
             await self._finish(result)
 
-    async def _in_thread(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    async def _in_thread(self, args: list[Any], kwargs: dict[str, Any]) -> Any:
         inherited = contextvars.copy_context()
         step = (_call_guarded, self.caller.trust, self.active.run, self.callback.function, args, kwargs)
         self.thread = asyncio.get_running_loop().run_in_executor(self.caller.threads, inherited.run, *step)
@@ -231,7 +226,7 @@ class _Call:
 
 
 def _call_guarded(
-    trust: TrustWindow, run: Run, function: Callable[..., Any], args: tuple[Any, ...], kwargs: dict[str, Any]
+    trust: TrustWindow, run: Run, function: Callable[..., Any], args: list[Any], kwargs: dict[str, Any]
 ) -> Any:
     """In the thread: what the function returned, or its failure as a value."""
     if not trust.allows(run):

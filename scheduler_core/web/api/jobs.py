@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import fields, replace
 from datetime import datetime
 from typing import Any
@@ -45,6 +46,7 @@ async def add_job(
     """Add a job. One that is there already is not touched: that is a 409."""
     definition = _definition(asked, container)
     await check_callback(container, definition.callback)
+    await asyncio.to_thread(container.check_arguments, definition)
     await container.get_operations(caller.actor).add(definition)
     response.headers["Location"] = f"{request.url.path}/{quote(definition.job_id, safe='')}"
     return await show_job(container, definition.job_id, response)
@@ -67,6 +69,7 @@ async def edit_job(
     if asked.job_id != job_id:
         raise Problem(422, "other-job", f"the body is of the job {asked.job_id!r}: a job's id can't be changed")
     definition = await _edited(asked, container)
+    await asyncio.to_thread(container.check_arguments, definition)
     await container.get_operations(caller.actor).edit(definition, seen=seen)
     return await show_job(container, job_id, response)
 

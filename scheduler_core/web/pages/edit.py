@@ -6,6 +6,7 @@ nothing that was typed is lost: the page shows what the other one changed.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -189,6 +190,7 @@ async def save(request: Request, caller: Caller = Depends(signed_in(Scope.OPERAT
         if seen != version:
             raise JobConflictError(f"somebody changed job {values['id']!r} while you edited it: nothing was saved yet")
         definition = as_definition(stored, values)
+        await asyncio.to_thread(container.check_arguments, definition)
         changed = await container.get_operations(caller.actor).edit(definition, seen=seen)
     except JobConflictError as error:
         stored, version = await _stored(container, values["id"])
