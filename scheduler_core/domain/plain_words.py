@@ -13,7 +13,7 @@ from cronsim import CronSim
 
 from scheduler_core.domain.schedule import ScheduleType, normalize_value
 from scheduler_core.domain.schedule.base import EPOCH
-from scheduler_core.domain.schedule.cron import ALIASES
+from scheduler_core.domain.schedule.cron import ALIASES, read_fields
 
 WEEKDAYS = ("Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday")
 MONTHS = (
@@ -79,7 +79,7 @@ def _short(time: str) -> str:
 
 def _cron(expression: str) -> str:
     fields = ALIASES.get(expression, expression)
-    cron = CronSim(fields, EPOCH)
+    cron = CronSim(" ".join(read_fields(expression)), EPOCH)
     times = _times(cron)
     days = _days(cron)
     if times is None or days is None:

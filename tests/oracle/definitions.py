@@ -105,6 +105,7 @@ def _term(random: Random, least: int, most: int, names: list[str] | None) -> str
             shown(high),
             f"{shown(low)}-{shown(high)}",
             f"{shown(low)}-{shown(low)}",
+            f"{shown(low)}-{shown(low)}/{step}",
             f"{shown(low)}-{shown(high)}/{step}",
             f"{shown(low)}/{step}",
             f"*/{step}",

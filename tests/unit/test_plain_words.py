@@ -23,6 +23,7 @@ CRON = [
     ("1-59/2 * * * *", "at every 2nd minute from 1 on past every hour"),
     ("0-29 * * * *", "at minutes 0 to 29 past every hour"),
     ("*/90 * * * *", "at minute 0 past every hour"),
+    ("59 3-3/5 * * *", "at 03:59 every day"),
     ("0 9-17 * * 1-5", "at minute 0 past hours 9 to 17, Monday to Friday"),
     ("*/5 9-17 * * 1-5", "every 5 minutes during hours 9 to 17, Monday to Friday"),
     ("0 */2 * * *", "at minute 0 past every 2nd hour"),

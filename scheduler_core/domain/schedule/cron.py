@@ -6,6 +6,7 @@ Times and DST are ours: cronsim walks from instant to instant, and we count.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -26,6 +27,16 @@ ALIASES = {
     "@annually": "0 0 1 1 *",
 }
 _LONGEST = 1000
+
+_MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
+_WEEKDAYS = ("SUN", "MON", "TUE", "WED", "THU", "FRI", "SAT")
+NUMBERS = {name: number for number, name in enumerate(_MONTHS, start=1)} | {
+    name: number for number, name in enumerate(_WEEKDAYS)
+}
+"""What names stand for: months from 1, weekdays from Sunday, 0."""
+
+_STEPPED_RANGE = re.compile(r"(?<![^,])([0-9A-Za-z]+)-([0-9A-Za-z]+)/0*[1-9][0-9]*(?![^,])")
+"""A term such as `3-5/2`, whole: between commas, or the ends of the field."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +65,7 @@ def parse_cron(expression: str) -> CronExpression:
 
     Raises InvalidScheduleError when it can't be read or matches no day of any year.
     """
-    fields = _expand_alias(expression).split()
+    fields = read_fields(expression)
     if len(fields) not in (5, 6):
         raise InvalidScheduleError(
             f"The cron expression {shown(expression)} has {len(fields)} fields: give 5 (minute hour day "
@@ -87,6 +98,24 @@ def _expand_alias(expression: str) -> str:
             f"{', '.join(ALIASES)}, or five fields."
         )
     return ALIASES[expression]
+
+
+def read_fields(expression: str) -> list[str]:
+    """The fields of a canonical expression, as cronsim reads them to mean what they mean to Debian's cron.
+
+    Raises InvalidScheduleError for an alias that there is not.
+    """
+    return [_drop_idle_steps(field) for field in _expand_alias(expression).split()]
+
+
+def _drop_idle_steps(field: str) -> str:
+    """`3-3/5` as `3-3`: a range of one has nothing to step through. cronsim takes it for `3/5`, from 3 to the end."""
+    return _STEPPED_RANGE.sub(lambda term: f"{term[1]}-{term[2]}" if _is_same(term[1], term[2]) else term[0], field)
+
+
+def _is_same(one: str, other: str) -> bool:
+    numbers = [NUMBERS.get(text.upper(), text) for text in (one, other)]
+    return all(str(number).isdigit() for number in numbers) and int(numbers[0]) == int(numbers[1])
 
 
 def _read_fields(expression: str, fields: list[str]) -> CronSim:
