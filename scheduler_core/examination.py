@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import zoneinfo
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from importlib import metadata
 from typing import Any
 
 from scheduler_core.container import Container, version
@@ -14,9 +12,12 @@ from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.job import ScheduleJob
 from scheduler_core.domain.wording import plain
 from scheduler_core.engine.table_scheduler import TableScheduler
+from scheduler_core.host_zone import host_zone
 from scheduler_core.jobs_file.difference import compare
 from scheduler_core.proposal import Stored, read_stored
+from scheduler_core.settings import Settings
 from scheduler_core.status import leader_status
+from scheduler_core.support.zone_data import zone_data
 
 OVERDUE_SECONDS = 10.0
 SKEW_WARNING_SECONDS = 1.0
@@ -36,8 +37,8 @@ async def examine(container: Container, declared: Sequence[ScheduleJob] | None =
         "servers": container.servers,
         "schema": notice or f"the schema {container.settings.schema!r} is as this version needs",
         "postgres": server["version"],
-        "default timezone": container.settings.default_timezone,
-        "time zone data": _tz_data(),
+        "default timezone": _default_zone(container.settings),
+        "time zone data": str(zone_data()),
         "clock skew": f"{skew:+.3f} s against Postgres",
         "partitions until": str(server["last_partition"]),
     }
@@ -46,6 +47,8 @@ async def examine(container: Container, declared: Sequence[ScheduleJob] | None =
         troubles.append({"kind": "schema", "subject": container.settings.schema, "detail": notice})
     troubles += await audit.troubles(overdue_seconds=OVERDUE_SECONDS)
     troubles += await container.get_tables().troubles(TableScheduler.families())
+    if container.settings.timezone is None and (problem := host_zone().problem) is not None:
+        troubles.append({"kind": "timezone", "subject": "this host", "detail": problem})
     if abs(skew) > SKEW_WARNING_SECONDS:
         troubles.append({"kind": "clock", "subject": "this machine", "detail": f"{skew:+.1f} s off Postgres's clock"})
     try:
@@ -92,12 +95,9 @@ def _say(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=plain, ensure_ascii=False)
 
 
-def _tz_data() -> str:
-    # zoneinfo prefers the host's files to the package's: say which ones count.
-    for folder in zoneinfo.TZPATH:
-        try:
-            with open(f"{folder}/tzdata.zi", encoding="utf-8") as file:
-                return f"{file.readline().removeprefix('# version').strip()} (host)"
-        except OSError:
-            continue
-    return f"{metadata.version('tzdata')} (package)"
+def _default_zone(settings: Settings) -> str:
+    """The zone of jobs that name none, and who says so."""
+    if settings.timezone is not None:
+        return f"{settings.timezone}, by the setting timezone"
+    found = host_zone()
+    return "unknown" if found.name is None else f"{found.name}, by {found.source}"

@@ -10,11 +10,9 @@ import os
 import sys
 import sysconfig
 import warnings
-from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal, Self
 from urllib.parse import urlsplit
-from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 from pydantic_settings import (
@@ -25,7 +23,8 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
-from scheduler_core.domain.errors import InvalidSettingsError
+from scheduler_core.domain.errors import InvalidScheduleError, InvalidSettingsError
+from scheduler_core.domain.schedule.zone import check_timezone
 from scheduler_core.domain.trust import RedisOutage, Timing
 from scheduler_core.domain.webhook import parse_secrets
 
@@ -106,9 +105,9 @@ with warnings.catch_warnings():
         def _known_zone(cls, zone: str | None) -> str | None:
             if zone is not None:
                 try:
-                    ZoneInfo(zone)
-                except (ZoneInfoNotFoundError, ValueError, OSError):
-                    raise ValueError(f"{zone!r} is no time zone: use a name as Europe/Berlin or UTC") from None
+                    check_timezone(zone)
+                except InvalidScheduleError as error:
+                    raise ValueError(str(error)) from None
             return zone
 
         @field_validator("webhook_url")
@@ -163,8 +162,19 @@ with warnings.catch_warnings():
 
         @property
         def default_timezone(self) -> str:
-            """The zone of jobs that name none: the setting, else the host's."""
-            return self.timezone or host_timezone()
+            """The zone of jobs that name none: the setting, else the host's.
+
+            Raises InvalidSettingsError where the host's can't be told.
+            """
+            if self.timezone is not None:
+                return self.timezone
+            # Looked for where it is needed: jobs may all name theirs.
+            from scheduler_core.host_zone import host_zone
+
+            found = host_zone()
+            if found.name is None:
+                raise InvalidSettingsError(f"the time zone of this host can't be told: {found.problem}")
+            return found.name
 
         @property
         def application_name(self) -> str:
@@ -218,22 +228,3 @@ def script_name() -> str:
     script = Path(file).resolve()
     # A launcher (uvicorn, gunicorn) stands elsewhere in each environment.
     return script.name if script.parent == Path(sysconfig.get_path("scripts")).resolve() else str(script)
-
-
-@lru_cache(maxsize=1)
-def host_timezone() -> str:
-    """The name of the host's time zone: TZ, /etc/timezone or where /etc/localtime points to; else UTC."""
-    candidates = [os.environ.get("TZ", "").lstrip(":")]
-    try:
-        candidates.append(Path("/etc/timezone").read_text(encoding="utf-8").strip())
-    except OSError:
-        candidates.append("")
-    candidates.append(os.path.realpath("/etc/localtime").partition("/zoneinfo/")[2])
-    for name in candidates:
-        if not name:
-            continue
-        try:
-            return ZoneInfo(name).key
-        except (ZoneInfoNotFoundError, ValueError, OSError):
-            continue
-    return "UTC"

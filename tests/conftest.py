@@ -23,6 +23,7 @@ from databases import load_schema, url_of
 from hypothesis import settings
 from pytest_postgresql import factories
 from xdist.scheduler import LoadScopeScheduling
+from zones import use_newer_zones
 
 from scheduler_core import Container, load_settings
 from storage import embedded
@@ -48,6 +49,8 @@ SHARING = ("tests/web/browser", "tests/integration/test_wheel.py")
 """Whose tests share, within a file, what takes long to set up: they stay on one worker."""
 
 WITHOUT_SERVERS = ("tests/unit", "tests/model", "tests/architecture", "tests/oracle")
+
+use_newer_zones()
 
 # How long an example takes says how busy the machine is.
 settings.register_profile("patient", deadline=None)

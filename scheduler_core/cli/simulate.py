@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
-from zoneinfo import ZoneInfo
 
 import typer
 from rich.console import Console
@@ -58,7 +57,7 @@ def simulate(
         raise InvalidJobError(f"{picture} can't be written: name a file in a folder that exists")
     durations = _durations(duration or [])
     zone = timezone or load_settings().default_timezone
-    first = since.date() if since is not None else datetime.now(UTC).astimezone(ZoneInfo(_known(zone))).date()
+    first = since.date() if since is not None else _today(zone)
     whole = span.make_span(first, days, zone)
     stored, known = _gather(app, file, whole, history=history)
     unknown = sorted(durations.keys() - {job.job_id for job in stored})
@@ -75,10 +74,10 @@ def simulate(
         _show(found)
 
 
-def _known(zone: str) -> str:
-    from scheduler_core.domain.schedule import check_timezone
+def _today(zone: str) -> date:
+    from scheduler_core.domain.schedule.zone import find_zone
 
-    return check_timezone(zone)
+    return datetime.now(UTC).astimezone(find_zone(zone).info).date()
 
 
 def _durations(given: Sequence[str]) -> dict[str, float]:

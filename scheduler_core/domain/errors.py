@@ -25,6 +25,17 @@ class InvalidArgumentsError(InvalidJobError):
     """A job's args or kwargs are none that its callback takes, or that can be stored."""
 
 
+class UnknownZoneError(InvalidScheduleError):
+    """There is no time zone of this name in the data of this process; another replica's may have it.
+
+    `zone` is the name.
+    """
+
+    def __init__(self, message: str, zone: str) -> None:
+        super().__init__(message)
+        self.zone = zone
+
+
 class JobConflictError(SchedulerError):
     """Another definition or operator got there first; nothing was changed. Read again and repeat."""
 

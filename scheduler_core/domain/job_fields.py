@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime, timedelta, tzinfo
 from enum import StrEnum
 from typing import Any, TypeVar
 from zoneinfo import ZoneInfo
@@ -18,6 +18,7 @@ from zoneinfo import ZoneInfo
 from scheduler_core.domain.callback import check_reference
 from scheduler_core.domain.json_value import as_jsonb
 from scheduler_core.domain.schedule import check_timezone, read_moment
+from scheduler_core.domain.schedule.zone_hints import AN_IANA_NAME, zone_hint
 from scheduler_core.domain.wording import did_you_mean, shown
 
 E = TypeVar("E", bound=StrEnum)
@@ -150,8 +151,11 @@ def check_callback(value: Any) -> Any:
 def check_zone(value: Any) -> str:
     """The name of a time zone, or a `ZoneInfo`."""
     name = value.key if isinstance(value, ZoneInfo) else value
+    if isinstance(name, tzinfo):
+        # An offset says nothing of summer times, and is stored by no name of its own.
+        raise ValueError(f"can't be {shown(value)}, {zone_hint(str(name))}")
     if not isinstance(name, str):
-        raise ValueError(f"can't be {shown(value)}, give an IANA name such as 'Europe/Berlin'")
+        raise ValueError(f"can't be {shown(value)}, {AN_IANA_NAME}")
     return check_timezone(name)
 
 

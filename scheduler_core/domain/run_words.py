@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 from scheduler_core.domain.job import JobDefinition
 from scheduler_core.domain.run import Origin, RunStatus
+from scheduler_core.domain.schedule.zone import find_zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +63,7 @@ _MISSED = {
 
 def at(instant: datetime, timezone: str) -> str:
     """An instant as sentences tell it: on the job's wall clock, with the offset from UTC."""
-    local = instant.astimezone(ZoneInfo(timezone))
+    local = instant.astimezone(find_zone(timezone).info)
     return local.isoformat(sep=" ", timespec="milliseconds" if local.microsecond else "seconds")
 
 

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from datetime import datetime
 from itertools import islice
 from typing import Any
-from zoneinfo import ZoneInfo
 
 from scheduler_core.domain.calendars import Exclusions
 from scheduler_core.domain.dst_notes import dst_note
 from scheduler_core.domain.schedule import Schedule
+from scheduler_core.domain.schedule.zone import find_zone
 from scheduler_core.domain.segments import allowed_occurrences
 
 
@@ -36,7 +36,7 @@ def upcoming(
     Parameters: first, the occurrence to begin with (None: there is none); until, how far to look; timezone, the
     IANA name of the job's zone.
     """
-    zone = ZoneInfo(timezone)
+    zone = find_zone(timezone).info
     return [
         Upcoming(instant, instant.astimezone(zone), left_out, dst_note(schedule, instant))
         for instant, left_out in islice(allowed_occurrences(schedule, exclusions, first, until), count)

@@ -5,7 +5,6 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
-from zoneinfo import ZoneInfo
 
 from scheduler_core.domain.errors import InvalidScheduleError
 from scheduler_core.domain.schedule.base import EPOCH
@@ -61,7 +60,7 @@ class Span:
 
     def local(self, instant: datetime) -> datetime:
         """The instant as the clocks of the span's zone show it."""
-        return instant.astimezone(ZoneInfo(self.timezone))
+        return instant.astimezone(find_zone(self.timezone).info)
 
 
 def make_span(first: date, days: int, timezone: str) -> Span:

@@ -14,3 +14,7 @@ definition names the wall time that the clock shows. Nothing is computed ahead, 
 `python -m tests.oracle` runs all of it over every change of every zone from 2000 to 2037 and prints counts; the
 tests here run a slice.
 """
+
+from tests.zones import use_newer_zones
+
+use_newer_zones()

@@ -12,11 +12,13 @@ from bisect import bisect_right
 from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
-from zoneinfo import ZoneInfo, available_timezones
+from zoneinfo import ZoneInfo
 
-from scheduler_core.domain.errors import InvalidScheduleError
+from scheduler_core.domain.errors import InvalidScheduleError, UnknownZoneError
 from scheduler_core.domain.schedule.base import EARLIEST, EPOCH, LATEST, SECOND, to_micros
-from scheduler_core.domain.wording import did_you_mean, shown
+from scheduler_core.domain.schedule.zone_hints import zone_hint
+from scheduler_core.domain.wording import shown
+from scheduler_core.support.zone_data import zone_data
 
 DAY = 86_400
 """In seconds. UTC offsets are smaller than this either way (datetime refuses others)."""
@@ -47,11 +49,12 @@ class Period(NamedTuple):
 class Zone:
     """A time zone by its name; compare by identity, as `find_zone` makes one for each name."""
 
-    __slots__ = ("_info", "_stretches", "name")
+    __slots__ = ("_stretches", "info", "name")
 
     def __init__(self, name: str, info: ZoneInfo) -> None:
         self.name = name
-        self._info = info
+        self.info = info
+        """For what people are shown; from the same data as all the rest."""
         self._stretches: dict[int, tuple[list[int], list[Period]]] = {}
 
     def __repr__(self) -> str:
@@ -96,16 +99,16 @@ class Zone:
         if naive.fold:
             # zoneinfo knows the second instant of a repeated wall time; for any other both agree or it is a
             # gap.
-            later = naive.replace(tzinfo=self._info, microsecond=0)
+            later = naive.replace(tzinfo=self.info, microsecond=0)
             as_utc = later.astimezone(EPOCH.tzinfo)
-            if as_utc.astimezone(self._info).replace(fold=0, tzinfo=None) == whole.replace(tzinfo=None):
+            if as_utc.astimezone(self.info).replace(fold=0, tzinfo=None) == whole.replace(tzinfo=None):
                 second = to_micros(as_utc) // SECOND
         exists = self._offset(second) + second == to_micros(whole) // SECOND
         # The fraction of a second belongs to a wall time that exists, not to the end of a gap.
         return EPOCH + timedelta(seconds=second, microseconds=naive.microsecond if exists else 0)
 
     def _offset(self, second: int) -> int:
-        offset = (EPOCH + timedelta(seconds=second)).astimezone(self._info).utcoffset()
+        offset = (EPOCH + timedelta(seconds=second)).astimezone(self.info).utcoffset()
         assert offset is not None
         return offset.days * DAY + offset.seconds
 
@@ -149,20 +152,24 @@ class Zone:
         return high, self._offset(high)
 
 
-@lru_cache(maxsize=1024)
 def find_zone(name: str) -> Zone:
-    """The zone of that IANA name. Raises InvalidScheduleError, with near names, when there is none."""
-    # "right/" counts leap seconds, which no database clock does; "localtime" means another zone on every
-    # host.
-    if isinstance(name, str) and name.isascii() and not name.startswith("right/") and name != "localtime":
-        try:
-            return Zone(name, ZoneInfo(name))
-        except (KeyError, ValueError, OSError):
-            pass
-    raise InvalidScheduleError(
-        f"There is no time zone {shown(name)}{did_you_mean(name, available_timezones(), count=3)}: "
-        "give an IANA name such as 'Europe/Berlin' or 'UTC'."
-    )
+    """The zone of that IANA name. Raises UnknownZoneError, with what to write instead, when there is none."""
+    found = _look_up(name) if isinstance(name, str) else _problem(name)
+    if isinstance(found, str):
+        raise UnknownZoneError(found, name if isinstance(name, str) else shown(name))
+    return found
+
+
+@lru_cache(maxsize=1024)
+def _look_up(name: str) -> Zone | str:
+    """The zone, or what there is to say; kept as well, for many rows may name a zone that there is not."""
+    info = zone_data().load(name)
+    return _problem(name) if info is None else Zone(name, info)
+
+
+def _problem(name: object) -> str:
+    hint = zone_hint(name)
+    return f"There is no time zone {shown(name)}: {hint}{'' if hint.endswith('?') else '.'}"
 
 
 def check_timezone(name: str) -> str:
