@@ -283,7 +283,8 @@ def test_cron_canonical_value() -> None:
         ("@dayly", "did you mean '@daily'"),
         ("61 * * * *", "Bad minute"),
         ("* * * *", "4 fields"),
-        ("* * * * * * *", "7 fields"),
+        ("* * * * * * *", "no field for years"),
+        ("* * * * * * * *", "8 fields"),
         ("", "0 fields"),
         ("* * * * MOON", "Bad day-of-week"),
         ("*/0 * * * *", "Bad minute"),
@@ -732,7 +733,7 @@ def test_schedules_are_equal_when_they_mean_the_same() -> None:
     ("expression", "hint"),
     [
         ("0 9 ? * MON", "Quartz's, which counts weekdays from SUN=1"),
-        ("0 9 15W * *", "there is LW"),
+        ("0 9 15W * *", "one of the days 14 to 16"),
         ("0 9 * * FRI-SUN", "FRI-7"),
         ("0 22-2 * * *", "22-23,0-2"),
     ],

@@ -14,6 +14,7 @@ from cronsim import CronSim, CronSimError
 
 from scheduler_core.domain.errors import InvalidScheduleError
 from scheduler_core.domain.schedule.base import EPOCH
+from scheduler_core.domain.schedule.cron_hints import field_hint, whole_hint
 from scheduler_core.domain.schedule.pattern import Days, EveryDay, MonthDays, TimeGrid, WallPattern
 from scheduler_core.domain.wording import did_you_mean, shown
 
@@ -67,7 +68,7 @@ def parse_cron(expression: str) -> CronExpression:
     """
     fields = read_fields(expression)
     if len(fields) not in (5, 6):
-        raise InvalidScheduleError(
+        raise _of_another_kind(expression) or InvalidScheduleError(
             f"The cron expression {shown(expression)} has {len(fields)} fields: give 5 (minute hour day "
             "month weekday), or 6 with seconds first."
         )
@@ -93,7 +94,7 @@ def _expand_alias(expression: str) -> str:
             "a ONCE job with schedule_value=None, or call the function when your program starts."
         )
     if expression not in ALIASES:
-        raise InvalidScheduleError(
+        raise _of_another_kind(expression) or InvalidScheduleError(
             f"There is no cron alias {shown(expression)}{did_you_mean(expression, ALIASES)}: give one of "
             f"{', '.join(ALIASES)}, or five fields."
         )
@@ -118,6 +119,16 @@ def _is_same(one: str, other: str) -> bool:
     return all(str(number).isdigit() for number in numbers) and int(numbers[0]) == int(numbers[1])
 
 
+def _of_another_kind(expression: str) -> InvalidScheduleError | None:
+    """The refusal of a text that is no expression of five fields or six, where it is known what it is."""
+    hint = whole_hint(expression)
+    return (
+        None
+        if hint is None
+        else InvalidScheduleError(f"The cron expression {shown(expression)} can't be read: {hint}.")
+    )
+
+
 def _read_fields(expression: str, fields: list[str]) -> CronSim:
     try:
         return CronSim(" ".join(fields), EPOCH)
@@ -125,23 +136,14 @@ def _read_fields(expression: str, fields: list[str]) -> CronSim:
     except (CronSimError, ValueError, TypeError, AssertionError, RecursionError) as error:
         if str(error) == "Bad day-of-month" and _reads_without_month(fields):
             raise _impossible_date(expression) from None
+        if (of_another_kind := _of_another_kind(expression)) is not None:
+            raise of_another_kind from None
+        hint = field_hint(fields)
         reason = str(error) if isinstance(error, CronSimError) else "a field can't be read"
         raise InvalidScheduleError(
             f"The cron expression {shown(expression)} can't be read ({reason}): give minute 0-59, hour 0-23, "
-            f"day 1-31 or L, month 1-12 or JAN-DEC, weekday 0-7 or SUN-SAT{_dialect_hint(fields)}."
+            f"day 1-31 or L, month 1-12 or JAN-DEC, weekday 0-7 or SUN-SAT{'' if hint is None else f'; {hint}'}."
         ) from None
-
-
-def _dialect_hint(fields: list[str]) -> str:
-    """What stands in a field that another cron would know, and what to write here."""
-    if "?" in "".join(fields):
-        # Not read as `*`: whoever writes `?` may also count weekdays from SUN=1, and would fire on wrong days.
-        return "; the '?' is Quartz's, which counts weekdays from SUN=1: write *, and weekdays by name"
-    if "W" in fields[-3].upper():
-        return "; of Quartz's W there is LW, the last weekday of the month"
-    if any("-" in field for field in fields):
-        return "; a range goes upwards and Sunday is 0 or 7, so write 22-23,0-2 and FRI-7"
-    return ""
 
 
 @lru_cache(maxsize=4096)

@@ -8,6 +8,7 @@ from datetime import timedelta
 
 from scheduler_core.domain.errors import InvalidScheduleError
 from scheduler_core.domain.schedule.base import LATEST, SECOND, Schedule
+from scheduler_core.domain.schedule.duration_words import duration_seconds
 from scheduler_core.domain.wording import shown
 
 _SHORTEST = SECOND // 1000
@@ -43,8 +44,11 @@ def parse_step(value: object) -> int:
     """
     step = _read_step(value)
     if step is None:
+        seconds = duration_seconds(value) if isinstance(value, str) else None
+        meant = "" if seconds is None else f", here {seconds:g}"
         raise InvalidScheduleError(
-            f"An interval can't be {shown(value)}: give seconds as a finite number or numeric string, or a timedelta."
+            f"An interval can't be {shown(value)}: give seconds as a finite number or numeric string{meant}, or a "
+            "timedelta."
         )
     if not _SHORTEST <= step <= _LONGEST:
         raise InvalidScheduleError(
