@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any
@@ -15,6 +16,7 @@ from scheduler_core.domain.policies import Delivery, Misfire, Overlap
 from scheduler_core.domain.schedule import Dst, Schedule, ScheduleType, parse_instant, parse_schedule
 from scheduler_core.domain.schedule.base import EPOCH
 from scheduler_core.domain.schedule.interval import IntervalSchedule
+from scheduler_core.domain.schedule.wall_clock import WallClockSchedule
 from scheduler_core.domain.wording import did_you_mean, shown
 
 _COUNTER = check.whole_number(0, 2**63 - 1)
@@ -218,7 +220,18 @@ def _check_schedule(kept: Mapping[str, Any]) -> list[tuple[str, str]]:
 
 
 def find_jitter_problem(schedule: Schedule, jitter_seconds: float) -> str | None:
-    """What is wrong with the jitter of a job on this schedule; None when nothing."""
-    if not isinstance(schedule, IntervalSchedule) or jitter_seconds < (step_seconds := schedule.step / 1e6):
+    """What is wrong with the jitter of a job on this schedule; None when nothing.
+
+    Of a job whose occurrences may start later than the next one is due several would start at once.
+    """
+    if jitter_seconds <= 0:
         return None
-    return f"{jitter_seconds:g} seconds is not less than the interval of {step_seconds:g}, give less"
+    if isinstance(schedule, IntervalSchedule):
+        gap_seconds, between = schedule.step / 1e6, "the interval of"
+    elif isinstance(schedule, WallClockSchedule):
+        gap_seconds, between = schedule.pattern.shortest_gap() or math.inf, "the least that lies between two times,"
+    else:
+        return None
+    if jitter_seconds < gap_seconds:
+        return None
+    return f"{jitter_seconds:.12g} seconds is not less than {between} {gap_seconds:.12g}, give less"

@@ -10,6 +10,7 @@ from scheduler_core.domain.calendars import Calendar, Exclusions
 from scheduler_core.domain.job import JobDefinition
 from scheduler_core.domain.run import RunStatus
 from scheduler_core.domain.schedule import Schedule
+from scheduler_core.domain.schedule.base import from_micros
 from scheduler_core.domain.schedule.zone import find_zone
 from scheduler_core.domain.value import value
 
@@ -133,7 +134,7 @@ class Plan:
 
 
 def jitter_offset(job_id: str, scheduled_for: datetime, jitter_seconds: float) -> timedelta:
-    """How much later than `scheduled_for` an occurrence starts: 0 to `jitter_seconds`.
+    """How much later than `scheduled_for` an occurrence starts, where nothing is in its way: 0 to `jitter_seconds`.
 
     A hash of job and instant, not a random number: a successor computes the same.
     """
@@ -144,8 +145,19 @@ def jitter_offset(job_id: str, scheduled_for: datetime, jitter_seconds: float) -
     return timedelta(seconds=fraction * jitter_seconds)
 
 
-def due_at(definition: JobDefinition, scheduled_for: datetime | None) -> datetime | None:
-    """The instant at which an occurrence is to start; None for none."""
-    if scheduled_for is None:
-        return None
-    return scheduled_for + jitter_offset(definition.job_id, scheduled_for, definition.jitter)
+def starts_at(definition: JobDefinition, schedule: Schedule, scheduled_for: datetime) -> datetime:
+    """The instant at which an occurrence is to start: later than its own by the jitter.
+
+    Never at or after the next occurrence, nor after `end_at`: where there is less room than the jitter, as between two
+    times that a change of the clocks brings together, the start is spread over what room there is.
+    """
+    if definition.jitter <= 0:
+        return scheduled_for
+    until = schedule.next_after(scheduled_for) or from_micros(schedule.end)
+    room_seconds = min(definition.jitter, (until - scheduled_for).total_seconds())
+    return scheduled_for + jitter_offset(definition.job_id, scheduled_for, room_seconds)
+
+
+def due_at(definition: JobDefinition, schedule: Schedule, scheduled_for: datetime | None) -> datetime | None:
+    """`starts_at`; None where there is no occurrence."""
+    return None if scheduled_for is None else starts_at(definition, schedule, scheduled_for)

@@ -28,6 +28,7 @@ from scheduler_core.domain.plan import (
     StoredJob,
     due_at,
     jitter_offset,
+    starts_at,
 )
 from scheduler_core.domain.schedule import Schedule
 from scheduler_core.domain.segments import TICK, Segment, occurrence_at, segments
@@ -80,7 +81,7 @@ def plan(job: StoredJob, now: datetime, ahead: timedelta = timedelta(0)) -> Plan
     if cursor is not None and job.missing_calendars:
         # Nobody knows whether it may fire. A fire can't be undone and a skip can't be made up for; a job that waits
         # can still do either once somebody has put the calendar right, by its misfire policy.
-        waits_until = max(now + LOOK_FOR_CALENDAR, due_at(job.definition, cursor) or cursor)
+        waits_until = max(now + LOOK_FOR_CALENDAR, due_at(job.definition, job.schedule, cursor) or cursor)
         return Plan(job, (), tuple(missed), cursor, waits_until)
 
     horizon = now + ahead
@@ -96,10 +97,10 @@ def plan(job: StoredJob, now: datetime, ahead: timedelta = timedelta(0)) -> Plan
             _skip(job.schedule, excluded, missed)
             cursor = job.schedule.next_after(excluded.last)
             continue
-        starts_at = cursor + jitter_offset(definition.job_id, cursor, definition.jitter)
-        if starts_at > horizon:
+        start = starts_at(definition, job.schedule, cursor)
+        if start > horizon:
             break
-        fires.append(Fire(cursor, starts_at))
+        fires.append(Fire(cursor, start))
         cursor = job.schedule.next_after(cursor)
     return _finish_plan(job, tuple(fires), missed, cursor)
 
@@ -139,7 +140,7 @@ def with_cursor(plan: Plan, job: StoredJob, cursor: datetime | None) -> Plan:
         return replace(plan, next_run=cursor, next_due_at=None)
     if job.paused_at is not None:
         return replace(plan, next_run=cursor, next_due_at=job.paused_until)
-    return replace(plan, next_run=cursor, next_due_at=due_at(job.definition, cursor))
+    return replace(plan, next_run=cursor, next_due_at=due_at(job.definition, job.schedule, cursor))
 
 
 def _finish_plan(job: StoredJob, fires: tuple[Fire, ...], missed: list[Missed], cursor: datetime | None) -> Plan:
@@ -149,7 +150,7 @@ def _finish_plan(job: StoredJob, fires: tuple[Fire, ...], missed: list[Missed], 
 def _look_at(job: StoredJob, cursor: datetime | None) -> datetime | None:
     """When the cursor is looked at next: at its start, or with others of a minute if none of them may start."""
     if cursor is None or not job.calendars or not job.exclusions.excludes(cursor):
-        return due_at(job.definition, cursor)
+        return due_at(job.definition, job.schedule, cursor)
     edge = job.exclusions.edge_after(cursor, cursor + COUNT_TOGETHER)
     return max(job.schedule.last_until(edge - TICK) or cursor, cursor)
 

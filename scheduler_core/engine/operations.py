@@ -165,7 +165,7 @@ class Operations:
             now,
             schedule,
             first,
-            due_at(definition, first),
+            due_at(definition, schedule, first),
             application=self._owner_of(definition),
             added_at_run_time=at_run_time if self.application is not None else None,
         )

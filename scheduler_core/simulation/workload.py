@@ -8,7 +8,7 @@ from datetime import datetime
 
 from scheduler_core.domain.calendars import Exclusions
 from scheduler_core.domain.job import JobDefinition
-from scheduler_core.domain.plan import StoredJob, jitter_offset
+from scheduler_core.domain.plan import StoredJob, starts_at
 from scheduler_core.domain.schedule import ScheduleType
 from scheduler_core.domain.segments import TICK, allowed_occurrences, segments
 
@@ -89,10 +89,9 @@ class Workload:
             yield instant
 
     def starts(self, since: datetime, until: datetime) -> Iterator[datetime]:
-        """The instants at which what is due in the span starts: later by the jitter, and not always in order."""
-        job = self.job
+        """The instants at which what is due in the span starts: later by the jitter."""
         for instant in self.walk(since, until):
-            yield instant + jitter_offset(job.job_id, instant, job.definition.jitter)
+            yield starts_at(self.job.definition, self.job.stored.schedule, instant)
 
 
 def workloads(jobs: Iterable[SimulatedJob]) -> list[Workload]:

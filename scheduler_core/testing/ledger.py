@@ -94,7 +94,7 @@ class Ledger:
         self.calendars[calendar.name] = calendar
         for job_id, job in self.jobs.items():
             if calendar.name in job.definition.calendars and job.due_at is not None:
-                self.jobs[job_id] = replace(job, due_at=due_at(job.definition, job.next_run))
+                self.jobs[job_id] = replace(job, due_at=due_at(job.definition, job.schedule, job.next_run))
 
     def status(self, job_id: str) -> JobStatus | None:
         """A job's counters and state; None if there is no such job."""

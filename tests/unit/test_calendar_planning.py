@@ -28,7 +28,7 @@ def stored(
     definition = job.definition("UTC")
     schedule = definition.schedule(start)
     first = schedule.first(start)
-    return StoredJob(definition, 1, start, schedule, first, due_at(definition, first), calendars=calendars)
+    return StoredJob(definition, 1, start, schedule, first, due_at(definition, schedule, first), calendars=calendars)
 
 
 def hours(number: float) -> datetime:

@@ -30,7 +30,7 @@ def stored(value: Any = 60, *, kind: str = "interval", cursor: datetime | None =
     definition = job.definition("UTC")
     schedule = definition.schedule(T0)
     first = cursor or schedule.first(T0)
-    return StoredJob(definition, 1, T0, schedule, first, due_at(definition, first))
+    return StoredJob(definition, 1, T0, schedule, first, due_at(definition, schedule, first))
 
 
 def after(seconds: float) -> datetime:

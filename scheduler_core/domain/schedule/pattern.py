@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from calendar import isleap
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date
+from functools import lru_cache
+from itertools import pairwise
 from typing import Protocol
 
 from scheduler_core.domain.schedule.zone import DAY
@@ -31,6 +33,9 @@ class Times(Protocol):
     def rank(self, second: int) -> int:
         """How many times are earlier than `second`."""
 
+    def shortest_gap(self) -> int | None:
+        """The fewest seconds from one to the next, on one day; None where there is but one."""
+
 
 class Days(Protocol):
     """A set of days, as day numbers since 1970-01-01."""
@@ -43,6 +48,9 @@ class Days(Protocol):
 
     def count(self, start: int, end: int) -> int:
         """How many days are >= start and < end."""
+
+    def shortest_gap(self) -> int | None:
+        """The fewest days from one to the next, anywhere; None where there is but one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +67,9 @@ class TimeList:
 
     def rank(self, second: int) -> int:
         return bisect_left(self.seconds, second)
+
+    def shortest_gap(self) -> int | None:
+        return _shortest(self.seconds)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +101,18 @@ class TimeGrid:
             return rank
         return rank + bisect_left(self.seconds, second)
 
+    def shortest_gap(self) -> int | None:
+        minutes, hours = _shortest(self.minutes), _shortest(self.hours)
+        # From the last second of a minute to the first of the next one that is named, and so with hours.
+        within_minute = self.seconds[-1] - self.seconds[0]
+        within_hour = (self.minutes[-1] - self.minutes[0]) * 60 + within_minute
+        gaps = (
+            _shortest(self.seconds),
+            None if minutes is None else minutes * 60 - within_minute,
+            None if hours is None else hours * 3600 - within_hour,
+        )
+        return min((gap for gap in gaps if gap is not None), default=None)
+
 
 @dataclass(frozen=True, slots=True)
 class EveryDay:
@@ -103,6 +126,9 @@ class EveryDay:
 
     def count(self, start: int, end: int) -> int:
         return end - start
+
+    def shortest_gap(self) -> int | None:
+        return 1
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -152,6 +178,15 @@ class MonthDays:
         last = date.fromordinal(end + _EPOCH_ORDINAL)
         whole_years = sum(self._count_year(year) for year in range(first.year, last.year))
         return whole_years + self._count_in_year(last, end) - self._count_in_year(first, start)
+
+    def shortest_gap(self) -> int | None:
+        # In 28 years a year of each kind is followed by one of each kind that may follow it.
+        shortest, day = None, self.next(date(2000, 1, 1).toordinal() - _EPOCH_ORDINAL)
+        until = date(2029, 1, 1).toordinal() - _EPOCH_ORDINAL
+        while shortest != 1 and day is not None and (following := self.next(day + 1)) is not None and day < until:
+            shortest = following - day if shortest is None else min(shortest, following - day)
+            day = following
+        return shortest
 
     def _count_in_year(self, at: date, day: int) -> int:
         """How many days match from the beginning of the year of `at`, which is `day`, to it, exclusive."""
@@ -229,3 +264,18 @@ class WallPattern:
         if end_second and self.days.count(last, last + 1):
             total += self.times.rank(end_second)
         return total
+
+    def shortest_gap(self) -> int | None:
+        """The fewest seconds from one wall to the next, anywhere; None where there is but one."""
+        return _shortest_gap(self)
+
+
+@lru_cache(maxsize=4_096)
+def _shortest_gap(pattern: WallPattern) -> int | None:
+    times, days = pattern.times, pattern.days.shortest_gap()
+    over_night = None if days is None else days * DAY - (times.at(len(times) - 1) - times.at(0))
+    return min((gap for gap in (times.shortest_gap(), over_night) if gap is not None), default=None)
+
+
+def _shortest(numbers: Sequence[int]) -> int | None:
+    return min((after - before for before, after in pairwise(numbers)), default=None)
