@@ -126,6 +126,13 @@ def settlement(job: StoredJob, now: datetime, reason: str | None) -> Plan:
         if step.next_run == moving:
             break
         moving = step.next_run
+    # What is due and not started yet, by its jitter, starts when it would have.
+    while moving is not None and moving <= now and not job.missing_calendars and len(fires) < MAX_FIRES_PER_PLAN:
+        if job.exclusions.excludes(moving):
+            moving = _count_left(job, moving, now, counted)
+            continue
+        fires.append(Fire(moving, starts_at(job.definition, job.schedule, moving)))
+        moving = job.schedule.next_after(moving)
     # An edit can't wait for more than that: what is left is counted.
     while moving is not None and moving <= now:
         moving = _count_left(job, moving, now, counted)

@@ -25,6 +25,8 @@ from scheduler_core.domain.errors import (
 from scheduler_core.domain.job import JobDefinition, ScheduleJob
 from scheduler_core.domain.planning import StoredJob, due_at, settlement, with_cursor
 from scheduler_core.domain.run import Origin, Run
+from scheduler_core.domain.schedule import ScheduleType
+from scheduler_core.domain.schedule.once import is_same_once
 from scheduler_core.engine.calendar_operations import CalendarOperations
 from scheduler_core.engine.executors import check_executor
 from scheduler_core.ports import InvalidRow, Settlement, Storage
@@ -336,15 +338,18 @@ class Operations:
 def redefinition(job: StoredJob, definition: JobDefinition, now: datetime, signature: Mapping[str, Any]) -> Settlement:
     """Settle the old definition and put the new one in its place.
 
-    An unchanged schedule keeps its cursor; a changed one begins anew, from now. What an operator did stays.
+    An unchanged schedule keeps its cursor; a changed one goes on with its first occurrence after now. The anchor stays
+    as long as both count from one, so that no edit moves an interval's phase. What an operator did stays.
     """
-    same_schedule = job.definition.schedule_digest == definition.schedule_digest
-    anchor = job.anchor if same_schedule else now
+    anchor = job.anchor if _counts_alike(job.definition, definition) else now
+    schedule = definition.schedule(anchor)
+    # A ONCE that keeps its instant, whatever else changes, does not come a second time.
+    same_schedule = job.definition.schedule_digest == definition.schedule_digest or is_same_once(job.schedule, schedule)
     changed = replace(
         job,
         definition=definition,
         anchor=anchor,
-        schedule=definition.schedule(anchor),
+        schedule=schedule,
         finished_at=job.finished_at if same_schedule else None,
     )
     plan = settlement(job, now, None if definition.enabled and job.paused_at is None else _reason(job))
@@ -364,6 +369,13 @@ def redefinition(job: StoredJob, definition: JobDefinition, now: datetime, signa
         **signature,
     }
     return Settlement(with_cursor(plan, changed, cursor), changes)
+
+
+def _counts_alike(old: JobDefinition, new: JobDefinition) -> bool:
+    """Whether what counts from an anchor in the new definition did so in the old one."""
+    if old.schedule_type != new.schedule_type:
+        return False
+    return new.schedule_type is not ScheduleType.ONCE or (old.schedule_value is None) == (new.schedule_value is None)
 
 
 def _reason(job: StoredJob) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from scheduler_core.domain.schedule.base import Schedule, from_micros
+from scheduler_core.domain.schedule.base import EPOCH, Schedule, from_micros
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,3 +26,11 @@ class OnceSchedule(Schedule):
 
     def _count(self, after: int, until: int) -> int:
         return int(after < self.instant <= until)
+
+
+def is_same_once(one: Schedule, other: Schedule) -> bool:
+    """Whether both have one and the same occurrence."""
+    if not isinstance(one, OnceSchedule) or not isinstance(other, OnceSchedule):
+        return False
+    instant = one.first(EPOCH)
+    return instant is not None and instant == other.first(EPOCH)
