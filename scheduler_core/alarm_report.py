@@ -28,7 +28,8 @@ async def report_alarms(
     rows = await alarms.listed(closed_too=closed_too, before=before, limit=limit)
     silent_seconds = None if watch["looked_at"] is None else (watch["now"] - watch["looked_at"]).total_seconds()
     limit_seconds = UNWATCHED_INTERVALS * settings.alarm_interval + GRACE_SECONDS
-    is_watched = silent_seconds is not None and silent_seconds < limit_seconds
+    # A look from the future was made before the database's clock went back.
+    is_watched = silent_seconds is not None and -GRACE_SECONDS < silent_seconds < limit_seconds
     if not is_watched and before is None:
         look = await alarms.look(overdue_seconds=settings.alarm_overdue, fresh_seconds=0.0)
         assert look is not None
@@ -38,7 +39,7 @@ async def report_alarms(
         "open": sum(row["closed_at"] is None for row in rows),
         "looked_at": watch["looked_at"],
         "looked_by": watch["looked_by"],
-        "unwatched_seconds": None if is_watched or silent_seconds is None else round(silent_seconds, 3),
+        "unwatched_seconds": None if is_watched or silent_seconds is None else round(max(0.0, silent_seconds), 3),
     }
 
 

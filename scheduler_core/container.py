@@ -45,6 +45,7 @@ from storage.alarms import AlarmStore
 from storage.audit import Audit
 from storage.audit_questions import Auditor
 from storage.calendars import CalendarStore
+from storage.clock import ClockStore
 from storage.database import Database
 from storage.export import RunExport
 from storage.idempotency import IdempotencyStore
@@ -233,6 +234,7 @@ class Container:
                 self._open_alarm_stores,
                 webhook=self.get_webhook(),
                 interval_seconds=self.settings.alarm_interval,
+                clock_jump_limit_seconds=self.settings.clock_jump_limit,
                 overdue_seconds=self.settings.alarm_overdue,
                 logger=self._logger or logging.getLogger("scheduler_core"),
             )
@@ -243,7 +245,9 @@ class Container:
         database = Database(self.database_url, self.settings.schema, pool_size=2)
         me = self.get_scheduler().instance.instance_id
         delivers = self.settings.webhook_url is not None
-        return AlarmStores(AlarmStore(database, me, delivers), Outbox(database, me), database.close)
+        return AlarmStores(
+            AlarmStore(database, me, delivers), Outbox(database, me), ClockStore(database), database.close
+        )
 
     def get_tokens(self) -> TokenStore:
         """Who may call the API."""
@@ -282,6 +286,7 @@ class Container:
                 runs=RunStore(database, partitions, timeout_seconds=self.settings.timing.statement_timeout_seconds),
                 requests=RequestStore(database, partitions),
                 calendars=CalendarStore(database),
+                clock=ClockStore(database),
                 open_control=self._open_control,
                 open_lease=self._open_lease,
                 maintain=self._maintain,
@@ -309,12 +314,23 @@ class Container:
 
     def get_operations(self, actor: Actor | None = None) -> Operations:
         """The verbs on jobs, for a process that is no replica; `actor` as for `get_calendars`."""
-        return Operations(self.get_storage(), f"{host_name()}/{os.getpid()}", actor or self.user)
+        who = f"{host_name()}/{os.getpid()}"
+        limit_seconds = self.settings.clock_jump_limit
+        return Operations(self.get_storage(), who, actor or self.user, clock_jump_limit_seconds=limit_seconds)
 
     def get_run_operations(self) -> RunOperations:
         """The verbs on runs, for a process that is no replica."""
         actor = f"{host_name()}/{os.getpid()}"
-        return RunOperations(self.get_storage(), actor, history_days=self.settings.history_days)
+        return RunOperations(
+            self.get_storage(),
+            actor,
+            history_days=self.settings.history_days,
+            clock_jump_limit_seconds=self.settings.clock_jump_limit,
+        )
+
+    def get_clock(self) -> ClockStore:
+        """What is stored of the database's clock, for reports and operators."""
+        return ClockStore(self.get_database())
 
     def check_arguments(self, definition: JobDefinition) -> None:
         """Refuse arguments that a job's callback does not take, if this process has it or may import it.
@@ -340,6 +356,7 @@ class Container:
                 max_concurrent_runs=settings.max_concurrent_runs,
                 drain_timeout_seconds=settings.drain_timeout,
                 history_days=settings.history_days,
+                clock_jump_limit_seconds=settings.clock_jump_limit,
                 redis_outage=settings.redis_outage,
                 application=settings.application_name,
                 allowed_callbacks=settings.allowed_callbacks,
@@ -378,6 +395,7 @@ class Container:
             locks=self.get_lock_service,
             max_concurrent_runs=max_concurrent_runs,
             application=settings.application_name,
+            clock_jump_limit_seconds=settings.clock_jump_limit,
             allowed_callbacks=settings.allowed_callbacks,
             own_modules=self._own_modules(),
             logger=self._logger,

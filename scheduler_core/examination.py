@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scheduler_core.container import Container, version
+from scheduler_core.domain.clock import WHAT_TO_DO, describe_hold
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.job import ScheduleJob
 from scheduler_core.domain.wording import plain
 from scheduler_core.engine.table_scheduler import TableScheduler
+from scheduler_core.explaining import open_hold
 from scheduler_core.host_zone import host_zone
 from scheduler_core.jobs_file.difference import compare
 from scheduler_core.proposal import Stored, read_stored
@@ -45,11 +47,17 @@ async def examine(container: Container, declared: Sequence[ScheduleJob] | None =
     troubles = []
     if notice is not None:
         troubles.append({"kind": "schema", "subject": container.settings.schema, "detail": notice})
-    troubles += await audit.troubles(overdue_seconds=OVERDUE_SECONDS)
+    found = await audit.troubles(overdue_seconds=OVERDUE_SECONDS)
+    if (hold := await open_hold(container)) is not None:
+        # By a clock that has jumped everything may be overdue, and every machine's clock wrong.
+        found = [trouble for trouble in found if trouble["kind"] not in ("overdue", "clock")]
+        detail = f"planning has stopped: {describe_hold(hold)}; {WHAT_TO_DO}"
+        found.append({"kind": "clock", "subject": "Postgres", "detail": detail})
+    troubles += found
     troubles += await container.get_tables().troubles(TableScheduler.families())
     if container.settings.timezone is None and (problem := host_zone().problem) is not None:
         troubles.append({"kind": "timezone", "subject": "this host", "detail": problem})
-    if abs(skew) > SKEW_WARNING_SECONDS:
+    if hold is None and abs(skew) > SKEW_WARNING_SECONDS:
         troubles.append({"kind": "clock", "subject": "this machine", "detail": f"{skew:+.1f} s off Postgres's clock"})
     try:
         status = await leader_status(container)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from scheduler_core.container import Container
-from scheduler_core.domain.errors import SchedulerError
+from scheduler_core.domain.clock import Hold
+from scheduler_core.domain.errors import SchedulerError, SchemaError
 from scheduler_core.domain.explanation import Explanation, Facts, LockFacts, explain
 from scheduler_core.domain.job import JobDefinition
 from scheduler_core.ports import InvalidRow
@@ -16,8 +17,8 @@ from storage.locks import LockService
 async def explanation_of(container: Container, job_id: str) -> Explanation:
     """Why a job did or did not run, what it waits for, and what comes next. Known is also what was removed."""
     store = ExplanationStore(container.get_database())
-    state, runs, found = await asyncio.gather(
-        store.state(job_id), store.runs(job_id), container.get_storage().jobs.load([job_id])
+    state, runs, found, hold = await asyncio.gather(
+        store.state(job_id), store.runs(job_id), container.get_storage().jobs.load([job_id]), open_hold(container)
     )
     job = found[0] if found else None
     readable = None if isinstance(job, InvalidRow) else job
@@ -28,11 +29,22 @@ async def explanation_of(container: Container, job_id: str) -> Explanation:
             job_id=job_id,
             job=readable,
             problem=job.problem if isinstance(job, InvalidRow) else None,
+            unknown_zone=job.unknown_zone if isinstance(job, InvalidRow) else None,
+            clock=hold,
             leader=f"{leader} (host {host}, pid {pid})" if leader is not None else None,
             runs=tuple(runs),
             lock=None if readable is None else await _lock_facts(container, readable.definition),
         )
     )
+
+
+async def open_hold(container: Container) -> Hold | None:
+    """What has stopped planning; None where nothing has, and on the schema before."""
+    try:
+        view = await container.get_clock().read()
+    except SchemaError:
+        return None
+    return view.state.hold
 
 
 async def _lock_facts(container: Container, definition: JobDefinition) -> LockFacts | None:

@@ -12,6 +12,7 @@ from scheduler_core.domain.abilities import Abilities
 from scheduler_core.domain.actor import Actor
 from scheduler_core.domain.alarm import Changes, Facts
 from scheduler_core.domain.calendars import Calendar
+from scheduler_core.domain.clock import ClockState, Evidence, Reading
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.job import JobDefinition, JobStatus
 from scheduler_core.domain.planning import Plan, StoredJob
@@ -91,6 +92,8 @@ class InvalidRow:
     job_id: str
     version: int
     problem: str
+    unknown_zone: str | None = None
+    """The job's time zone, where the zone data of this process lacks it: another replica's may have it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,8 +264,16 @@ class Runs(Protocol):
     async def preferred_successor(self, instance_id: str) -> str | None:
         """The replica that can call what a waiting run needs and `instance_id` can't."""
 
-    async def trigger(self, job_id: str, origin: Origin, run_id: UUID | None = None) -> Run | None:
-        """Add a run for now, under this id if one is given; None if there is no such job."""
+    async def successor_for_zones(self, instance_id: str, zones: Sequence[str]) -> str | None:
+        """The replica that knows a time zone that a due job needs, of these, which `instance_id` does not know."""
+
+    async def trigger(
+        self, job_id: str, origin: Origin, run_id: UUID | None = None, at: datetime | None = None
+    ) -> Run | None:
+        """Add a run for now, under this id if one is given; None if there is no such job.
+
+        Parameters: at, what now is, where the database's clock does not say it.
+        """
 
     async def take(self, ticket: Ticket, instance_id: str) -> Run | None:
         """Take an attempt for a worker, durably, before its callback is called; None if there is none."""
@@ -295,8 +306,8 @@ class Executor(Protocol):
 class Requests(Protocol):
     """What operators ask of runs."""
 
-    async def rerun(self, run_id: UUID, new_id: UUID | None = None) -> RerunAnswer | None:
-        """Add a run for now that repeats a finished one; None if there is no such run."""
+    async def rerun(self, run_id: UUID, new_id: UUID | None = None, at: datetime | None = None) -> RerunAnswer | None:
+        """Add a run for now that repeats a finished one; None if there is no such run. `at` as for `trigger`."""
 
     async def cancel(self, run_id: UUID, by: str) -> CancelAnswer | None:
         """End a waiting run, ask for a running one to be ended; None if there is no such run."""
@@ -357,6 +368,58 @@ class SessionListener(Protocol):
 
     def session_lost(self) -> None:
         """The connection has ended, whoever ended it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReplicaTime:
+    """What a replica knows of time: its machine's start, how far the database's clock is ahead of the machine's, the
+    release of its time zone data, and the zones in it.
+    """
+
+    boot: str
+    clock_ahead_seconds: float
+    zone_release: str
+    zones: frozenset[str] = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ClockView:
+    """The database's time, what is stored of its clock, and what this replica has published: boot, how far the
+    database's clock is ahead, release of the zone data (each None where it has not).
+    """
+
+    now: datetime
+    state: ClockState
+    published: tuple[str | None, float | None, str | None] = (None, None, None)
+
+
+@dataclass(frozen=True, slots=True)
+class Agreement:
+    """An operator's: the time that was agreed to, and the hold that it ended, if there was one."""
+
+    database_at: datetime
+    hold_id: int | None
+
+
+class DatabaseTime(Protocol):
+    """The database's clock, and what is stored of it. On the schema before, all but `now` raise SchemaError."""
+
+    async def now(self) -> datetime: ...
+
+    async def read(self, instance_id: str = "") -> ClockView: ...
+
+    async def others_ahead_seconds(self, instance_id: str) -> Mapping[str, float]:
+        """By machine start, how far the database's clock is ahead of the other machines' whose replicas live."""
+
+    async def accept(self, leadership: Leadership, version: int, reading: Reading) -> bool:
+        """Planning goes by this reading; returns whether that ended a hold."""
+
+    async def hold(
+        self, leadership: Leadership, version: int, reading: Reading, expected_at: datetime, evidence: Evidence
+    ) -> bool:
+        """Planning stops at this reading; False where nothing was stored."""
+
+    async def publish(self, instance_id: str, time: ReplicaTime) -> None: ...
 
 
 class ControlSession(Protocol):
@@ -474,6 +537,7 @@ class Storage:
     runs: Runs
     requests: Requests
     calendars: Calendars
+    clock: DatabaseTime
     open_control: Callable[[], ControlSession]
     open_lease: Callable[[], Lease | None]
     """Called in the keeper's thread: clients belong to the event loop that made them."""

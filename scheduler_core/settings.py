@@ -23,6 +23,7 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from scheduler_core.domain.clock import CLOCK_JUMP_LIMIT_SECONDS
 from scheduler_core.domain.errors import InvalidScheduleError, InvalidSettingsError
 from scheduler_core.domain.schedule.zone import check_timezone
 from scheduler_core.domain.trust import RedisOutage, Timing
@@ -68,6 +69,7 @@ with warnings.catch_warnings():
         drain_timeout: float = Field(default=30.0, ge=0, le=86_400)
         allowed_callbacks: tuple[str, ...] = ()
         history_days: int = Field(default=30, ge=1, le=36_500)
+        clock_jump_limit: float = Field(default=CLOCK_JUMP_LIMIT_SECONDS, ge=0, le=31_536_000)
         auto_migrate: bool = True
         log_format: Literal["text", "json"] = "text"
         log_level: str = "INFO"

@@ -16,27 +16,40 @@ from scheduler_core.domain.alarm import (
     MAX_OPEN,
     AlarmKind,
     Changes,
+    ClockHold,
     Facts,
     FailedRuns,
     LateJob,
     OpenAlarm,
     Takeover,
+    without_lateness,
 )
+from scheduler_core.domain.clock import describe_hold
+from scheduler_core.domain.errors import SchemaError
+from scheduler_core.domain.run_words import NO_TIMEZONE, UNREADABLE
 from scheduler_core.ports import Look, Stored
+from storage.clock import hold_of
 from storage.database import Database
 
-# Where the row is gone (somebody deleted it) a look goes on: it is made again, and terms so far count as told.
+# Where the row is gone (somebody deleted it) a look goes on: it is made again, and terms so far count as told. A look
+# that lies in the future was made before the database's clock went back.
 WATCH = """
 SELECT clock_timestamp() AS now, coalesce(w.version, 0) AS version, w.looked_at, w.looked_by, w.dropped,
        coalesce(w.term, (SELECT max(term) FROM {schema}.leader_terms), 0) AS term,
-       coalesce(w.looked_at > clock_timestamp() - make_interval(secs => :fresh), false) AS is_fresh
+       coalesce(w.looked_at > clock_timestamp() - make_interval(secs => :fresh)
+                AND w.looked_at <= clock_timestamp(), false) AS is_fresh
 FROM (VALUES (true)) AS always (only_row) LEFT JOIN {schema}.alarm_watch w USING (only_row)
 """
 
 # By the index on due_at, earliest first: as cheap as the question for what is due. Instants that Python does not have
-# are somebody's hand edits.
+# are somebody's hand edits. The zones that the leader knows come by way of jsonb: the schema before has no such column.
 LATE_JOBS = """
-SELECT job_id, name, due_at AS since
+WITH seat AS MATERIALIZED (
+    SELECT nullif(to_jsonb(i) -> 'zones', 'null') AS zones
+    FROM {schema}.leader l JOIN {schema}.instances i USING (instance_id) WHERE l.nonce IS NOT NULL
+)
+SELECT job_id, name, due_at AS since,
+       CASE WHEN NOT jsonb_exists((SELECT zones FROM seat), timezone) THEN timezone END AS unknown_zone
 FROM {schema}.jobs
 WHERE due_at < (SELECT clock_timestamp() - make_interval(secs => :overdue)) AND due_at > '0001-01-03'
   AND next_run IS NOT NULL AND enabled AND auto_disabled_at IS NULL
@@ -106,6 +119,21 @@ LEFT JOIN {schema}.jobs j USING (job_id)
 WHERE a.closed_at IS NULL
 ORDER BY a.alarm_id
 LIMIT :limit
+"""
+
+# What stops planning, and what did since it was last told: a jump that is over in seconds is told all the same.
+HOLDS = """
+SELECT hold_id, expected_at, database_at, wall_at, boot, boottime, error, evidence, instance_id, told,
+       ended_at IS NULL AS is_open, ended_why
+FROM {schema}.clock_holds
+WHERE ended_at IS NULL OR NOT told
+   OR hold_id = (SELECT max(hold_id) FROM {schema}.clock_holds)
+ORDER BY hold_id
+LIMIT :limit
+"""
+
+HOLDS_TOLD = """
+UPDATE {schema}.clock_holds SET told = true WHERE hold_id = ANY(CAST(:hold_ids AS bigint[])) AND NOT told
 """
 
 # Terms are committed in their order: they move one row.
@@ -196,6 +224,7 @@ DELETE FROM {schema}.alarms WHERE alarm_id IN (
 MAX_LATE = 1_000
 MAX_FAILED_ATTEMPTS = 10_000
 MAX_TERMS = 20
+MAX_HOLDS = 20
 MAX_WAITING = 1_000
 """Notifications that wait at once: of a storm the first are worth more than the last."""
 
@@ -209,6 +238,11 @@ CALM_SHARE = 0.5
 WAITS_FOR_LEADER = "no leader has planned it"
 WAITS_FOR_START = "it is claimed, and nobody started it"
 WAITS_FOR_CALLBACK = "no replica can call its callback"
+_WAITS = {
+    "no_callback": WAITS_FOR_CALLBACK,
+    NO_TIMEZONE: "the leader does not know its job's time zone",
+    UNREADABLE: "its job's row can't be read",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +265,7 @@ class AlarmStore:
         if watch["is_fresh"]:
             return None
         late = {"overdue": overdue_seconds, "limit": MAX_LATE}
+        holds = await self._holds()
         late_jobs = await self.database.fetch(LATE_JOBS, late)
         late_runs = await self.database.fetch(LATE_RUNS, late)
         failed = await self.database.fetch(FAILED, {"limit": MAX_FAILED_ATTEMPTS})
@@ -238,7 +273,7 @@ class AlarmStore:
         facts = Facts(
             now=watch["now"],
             late=[
-                *(LateJob(row.job_id, row.name, row.since, WAITS_FOR_LEADER) for row in late_jobs),
+                *(LateJob(row.job_id, row.name, row.since, _why_unplanned(row.unknown_zone)) for row in late_jobs),
                 *(LateJob(row.job_id, row.name, row.since, _waits_for(row.reason), row.run_id) for row in late_runs),
             ],
             is_late_complete=max(len(late_jobs), len(late_runs)) < MAX_LATE,
@@ -248,11 +283,24 @@ class AlarmStore:
                 if row.job_id is not None
             ],
             open=await self._open(overdue_seconds),
+            holds=holds,
             takeovers=[Takeover(**row) for row in terms],
         )
+        if any(hold.is_open for hold in holds):
+            facts = without_lateness(facts)
         failure_ids = failed[0].failure_ids or ()
         term = max((row.term for row in terms), default=watch["term"])
         return Look(facts, watch["version"], term, failure_ids, len(failure_ids) == MAX_FAILED_ATTEMPTS)
+
+    async def _holds(self) -> list[ClockHold]:
+        try:
+            rows = await self.database.fetch(HOLDS, {"limit": MAX_HOLDS})
+        except SchemaError:
+            return []  # the schema before: nothing of it is stored
+        return [
+            ClockHold(row.hold_id, row.expected_at, describe_hold(hold_of(row)), row.is_open, row.told, row.ended_why)
+            for row in rows
+        ]
 
     async def _open(self, overdue_seconds: float) -> list[OpenAlarm]:
         rows = await self.database.fetch(OPEN, {"calm": overdue_seconds * CALM_SHARE, "limit": MAX_OPEN})
@@ -304,6 +352,9 @@ class AlarmStore:
             },
         )
         assert row is not None
+        untold = [hold.hold_id for hold in look.facts.holds if not hold.is_told]
+        if row.applied == 1 and untold:
+            await self.database.fetch(HOLDS_TOLD, {"hold_ids": untold})
         dropped = len(changes.notifications) - row.queued if row.notifies else 0
         if dropped:
             await self.database.fetch(DROPPED, {"dropped": dropped})
@@ -332,5 +383,9 @@ class AlarmStore:
         await self.database.fetch(FORGET_OLD, {"days": KEPT_DAYS})
 
 
+def _why_unplanned(unknown_zone: str | None) -> str:
+    return WAITS_FOR_LEADER if unknown_zone is None else f"the leader does not know its time zone {unknown_zone!r}"
+
+
 def _waits_for(reason: str | None) -> str:
-    return WAITS_FOR_CALLBACK if reason == "no_callback" else WAITS_FOR_START
+    return _WAITS.get(reason or "", WAITS_FOR_START)

@@ -158,6 +158,41 @@ ORDER BY kind, subject
 LIMIT 100
 """
 
+# Whatever the schema before lacks comes as NULL by way of jsonb, and is no trouble. Zones are few, jobs need not be.
+TIME_TROUBLES = """
+WITH alive AS MATERIALIZED (
+    SELECT instance_id, to_jsonb(i) ->> 'zone_release' AS release, nullif(to_jsonb(i) -> 'zones', 'null') AS zones,
+           CAST(to_jsonb(i) ->> 'clock_ahead' AS numeric) AS ahead
+    FROM {schema}.instances i
+    WHERE i.ended_at IS NULL
+      AND CASE WHEN i.life_key IS NOT NULL THEN {schema}.witness_held(i.life_key)
+               ELSE i.last_seen > clock_timestamp() - interval '30 s' END
+), unknown AS MATERIALIZED (
+    SELECT used.timezone,
+           (SELECT string_agg(a.instance_id, ', ' ORDER BY a.instance_id) FROM alive a
+            WHERE jsonb_exists(a.zones, used.timezone)) AS known_to
+    FROM (SELECT DISTINCT timezone FROM {schema}.jobs) AS used
+    WHERE EXISTS (SELECT FROM {schema}.leader l JOIN alive a USING (instance_id)
+                  WHERE l.nonce IS NOT NULL AND NOT jsonb_exists(a.zones, used.timezone))
+)
+SELECT 'no timezone' AS kind, j.job_id AS subject,
+       'waits: its time zone ' || u.timezone || ' is not in the leader''s time zone data, '
+       || coalesce('but in those of ' || u.known_to, 'nor in those of any replica that lives') AS detail
+FROM unknown u JOIN {schema}.jobs j USING (timezone)
+WHERE j.next_run IS NOT NULL AND j.enabled
+UNION ALL
+SELECT 'zone data', instance_id,
+       'goes by release ' || release || ' of the time zone data, others by ' || (SELECT max(release) FROM alive)
+       || ': they may fire the same job at different hours; renew its package tzdata, and restart it'
+FROM alive WHERE release < (SELECT max(release) FROM alive)
+UNION ALL
+SELECT 'clock', instance_id, 'its machine''s clock is ' || round(abs(ahead), 1) || ' s '
+       || CASE WHEN ahead > 0 THEN 'behind' ELSE 'ahead of' END || ' Postgres''s'
+FROM alive WHERE abs(ahead) > 1
+ORDER BY kind, subject
+LIMIT 100
+"""
+
 SERVER = """
 SELECT current_setting('server_version') AS version, current_setting('TimeZone') AS timezone,
        clock_timestamp() AS now, pg_is_in_recovery() AS is_standby,
@@ -228,7 +263,7 @@ class Audit:
 
     async def troubles(self, *, overdue_seconds: float) -> list[dict[str, Any]]:
         """What a person should look at."""
-        return await self._rows(TROUBLES, overdue=overdue_seconds)
+        return [*await self._rows(TROUBLES, overdue=overdue_seconds), *await self._rows(TIME_TROUBLES)]
 
     async def declarers(self, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
         """job_id → declared_by; by_code, whether a replica did and no command; alive, a living replica that declared

@@ -17,6 +17,7 @@ from scheduler_core.domain.actor import Actor
 from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.job import JobDefinition, JobStatus
 from scheduler_core.domain.planning import Missed, Plan, StoredJob
+from scheduler_core.domain.schedule.zone import is_zone
 from scheduler_core.ports import Declared, InvalidRow, Settlement
 from storage.calendars import CalendarStore
 from storage.database import Database, MissingPartitionError, Row, UnreadableRowError
@@ -295,7 +296,9 @@ def stored_job(row: Row, calendars: Mapping[str, Calendar]) -> StoredJob | Inval
         parts = (definition, version, anchor, schedule, *state, found)
         return StoredJob(*parts)
     except Exception as error:  # noqa: BLE001 - whatever it is, it is this row's alone (a time zone may be a folder)
-        return InvalidRow(values["job_id"], values["version"], f"{type(error).__name__}: {error}")
+        zone = values["timezone"]
+        unknown_zone = None if is_zone(zone) else str(zone)
+        return InvalidRow(values["job_id"], values["version"], f"{type(error).__name__}: {error}", unknown_zone)
 
 
 def _to_json(value: Any) -> str:

@@ -18,10 +18,12 @@ from storage.database import Database
 # aside. The claim is a lease and no lock: no transaction stays open while a receiver thinks. It lasts longer than an
 # attempt can, so that nobody sends what another is sending. Of two replicas that claim at once, one skips the row
 # that the other has locked, and looked at again once locked, a row that was claimed meanwhile is not due any more.
+# Nothing waits for longer than two minutes: what seems to was put off by a clock that has gone back since.
 CLAIM = """
 WITH oldest AS (
     SELECT n.notification_id FROM {schema}.notifications n
-    WHERE n.delivered_at IS NULL AND n.given_up_at IS NULL AND n.next_attempt_at <= clock_timestamp()
+    WHERE n.delivered_at IS NULL AND n.given_up_at IS NULL
+      AND (n.next_attempt_at <= clock_timestamp() OR n.next_attempt_at > clock_timestamp() + interval '10 min')
       AND NOT EXISTS (SELECT FROM {schema}.notifications e
                       WHERE e.delivered_at IS NULL AND e.given_up_at IS NULL AND NOT e.refused
                         AND e.notification_id < n.notification_id)

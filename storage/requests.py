@@ -28,7 +28,7 @@ WITH old AS (
     INSERT INTO {{schema}}.runs (run_id, job_id, job_name, scheduled_for, due_at, origin, status,
                                  definition_version, rerun_of)
     SELECT :new_run_id, old.job_id, old.name, moment.now, moment.now, 'rerun', 'pending', old.version, old.run_id
-    FROM old, (SELECT clock_timestamp() AS now) AS moment
+    FROM old, (SELECT coalesce(CAST(:at AS timestamptz), clock_timestamp()) AS now) AS moment
     WHERE old.version IS NOT NULL AND old.status NOT IN ('pending', 'queued', 'running', 'retrying')
     ON CONFLICT (job_id, scheduled_for) DO NOTHING
     RETURNING scheduled_for, definition_version
@@ -122,12 +122,15 @@ class RequestStore:
         self._database = database
         self._partitions = partitions
 
-    async def rerun(self, run_id: UUID, new_id: UUID | None = None) -> RerunAnswer | None:
-        """Add a run for now, under `new_id` if given, that repeats a finished one; None if there is no such run."""
+    async def rerun(self, run_id: UUID, new_id: UUID | None = None, at: datetime | None = None) -> RerunAnswer | None:
+        """Add a run for now, under `new_id` if given, that repeats a finished one; None if there is no such run.
+
+        Parameters: at, what now is, where the database's clock does not say it.
+        """
         for _ in range(MAX_TRIES):
             new_run_id_ = new_id or new_run_id(datetime.now(UTC))
             row = await self._with_today(
-                RERUN, {"run_id": run_id, "new_run_id": new_run_id_, "schema": self._database.schema}
+                RERUN, {"run_id": run_id, "new_run_id": new_run_id_, "at": at, "schema": self._database.schema}
             )
             if row is None:
                 return None

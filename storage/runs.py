@@ -21,7 +21,7 @@ from itertools import chain
 from typing import Any
 from uuid import UUID
 
-from scheduler_core.domain.errors import NotLeaderError, ServerUnreachableError
+from scheduler_core.domain.errors import NotLeaderError, SchemaError, ServerUnreachableError
 from scheduler_core.domain.planning import Plan
 from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.domain.ticket import Ticket
@@ -33,14 +33,22 @@ from storage.jobs import LOAD
 from storage.keys import NUDGE_CHANNEL, new_run_id
 from storage.outcomes import RECORD, START, record_parameters, start_parameters
 from storage.partitions import Partitions
-from storage.takeovers import ADOPT, OWNERS, PREFERRED_SUCCESSOR, REAP, adopt_parameters, adopted_run
+from storage.takeovers import (
+    ADOPT,
+    OWNERS,
+    PREFERRED_SUCCESSOR,
+    REAP,
+    SUCCESSOR_FOR_ZONES,
+    adopt_parameters,
+    adopted_run,
+)
 
 TRIGGER = f"""
 WITH added AS (
     INSERT INTO {{schema}}.runs (run_id, job_id, job_name, scheduled_for, due_at, origin, status,
                                  definition_version)
     SELECT :run_id, job_id, name, moment.now, moment.now, :origin, 'pending', version
-    FROM {{schema}}.jobs, (SELECT clock_timestamp() AS now) AS moment
+    FROM {{schema}}.jobs, (SELECT coalesce(CAST(:at AS timestamptz), clock_timestamp()) AS now) AS moment
     WHERE job_id = :job_id
     RETURNING run_id, job_id, scheduled_for, due_at, origin, definition_version
 )
@@ -192,6 +200,17 @@ class RunStore:
         )
         return rows[0].instance_id if rows else None
 
+    async def successor_for_zones(self, instance_id: str, zones: Sequence[str]) -> str | None:
+        """The replica that knows a time zone, of these, that a due job needs; None if there is none, or the schema is
+        the one before.
+        """
+        parameters = {"instance_id": instance_id, "zones": list(zones), "silence": MAX_INSTANCE_SILENCE_SECONDS}
+        try:
+            rows = await self._fetch(SUCCESSOR_FOR_ZONES, parameters)
+        except SchemaError:
+            return None
+        return rows[0].instance_id if rows else None
+
     async def reap(
         self, leadership: Leadership, dead_instances: Sequence[str], *, max_deliveries: int, limit: int
     ) -> int:
@@ -206,10 +225,16 @@ class RunStore:
         row = await self._with_partitions(REAP, parameters)
         return 0 if row is None else int(row.reaped)
 
-    async def trigger(self, job_id: str, origin: Origin, run_id: UUID | None = None) -> Run | None:
-        """Add a run for now, which the leader adopts at once; None if there is no such job."""
+    async def trigger(
+        self, job_id: str, origin: Origin, run_id: UUID | None = None, at: datetime | None = None
+    ) -> Run | None:
+        """Add a run for now, which the leader adopts at once; None if there is no such job.
+
+        Parameters: at, what now is, where the database's clock does not say it.
+        """
         parameters = {
             "job_id": job_id,
+            "at": at,
             "run_id": run_id or new_run_id(datetime.now(UTC)),
             "origin": origin.value,
             "schema": self._database.schema,

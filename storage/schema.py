@@ -255,6 +255,46 @@ instances = Table(
     Column("application", Text, comment="whose jobs it calls"),
     Column("packages", ARRAY(Text), comment="the top-level packages whose own functions it calls for its code's jobs"),
     Column("allows", ARRAY(Text), comment="allowed_callbacks, as LIKE has them"),
+    Column("zone_release", Text, comment="the release of the time zone data that it goes by; NULL: it has not said"),
+    Column("zones", ARRAY(Text), comment="the time zones that it knows; NULL: it has not said"),
+    Column("boot", Text, comment="names the last start of its machine"),
+    Column("clock_ahead", Double, comment="the database's clock minus its machine's, in seconds"),
+)
+
+clock = Table(
+    "clock",
+    metadata,
+    Column("only_row", Boolean, primary_key=True),
+    _required("version", BigInteger, comment="raised by each agreement of an operator"),
+    _required("database_at", _INSTANT),
+    _required("wall_at", _INSTANT, comment="what the wall clock of the machine that took it showed at that moment"),
+    _required("boot", Text),
+    _required("boottime", Double, comment="seconds since that machine's start, which boot names"),
+    _required("error", Double),
+    _required("accepted_by", Text),
+    comment="the reading of the database's clock that planning last went by",
+)
+
+clock_holds = Table(
+    "clock_holds",
+    metadata,
+    Column("hold_id", BigInteger, Identity(always=True), primary_key=True),
+    _required("version", BigInteger, comment="of clock, at that moment"),
+    _required("expected_at", _INSTANT, comment="what the clock should have shown"),
+    _required("database_at", _INSTANT),
+    _required("wall_at", _INSTANT),
+    _required("boot", Text),
+    _required("boottime", Double),
+    _required("error", Double),
+    _required("evidence", Text),
+    _required("term", BigInteger),
+    _required("instance_id", Text),
+    _required("told", Boolean, comment="an alarm was raised for it"),
+    Column("ended_at", _INSTANT),
+    Column("ended_why", Text),
+    Index("clock_holds_open", "version", unique=True, postgresql_where=text("ended_at IS NULL")),
+    Index("clock_holds_untold", "hold_id", postgresql_where=text("NOT told")),
+    comment="why planning stopped: readings of the database's clock that were not believed",
 )
 
 table_families = Table(

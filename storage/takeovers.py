@@ -83,6 +83,30 @@ ORDER BY w.scheduled_for, i.started_at DESC
 LIMIT 1
 """
 
+# A leader without the zone of a due job can't tell when it is due next, and so fires nothing of it. Whoever knows the
+# zone leads instead, unless that one lacks the job's callback and this one has it: then neither could run it, and the
+# two would take turns. A zone that is misspelt nobody knows, and nobody leads for it.
+SUCCESSOR_FOR_ZONES = """
+WITH waiting AS MATERIALIZED (
+    SELECT j.due_at, j.timezone, j.callback, j.application FROM {schema}.jobs j
+    WHERE j.timezone = ANY(CAST(:zones AS text[])) AND j.due_at <= (SELECT clock_timestamp())
+      AND j.next_run IS NOT NULL AND j.enabled AND j.auto_disabled_at IS NULL
+    UNION ALL
+    SELECT r.due_at, j.timezone, j.callback, j.application FROM {schema}.runs r JOIN {schema}.jobs j USING (job_id)
+    WHERE r.status = 'pending' AND r.reason = 'no_timezone' AND j.timezone = ANY(CAST(:zones AS text[]))
+)
+SELECT i.instance_id
+FROM waiting w
+JOIN {schema}.instances i ON w.timezone = ANY(i.zones)
+JOIN {schema}.instances me ON me.instance_id = :instance_id
+WHERE i.instance_id <> me.instance_id AND i.eligible AND i.ended_at IS NULL
+  AND i.last_seen > clock_timestamp() - make_interval(secs => :silence)
+  AND (i.life_key IS NULL OR {schema}.witness_held(i.life_key))
+  AND ({schema}.can_call(i, w.callback, w.application) OR NOT {schema}.can_call(me, w.callback, w.application))
+ORDER BY w.due_at, i.started_at DESC
+LIMIT 1
+"""
+
 OWNERS = """
 WITH begun AS (
     SELECT instance_id, array_agg(DISTINCT job_id) AS job_ids FROM {schema}.runs

@@ -13,6 +13,7 @@ from scheduler_core.cli import (
     backfill,
     bench,
     calendars,
+    clock,
     dev,
     doctor,
     drill,
@@ -46,6 +47,7 @@ runs.app.command("export")(export.export_runs)
 app.add_typer(jobs.app, name="jobs")
 app.add_typer(runs.app, name="runs")
 app.add_typer(leader.app, name="leader")
+app.add_typer(clock.app, name="clock")
 app.add_typer(calendars.app, name="calendars")
 app.add_typer(alarms.app, name="alarms")
 app.add_typer(audit.app, name="audit")

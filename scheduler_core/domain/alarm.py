@@ -1,19 +1,23 @@
 """Alarms: what is one, when it opens and closes, and what people are told. Pure: facts come in, changes go out.
 
-An alarm is a state of one job that a person should know of, open from when it was seen until it is over. A
-notification tells of a change: alarms that opened or closed in one look share one, however many jobs they are of, so
-that an outage of a thousand jobs is one message and not a thousand. A takeover is no state and only told.
+An alarm is a state of one job, or of the database's clock, that a person should know of, open from when it was seen
+until it is over. A notification tells of a change: alarms that opened or closed in one look share one, however many
+jobs they are of, so that an outage of a thousand jobs is one message and not a thousand. A takeover is no state and
+only told.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
 from itertools import groupby
 from typing import Any
 from uuid import UUID
+
+from scheduler_core.domain.clock import WHAT_TO_DO
+from scheduler_core.domain.wording import in_words
 
 MAX_OPEN = 5_000
 """Alarms that are open at once. Nobody reads more, and each costs a little at each look."""
@@ -34,6 +38,11 @@ class AlarmKind(StrEnum):
     """It should have started, and nobody started it."""
     DISABLED = "disabled"
     """It failed `disable_after` times in a row and was disabled by the scheduler."""
+    CLOCK = "clock"
+    """Of no job: the database's clock jumped, and planning stopped."""
+
+
+CLOCK_NAME = "the database's clock"
 
 
 class Event(StrEnum):
@@ -42,6 +51,7 @@ class Event(StrEnum):
     FAILURE = "failure"
     OVERDUE = "overdue"
     DISABLED = "disabled"
+    CLOCK = "clock"
     RECOVERY = "recovery"
     TAKEOVER = "takeover"
     TEST = "test"
@@ -96,6 +106,20 @@ class OpenAlarm:
 
 
 @dataclass(frozen=True, slots=True)
+class ClockHold:
+    """Planning stopped, or had stopped: the database's clock had jumped."""
+
+    hold_id: int
+    since: datetime
+    """What the clock should have shown when it was found out."""
+    detail: str
+    is_open: bool
+    is_told: bool
+    """Whether an alarm was raised for it."""
+    ended_why: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Takeover:
     """A term that began after another one."""
 
@@ -115,7 +139,9 @@ class Takeover:
         return self.reason in PLANNED
 
 
-PLANNED = frozenset({"stopped", "resigned", "asked to", "handed over for a callback"})
+FOR_A_CALLBACK = "handed over for a callback"
+FOR_A_TIME_ZONE = "handed over for a time zone"
+PLANNED = frozenset({"stopped", "resigned", "asked to", FOR_A_CALLBACK, FOR_A_TIME_ZONE})
 """The reasons of a leader that left of its own accord."""
 
 
@@ -130,6 +156,8 @@ class Facts:
     failed: Sequence[FailedRuns] = ()
     open: Sequence[OpenAlarm] = ()
     takeovers: Sequence[Takeover] = ()
+    holds: Sequence[ClockHold] = ()
+    """The open one, those that nobody has been told of, and the last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,11 +223,17 @@ def decide(facts: Facts) -> Changes:
     closed = tuple(
         Closing(alarm, why)
         for alarm in facts.open
-        if (alarm.kind, alarm.job_id) not in news and (why := why_over(alarm)) is not None
+        if (alarm.kind, alarm.job_id) not in news and (why := why_over(alarm, facts.holds)) is not None
     )
     told = (*_tell_openings(opened, facts), *_tell_closings(closed, facts.now), *map(_tell_takeover, facts.takeovers))
     notifications = tuple(notice for notice in told if notice is not None)
     return Changes(opened, renewed, closed, notifications, len(wanted) - len(opened))
+
+
+def without_lateness(facts: Facts) -> Facts:
+    """What a look found, where the database's clock is not to be believed: nobody can tell what is late."""
+    still_open = [replace(alarm, is_late=True) if alarm.kind is AlarmKind.OVERDUE else alarm for alarm in facts.open]
+    return replace(facts, late=(), is_late_complete=True, open=still_open)
 
 
 def _is_news(opening: Opening, alarm: OpenAlarm) -> bool:
@@ -207,14 +241,20 @@ def _is_news(opening: Opening, alarm: OpenAlarm) -> bool:
     match opening.kind:
         case AlarmKind.FAILURE:
             return True
-        case AlarmKind.OVERDUE:
+        case AlarmKind.OVERDUE | AlarmKind.CLOCK:
             return opening.detail != alarm.detail
         case AlarmKind.DISABLED:
             return False
 
 
-def why_over(alarm: OpenAlarm) -> str | None:
-    """Why an alarm is over, by what its job is like now; None while it is not."""
+def why_over(alarm: OpenAlarm, holds: Sequence[ClockHold] = ()) -> str | None:
+    """Why an alarm is over, by what its job is like now, or the database's clock; None while it is not."""
+    if alarm.kind is AlarmKind.CLOCK:
+        if any(hold.is_open for hold in holds):
+            return None
+        return next(
+            (hold.ended_why for hold in reversed(holds) if hold.ended_why is not None), "nothing stops planning"
+        )
     if not alarm.exists:
         return "the job was removed"
     match alarm.kind:
@@ -222,11 +262,14 @@ def why_over(alarm: OpenAlarm) -> str | None:
             return None if alarm.is_failing else "a run succeeded"
         case AlarmKind.OVERDUE:
             return None if alarm.is_late else "it is not overdue any more"
-        case AlarmKind.DISABLED:
+        case _:
             return None if alarm.is_disabled else "it was enabled again"
 
 
 def _openings(facts: Facts) -> Iterable[Opening]:
+    for hold in facts.holds:
+        if hold.is_open or not hold.is_told:
+            yield Opening(AlarmKind.CLOCK, "", CLOCK_NAME, hold.since, hold.detail)
     # Of a job that is late in two ways, the earlier comes last, and stands.
     for late in sorted(facts.late, key=lambda late: late.since, reverse=True):
         yield Opening(AlarmKind.OVERDUE, late.job_id, late.name, late.since, late.reason, 0, late.run_id)
@@ -279,6 +322,8 @@ def _headline(kind: AlarmKind, openings: Sequence[Opening], now: datetime, more:
             text = f"job {first.job_id} failed: {first.detail}"
         case AlarmKind.DISABLED:
             text = f"job {first.job_id} was disabled: {first.detail}"
+        case AlarmKind.CLOCK:
+            text = f"planning has stopped: {first.detail}; {WHAT_TO_DO}"
     return f"{text} (and {'at least ' if more else ''}{others} more jobs)" if others or more else text
 
 
@@ -286,7 +331,10 @@ def _tell_closings(closed: Sequence[Closing], now: datetime) -> Iterable[Notific
     if not closed:
         return
     first, others = closed[0], len(closed) - 1
-    text = f"job {first.alarm.job_id} is well again ({first.alarm.kind}): {first.why}"
+    if first.alarm.kind is AlarmKind.CLOCK:
+        text = f"planning goes on: {first.why}"
+    else:
+        text = f"job {first.alarm.job_id} is well again ({first.alarm.kind}): {first.why}"
     jobs = [
         {
             "job_id": closing.alarm.job_id,
@@ -325,15 +373,3 @@ def _tell_takeover(takeover: Takeover) -> Notification | None:
             "leaderless_seconds": None if gap is None else round(gap, 3),
         },
     )
-
-
-def in_words(seconds: float) -> str:
-    """A duration as people say it, in its two largest units."""
-    if seconds < 1:
-        return f"{seconds * 1000:.0f} ms"
-    whole, parts = int(seconds), []
-    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
-        amount, whole = divmod(whole, size)
-        if amount:
-            parts.append(f"{amount} {unit}")
-    return " ".join(parts[:2])

@@ -67,6 +67,14 @@ class CallbackNotAllowedError(CallbackNotFoundError):
     """A callback's name is neither registered here nor under `allowed_callbacks`, so it is not imported."""
 
 
+class UnreadableJobError(SchedulerError):
+    """There is a job of this id, and its row can't be read in this process. `reason` is what its runs wait for."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
 class InvalidSettingsError(SchedulerError, ValueError):
     """A setting, or the relation between two settings, makes no sense."""
 
@@ -141,6 +149,13 @@ class InvalidCalendarError(SchedulerError, ValueError):
 
 class CalendarNotFoundError(SchedulerError, KeyError):
     """There is no calendar with this name."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""
+
+
+class ClockHoldNotFoundError(SchedulerError, KeyError):
+    """What an operator saw does not stop planning any more: it is over, or the clock has jumped anew."""
 
     def __str__(self) -> str:
         return str(self.args[0]) if self.args else ""

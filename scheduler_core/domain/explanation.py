@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from scheduler_core.domain.clock import WHAT_TO_DO, Hold, describe_hold
 from scheduler_core.domain.job import JobDefinition
 from scheduler_core.domain.next_fires import look_ahead
 from scheduler_core.domain.plain_words import plain_words
@@ -59,6 +60,13 @@ class Facts:
     """Replicas that live and have said that they can call the job's callback."""
     runs: tuple[RunFacts, ...] = ()
     lock: LockFacts | None = None
+    clock: Hold | None = None
+    """Why nothing is planned at all."""
+    is_zone_unknown_to_leader: bool = False
+    zone_knowers: int = 0
+    """Replicas that live and have said that they know the job's time zone."""
+    unknown_zone: str | None = None
+    """The job's time zone, where this process can't read the row for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +109,7 @@ def explain(facts: Facts) -> Explanation:
     if job is None:
         return Explanation(facts.job_id, facts.problem is not None, False, None, None, _absent(facts), runs, ())
     obstacle = _obstacle(facts, job)
-    sentences = [obstacle or _waits_for(facts, job), *_services(facts, job.definition)]
+    sentences = [*_clock(facts), obstacle or _waits_for(facts, job), *_services(facts, job.definition)]
     if facts.consecutive_failures and job.auto_disabled_at is None:
         sentences.append(_failing(facts, job.definition))
     if facts.lock is not None:
@@ -120,6 +128,11 @@ def explain(facts: Facts) -> Explanation:
 
 
 def _absent(facts: Facts) -> tuple[str, ...]:
+    if facts.unknown_zone is not None:
+        return (
+            f"The row of job {facts.job_id!r} can't be read here: the zone data of this process lack its time zone "
+            f"{facts.unknown_zone!r}. {_zone_knowers(facts)}",
+        )
     if facts.problem is not None:
         return (
             f"The row of job {facts.job_id!r} can't be read, and the leader leaves it alone: {facts.problem}. Correct "
@@ -149,12 +162,26 @@ def _obstacle(facts: Facts, job: StoredJob) -> str | None:
         return _paused(facts, job)
     if job.next_run is None:
         return _finished(facts, job)
+    if facts.is_zone_unknown_to_leader:
+        return f"It does not fire: the leader's zone data lack its time zone {zone!r}. {_zone_knowers(facts)}"
     if job.missing_calendars:
         return (
             f"It does not fire: there is no calendar {job.missing_calendars[0]!r}, so nobody can tell which days it "
             f"leaves out. `scheduler calendars add {job.missing_calendars[0]}` creates it."
         )
     return None
+
+
+def _zone_knowers(facts: Facts) -> str:
+    if facts.zone_knowers:
+        return f"{facts.zone_knowers} of {_replicas(facts.replicas)} know it, and one of them takes over if it may."
+    return "No replica that lives knows it: renew the package tzdata of one, or correct the zone."
+
+
+def _clock(facts: Facts) -> list[str]:
+    if facts.clock is None:
+        return []
+    return [f"Nothing is planned: {describe_hold(facts.clock)}; {WHAT_TO_DO}."]
 
 
 def _paused(facts: Facts, job: StoredJob) -> str:

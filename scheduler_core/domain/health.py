@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from scheduler_core.domain.clock import Jump
 from scheduler_core.domain.trust import State
 
 
@@ -33,6 +34,8 @@ class Vitals:
     outcomes_queued: int = 0
     clock_skew_seconds: float | None = None
     """This machine's wall clock minus the database's."""
+    clock_jump: Jump | None = None
+    """By how much the database's clock is off what this replica can go by; None while it goes by it."""
     transitions: Mapping[tuple[State, State], int] = field(default_factory=dict)
     """How often it went from one state of the election to another, since its last start."""
     lease_errors: int = 0

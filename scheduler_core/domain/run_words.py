@@ -38,6 +38,10 @@ class RunFacts:
     overlapped_scheduled_for: datetime | None = None
 
 
+NO_TIMEZONE = "no_timezone"
+UNREADABLE = "unreadable"
+"""Why a pending run waits: for a replica that knows its job's time zone; for somebody to put the job's row right."""
+
 _ORIGINS = {
     Origin.SCHEDULE: "The occurrence of {at}",
     Origin.TRIGGER: "The run triggered at {at}",
@@ -204,6 +208,11 @@ def _pending(run: RunFacts, definition: JobDefinition | None, timezone: str) -> 
     if run.reason == "no_callback":
         which = definition.callback if definition is not None else "its callback"
         return f"waits for a replica that can call {which}"
+    if run.reason == NO_TIMEZONE:
+        zone = repr(definition.timezone) if definition is not None else "of its job"
+        return f"waits for a leader whose time zone data have the zone {zone}"
+    if run.reason == UNREADABLE:
+        return "waits until somebody puts the job's row right, which can't be read"
     if run.next_attempt_at is not None:
         return f"waits until {at(run.next_attempt_at, timezone)}: an owner died while it executed{_told_error(run)}"
     if run.instance_id is None:

@@ -36,6 +36,18 @@ def did_you_mean(name: object, names: Iterable[str], count: int = 1) -> str:
     return f" (did you mean {' or '.join(repr(by_lower[match]) for match in near)}?)"
 
 
+def in_words(seconds: float) -> str:
+    """A duration as people say it, in its two largest units."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    whole, parts = int(seconds), []
+    for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
+        amount, whole = divmod(whole, size)
+        if amount:
+            parts.append(f"{amount} {unit}")
+    return " ".join(parts[:2])
+
+
 def plain(value: Any) -> Any:
     """What JSON has no word for: instants as ISO 8601, durations as seconds."""
     if isinstance(value, datetime):

@@ -14,13 +14,15 @@ import threading
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from scheduler_core.domain.alarm import Changes, Event, decide
+from scheduler_core.domain.alarm import Changes, Event, decide, without_lateness
+from scheduler_core.domain.clock import CLOCK_JUMP_LIMIT_SECONDS
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.run import LoggerLike
+from scheduler_core.engine.clock_guard import ClockGuard
 from scheduler_core.engine.notifier import Notifier
 from scheduler_core.engine.supervision import keep_going
 from scheduler_core.engine.webhooks import Webhook
-from scheduler_core.ports import Alarms, Notifications
+from scheduler_core.ports import Alarms, DatabaseTime, Notifications
 
 TIDY_SECONDS = 60.0
 STOP_SECONDS = 5.0
@@ -34,6 +36,7 @@ class AlarmStores:
 
     alarms: Alarms
     notifications: Notifications
+    clock: DatabaseTime
     close: Callable[[], Awaitable[None]]
 
 
@@ -42,7 +45,7 @@ class AlarmWatch:
 
     Parameters: open_stores, called in the watch's thread, because connections belong to an event loop; webhook, None:
     nobody is told by this replica; interval_seconds, between two looks; overdue_seconds, how late a job is that is
-    overdue.
+    overdue; clock_jump_limit_seconds, beyond which a jump of the database's clock makes no job late.
     """
 
     def __init__(
@@ -52,12 +55,14 @@ class AlarmWatch:
         webhook: Webhook | None,
         interval_seconds: float,
         overdue_seconds: float,
+        clock_jump_limit_seconds: float = CLOCK_JUMP_LIMIT_SECONDS,
         logger: LoggerLike,
     ) -> None:
         self._open_stores = open_stores
         self._webhook = webhook
         self._interval_seconds = interval_seconds
         self._overdue_seconds = overdue_seconds
+        self._clock_jump_limit_seconds = clock_jump_limit_seconds
         self._logger = logger
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -98,7 +103,7 @@ class AlarmWatch:
         if self._stopping.is_set():
             return
         stores = self._open_stores()
-        work = [("scheduler alarms", lambda: self._watch(stores.alarms))]
+        work = [("scheduler alarms", lambda: self._watch(stores))]
         if self._webhook is not None:
             notifier = Notifier(stores.notifications, self._webhook, self._logger)
             work.append(("scheduler notifications", lambda: self._deliver(notifier)))
@@ -113,12 +118,14 @@ class AlarmWatch:
                 await self._webhook.close()
             await stores.close()
 
-    async def _watch(self, alarms: Alarms) -> None:
+    async def _watch(self, stores: AlarmStores) -> None:
+        alarms = stores.alarms
+        guard = ClockGuard(stores.clock, "", limit_seconds=self._clock_jump_limit_seconds, logger=None)
         tidied_at, fresh_seconds = -TIDY_SECONDS, FRESH_SHARE * self._interval_seconds
         again = False
         while True:
             try:
-                again = await self._look(alarms, fresh_seconds=0.0 if again else fresh_seconds)
+                again = await self._look(alarms, guard, fresh_seconds=0.0 if again else fresh_seconds)
                 if (now := asyncio.get_running_loop().time()) - tidied_at >= TIDY_SECONDS:
                     tidied_at = now
                     await alarms.forget_old()
@@ -130,12 +137,13 @@ class AlarmWatch:
                 # Not all replicas at the same moment.
                 await asyncio.sleep(self._interval_seconds * random.uniform(0.9, 1.1))
 
-    async def _look(self, alarms: Alarms, fresh_seconds: float) -> bool:
+    async def _look(self, alarms: Alarms, guard: ClockGuard, fresh_seconds: float) -> bool:
         """Look once; True if there is more to be looked at at once."""
         look = await alarms.look(overdue_seconds=self._overdue_seconds, fresh_seconds=fresh_seconds)
         if look is None:
             return False
-        changes = decide(look.facts)
+        await guard.look(None)
+        changes = decide(look.facts if guard.jump is None else without_lateness(look.facts))
         stored = await alarms.store(look, changes)
         if not stored.applied:
             return False

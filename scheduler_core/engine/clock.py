@@ -1,17 +1,24 @@
-"""The three clocks of a replica.
+"""The clocks of a replica.
 
-The database's clock says what is due. The local monotonic clock only sleeps. Leases are measured on a clock that
-goes on while the machine is suspended (solid_queue #763, a zombie scheduler after a host's sleep).
+The database's clock says what is due. Between two of its answers it is carried forward by a clock that nobody sets and
+that goes on while the machine is suspended; leases are measured on the same one (FIELD: solid_queue #763, a zombie
+scheduler after a host's sleep). The local monotonic clock only sleeps.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
 from typing import Protocol
+from uuid import uuid4
+
+from scheduler_core.domain.clock import Machine, Reading
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -47,12 +54,38 @@ class Clock(Protocol):
         """Wait for an event for at most so long; whether it came."""
 
 
+@lru_cache(maxsize=1)
+def boot_id() -> str:
+    """Names what `boottime` counts from: the same in every process of one start of one machine, and nowhere else."""
+    try:
+        started = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        # A container may have a time namespace of its own, whose boottime counts from elsewhere.
+        return f"{started} {os.readlink('/proc/self/ns/time')}"
+    except OSError:
+        return f"process {uuid4()}"
+
+
+def machine_now() -> Machine:
+    """What this machine's own clocks show."""
+    return Machine(boot_id(), boottime(), datetime.fromtimestamp(time.time(), UTC))
+
+
+def reading_of(now: datetime, sent_at: float, received_at: float) -> Reading:
+    """The database's time as an answer gave it, asked at `sent_at`, heard at `received_at` (boottime), just now."""
+    machine = machine_now()
+    middle = (sent_at + received_at) / 2
+    # The wall clock has no way back to the middle but through the other one.
+    wall_at = datetime.fromtimestamp(time.time() - (machine.boottime_seconds - middle), UTC)
+    return Reading(now, Machine(machine.boot, middle, wall_at), (received_at - sent_at) / 2)
+
+
 @dataclass(slots=True)
 class DatabaseClock:
-    """The database's time between two answers of the database, carried forward by the monotonic clock.
+    """The database's time between two answers of the database, carried forward by this machine's boottime.
 
-    Each answer gives a bound on the offset: the reading lies between sending and receiving. The reading with
-    the shortest way wins, until it is old enough for drift to matter.
+    Each answer gives a bound on the offset: the reading lies between sending and receiving. The reading with the
+    shortest way wins, until it is old enough for drift to matter, or an answer that can't be reconciled with it says
+    that the database's clock was set.
     """
 
     _offset_seconds: float | None = None
@@ -63,19 +96,25 @@ class DatabaseClock:
     """Seconds per second that two honest clocks may part: widens an old reading's error."""
 
     def read(self, now: datetime, sent_at: float, received_at: float) -> None:
-        """Take in one answer: `now` by the database, asked at `sent_at`, heard at `received_at` (monotonic)."""
+        """Take in one answer: `now` by the database, asked at `sent_at`, heard at `received_at` (boottime)."""
         error = (received_at - sent_at) / 2
+        offset = (now - _EPOCH).total_seconds() - (sent_at + received_at) / 2
         age = received_at - self._read_at
-        if error <= self._error_seconds + age * self.DRIFT or age > 10:
-            self._offset_seconds = (now - _EPOCH).total_seconds() - (sent_at + received_at) / 2
-            self._error_seconds = error
-            self._read_at = received_at
+        known_error = self._error_seconds + age * self.DRIFT
+        has_stepped = self._offset_seconds is not None and abs(offset - self._offset_seconds) > error + known_error
+        if error <= known_error or has_stepped or age > 10:
+            self._offset_seconds, self._error_seconds, self._read_at = offset, error, received_at
+
+    @property
+    def is_set(self) -> bool:
+        """Whether there has been an answer."""
+        return self._offset_seconds is not None
 
     def now(self) -> datetime:
         """The database's time, as well as this process knows it; its own wall clock before the first answer."""
         if self._offset_seconds is None:
             return datetime.now(UTC)
-        return datetime.fromtimestamp(time.monotonic() + self._offset_seconds, UTC)
+        return datetime.fromtimestamp(boottime() + self._offset_seconds, UTC)
 
     def monotonic(self) -> float:
         """The local clock for distances."""
@@ -98,9 +137,9 @@ class DatabaseClock:
         """This machine's wall clock minus the database's; None before the first answer."""
         if self._offset_seconds is None:
             return None
-        return time.time() - time.monotonic() - self._offset_seconds
+        return time.time() - boottime() - self._offset_seconds
 
     def monotonic_at(self, instant: datetime) -> float:
-        """The reading of the monotonic clock at an instant of the database's."""
-        offset = self._offset_seconds if self._offset_seconds is not None else time.time() - time.monotonic()
-        return (instant - _EPOCH).total_seconds() - offset
+        """The reading of the monotonic clock at an instant of the database's, unless the machine sleeps until then."""
+        offset = self._offset_seconds if self._offset_seconds is not None else time.time() - boottime()
+        return time.monotonic() + (instant - _EPOCH).total_seconds() - offset - boottime()

@@ -119,13 +119,16 @@ class LeaderLoop:
         return not self._is_stopping and self._trust.leadership() == leadership
 
     async def _lead(self, leadership: Leadership) -> None:
-        clock, counters, logger = self._context.clock, self._context.counters, self._context.logger
+        guard, counters, logger = self._context.clock_guard, self._context.counters, self._context.logger
+        clock = guard.clock
         self._claiming.begin_term()
+        self._tasks.spawn(self._look_at_clock(leadership), "scheduler looks at the clock")
         # Not in the first moments of a term: those belong to what is due.
         maintained_at = clock.monotonic() - MAINTENANCE_SECONDS + MAINTENANCE_DELAY_SECONDS
         while self._leads(leadership):
             try:
-                if clock.monotonic() - maintained_at > MAINTENANCE_SECONDS:
+                # Days are dropped by the database's clock, and not by one that has jumped.
+                if clock.monotonic() - maintained_at > MAINTENANCE_SECONDS and guard.jump is None:
                     maintained_at = clock.monotonic()
                     self._tasks.spawn(self._context.storage.maintain(), "scheduler maintenance")
                 pause = await self._claiming.claim_due(leadership)
@@ -140,15 +143,21 @@ class LeaderLoop:
                 pause = CLAIM_AGAIN_SECONDS
             await self.wake.sleep(pause)
 
+    async def _look_at_clock(self, leadership: Leadership) -> None:
+        """Store at once what a new leader plans by."""
+        try:
+            await self._context.clock_guard.look(leadership)
+        except SchedulerError as error:
+            self._context.logger.debug("the clock is looked at again in a second: %s", error)
+
     async def _recover(self, leadership: Leadership, over: asyncio.Event) -> None:
         """As long as this leads, whatever happens meanwhile: a trust window that lapses for a moment ends neither."""
         while not over.is_set():
             successor = await self._recovery.work(leadership, over)
             if successor is None:
                 continue
-            # A run waits for a callback that this replica lacks and the other one has.
-            self._context.logger.info("replica %s can call what this one can't: handing over", successor)
-            await self.resign("handed over for a callback", preferred_successor=successor)
+            self._context.logger.info("replica %s can do what this one can't: %s", successor.instance_id, successor.why)
+            await self.resign(successor.why, preferred_successor=successor.instance_id)
 
     async def _end_recovery(self, recovering: asyncio.Task[None]) -> None:
         """Let an adoption that is under way end, and give back what it brings: else it would wait for a TTL."""

@@ -28,6 +28,7 @@ from scheduler_core.domain.run import Origin, Run
 from scheduler_core.domain.schedule import ScheduleType
 from scheduler_core.domain.schedule.once import is_same_once
 from scheduler_core.engine.calendar_operations import CalendarOperations
+from scheduler_core.engine.clock_guard import expected_now
 from scheduler_core.engine.executors import check_executor
 from scheduler_core.ports import InvalidRow, Settlement, Storage
 
@@ -41,9 +42,10 @@ Change = Callable[[StoredJob, datetime], "Settlement | None"]
 class Operations:
     """The verbs, for one process.
 
-    Parameters: storage; instance_id, which process acts; actor, on whose behalf, for the log; application, whose code
-    names the callbacks, None where none does; started_at, when this process registered, by the database's clock: a
-    newer process's declaration wins over an older one's.
+    Parameters: storage; instance_id, which process acts; actor, on whose behalf, for the log; started_at, when this
+    process registered, by the database's clock: a newer process's declaration wins over an older one's; application,
+    whose code names the callbacks, None where none does; clock_jump_limit_seconds, beyond which a jump of that clock is
+    not gone by, 0 for any.
     """
 
     storage: Storage
@@ -51,6 +53,7 @@ class Operations:
     actor: Actor
     started_at: datetime | None = None
     application: str | None = None
+    clock_jump_limit_seconds: float = 0.0
     _declared: dict[str, JobDefinition] = field(default_factory=dict)
 
     @property
@@ -93,7 +96,7 @@ class Operations:
             check_executor(definition)
         if any(definition.calendars for definition in definitions):
             await self._calendars().check_jobs(definitions)
-        now = await self.storage.jobs.now()
+        now = await self._now()
         ordered = sorted(definitions, key=attrgetter("job_id"))
         new = (self._new_job(definition, now, at_run_time) for definition in ordered)
         declared = await self.storage.jobs.declare(new, self.instance_id, self.actor)
@@ -119,7 +122,7 @@ class Operations:
                 return
             except JobNotFoundError:
                 # Removed in between: then it is a new one.
-                now = await self.storage.jobs.now()
+                now = await self._now()
                 new = self._new_job(definition, now, at_run_time)
                 if (await self.storage.jobs.declare([new], self.instance_id, self.actor)).added:
                     return
@@ -189,7 +192,7 @@ class Operations:
         """
         check_executor(definition)
         await self._calendars().check_jobs([definition])
-        new = self._new_job(definition, await self.storage.jobs.now())
+        new = self._new_job(definition, await self._now())
         declared = await self.storage.jobs.declare([new], self.instance_id, self.actor)
         if not declared.added:
             raise JobConflictError(f"there is a job {definition.job_id!r} already: edit that one, or give another id")
@@ -305,10 +308,16 @@ class Operations:
 
         Parameters: run_id, for those who must know it before. Raises JobNotFoundError.
         """
-        run = await self.storage.runs.trigger(job_id, origin, run_id)
+        at = await expected_now(self.storage, self.clock_jump_limit_seconds)
+        run = await self.storage.runs.trigger(job_id, origin, run_id, at)
         if run is None:
             raise _not_found(job_id)
         return run
+
+    async def _now(self) -> datetime:
+        """The time by which changes account: the database's, unless its clock is not to be believed."""
+        expected = await expected_now(self.storage, self.clock_jump_limit_seconds)
+        return expected or await self.storage.jobs.now()
 
     async def _settle(self, job_id: str, change: Change, seen: int | None = None) -> bool:
         """Make the change, if there is one to make; whether there was. `seen` is the version that it was decided on."""
@@ -326,7 +335,7 @@ class Operations:
                     f"job {job_id!r} is at version {job.version} by now, and this was decided on version {seen}: "
                     "nothing was changed; look at it again, and repeat"
                 )
-            now = await self.storage.jobs.now()
+            now = await self._now()
             wanted = change(job, now)
             if wanted is None:
                 return False

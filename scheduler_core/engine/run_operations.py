@@ -20,6 +20,7 @@ from scheduler_core.domain.errors import (
 )
 from scheduler_core.domain.planning import StoredJob
 from scheduler_core.domain.run import Run, RunStatus
+from scheduler_core.engine.clock_guard import expected_now
 from scheduler_core.ports import CancelAnswer, InvalidRow, Storage
 
 BATCH = 500
@@ -29,19 +30,22 @@ BATCH = 500
 class RunOperations:
     """The verbs on runs, for one process.
 
-    Parameters: storage; actor, who asks, for those who wonder later; history_days, how long runs are kept.
+    Parameters: storage; actor, who asks, for those who wonder later; history_days, how long runs are kept;
+    clock_jump_limit_seconds, beyond which a jump of the database's clock is not gone by.
     """
 
     storage: Storage
     actor: str
     history_days: int = 30
+    clock_jump_limit_seconds: float = 0.0
 
     async def rerun(self, run_id: UUID, new_id: UUID | None = None) -> Run:
         """Add a run for now, under `new_id` if given, that repeats a finished one by the job's definition of today.
 
         Raises RunNotFoundError, RunStateError for a run that has not ended, JobNotFoundError if the job was removed.
         """
-        answer = await self.storage.requests.rerun(run_id, new_id)
+        at = await expected_now(self.storage, self.clock_jump_limit_seconds)
+        answer = await self.storage.requests.rerun(run_id, new_id, at)
         if answer is None:
             raise _not_found(run_id)
         if answer.run is not None:

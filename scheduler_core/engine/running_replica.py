@@ -14,7 +14,7 @@ from scheduler_core.domain.run import LoggerLike
 from scheduler_core.domain.ticket import LOCAL
 from scheduler_core.domain.trust import RedisOutage, Timing
 from scheduler_core.engine.callback_registry import CallbackRegistry
-from scheduler_core.engine.clock import DatabaseClock
+from scheduler_core.engine.clock_guard import ClockGuard
 from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.declarations import DeclaredJobs
 from scheduler_core.engine.election.elector import Elector
@@ -67,6 +67,7 @@ class ReplicaParts:
     counters: Counters
     max_concurrent_runs: int
     drain_timeout_seconds: float
+    clock_jump_limit_seconds: float
     logger: LoggerLike
 
 
@@ -78,9 +79,12 @@ class RunningReplica:
         self._parts = parts
         self._tasks = TaskGroup(logger)
         self._threads = ThreadPoolExecutor(parts.max_concurrent_runs, thread_name_prefix="scheduler-job")
-        self.clock = clock = DatabaseClock()
+        self.clock_guard = ClockGuard(
+            storage.clock, instance.instance_id, limit_seconds=parts.clock_jump_limit_seconds, logger=logger
+        )
+        self.clock = clock = self.clock_guard.clock
         self.trust = trust = LeaderTrust()
-        self.context = ReplicaContext(instance, parts.timing, storage, clock, parts.counters, logger)
+        self.context = ReplicaContext(instance, parts.timing, storage, self.clock_guard, parts.counters, logger)
         self._recovery_wake = recovery_wake = Wake()
         slots: dict[str, Slots] = defaultdict(lambda: Slots(parts.max_concurrent_runs))
         elsewhere, start_gate = RunningElsewhere(), StartGate()
@@ -134,7 +138,7 @@ class RunningReplica:
         timers = StartTimers(clock, in_flight, self.executor)
         self.claiming = Claiming(
             storage.runs,
-            clock=clock,
+            clock_guard=self.clock_guard,
             jobs=self.jobs,
             callbacks=parts.callbacks,
             in_flight=in_flight,
@@ -151,6 +155,7 @@ class RunningReplica:
             in_flight=in_flight,
             timers=timers,
             elsewhere=elsewhere,
+            jobs=self.jobs,
             wake=recovery_wake,
             counters=parts.counters,
             logger=logger,
@@ -191,7 +196,8 @@ class RunningReplica:
         await self.jobs.read_calendars_revision()
         await self.jobs.load(job_ids)
         for _ in range(CLOCK_READINGS):
-            await self.context.read_clock()
+            # Its connection is warm then, and a takeover need not wait for either.
+            await self.clock_guard.look(self.trust.leadership())
 
     def begin(self) -> None:
         """Record, lead while elected, and look after what executes: until `stop`."""
@@ -274,7 +280,7 @@ class RunningReplica:
         while True:
             await asyncio.sleep(CLOCK_EVERY_SECONDS)
             try:
-                await self.context.read_clock()
+                await self.clock_guard.look(self.trust.leadership())
                 await self.locks.release_abandoned()
             except SchedulerError as error:
                 self._parts.logger.debug("the clock is read again: %s", error)

@@ -16,6 +16,7 @@ from typing import Any
 
 from scheduler_core.domain.actor import Actor, Source
 from scheduler_core.domain.calendars import Calendar
+from scheduler_core.domain.clock import CLOCK_JUMP_LIMIT_SECONDS
 from scheduler_core.domain.errors import NotInitializedError
 from scheduler_core.domain.health import Vitals
 from scheduler_core.domain.job import JobStatus, ScheduleJob
@@ -53,8 +54,9 @@ class BaseScheduler:
     Parameters: storage, where jobs and runs live; instance, this process; timing, the election's; locks,
     gives the lock service of jobs with `use_distributed_lock`; default_timezone, for jobs without one;
     max_concurrent_runs, callbacks of one executor that execute at once; drain_timeout_seconds, how long a stop waits
-    for them; application, whose jobs this replica calls; allowed_callbacks and own_modules, what else they may name;
-    executors, what calls the callbacks of jobs that name another than `local`.
+    for them; clock_jump_limit_seconds, beyond which a jump of the database's clock stops planning; application, whose
+    jobs this replica calls; allowed_callbacks and own_modules, what else they may name; executors, what calls the
+    callbacks of jobs that name another than `local`.
     """
 
     def __init__(
@@ -68,6 +70,7 @@ class BaseScheduler:
         max_concurrent_runs: int = 100,
         drain_timeout_seconds: float = 30.0,
         history_days: int = 30,
+        clock_jump_limit_seconds: float = CLOCK_JUMP_LIMIT_SECONDS,
         redis_outage: RedisOutage = RedisOutage.HOLD,
         application: str = "",
         allowed_callbacks: Sequence[str] = (),
@@ -80,9 +83,20 @@ class BaseScheduler:
         self.callbacks = CallbackRegistry(application, allowed_callbacks, own_modules=own_modules)
         self.counters = Counters()
         actor = Actor(Source.CODE, f"{instance.instance_name}@{instance.host}")
-        self.operations = Operations(storage, instance.instance_id, actor, application=application)
+        self.operations = Operations(
+            storage,
+            instance.instance_id,
+            actor,
+            application=application,
+            clock_jump_limit_seconds=clock_jump_limit_seconds,
+        )
         self.calendar_operations = CalendarOperations(storage.calendars, actor)
-        self.run_operations = RunOperations(storage, instance.instance_id, history_days=history_days)
+        self.run_operations = RunOperations(
+            storage,
+            instance.instance_id,
+            history_days=history_days,
+            clock_jump_limit_seconds=clock_jump_limit_seconds,
+        )
         self._logger: LoggerLike = logger or logging.getLogger("scheduler_core")
         self._statuses = StatusCache(storage.jobs, self._logger)
         self._parts = ReplicaParts(
@@ -97,6 +111,7 @@ class BaseScheduler:
             counters=self.counters,
             max_concurrent_runs=max_concurrent_runs,
             drain_timeout_seconds=drain_timeout_seconds,
+            clock_jump_limit_seconds=clock_jump_limit_seconds,
             logger=self._logger,
         )
         self._declarations = Declarations(
@@ -156,6 +171,7 @@ class BaseScheduler:
             runs_executing=sum(1 for _ in running.in_flight.calling()),
             outcomes_queued=running.recorder.queued,
             clock_skew_seconds=running.clock.skew_seconds(),
+            clock_jump=running.clock_guard.jump,
             transitions=dict(running.elector.transitions),
             lease_errors=running.elector.lease_errors,
             **about,

@@ -14,12 +14,14 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from uuid import UUID
 
+from scheduler_core.domain.clock import CLOCK_JUMP_LIMIT_SECONDS
 from scheduler_core.domain.errors import SchedulerError, ServerUnreachableError
 from scheduler_core.domain.run import LoggerLike, Outcome, Run
 from scheduler_core.domain.ticket import LOCAL, Ticket, Told
 from scheduler_core.domain.trust import RedisOutage, Timing
 from scheduler_core.engine.callback_registry import CallbackRegistry
-from scheduler_core.engine.clock import DatabaseClock, boottime
+from scheduler_core.engine.clock import boottime
+from scheduler_core.engine.clock_guard import ClockGuard
 from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.election.elector import Elector
 from scheduler_core.engine.election.exchange import LoopInbox, LoopPulse
@@ -95,6 +97,7 @@ class Worker:
         locks: Callable[[], Locks] | None = None,
         max_concurrent_runs: int = 1,
         application: str = "",
+        clock_jump_limit_seconds: float = CLOCK_JUMP_LIMIT_SECONDS,
         allowed_callbacks: Sequence[str] = (),
         own_modules: OwnModules | None = None,
         logger: LoggerLike | None = None,
@@ -106,6 +109,7 @@ class Worker:
         self._find_locks = locks
         self._max_concurrent_runs = max_concurrent_runs
         self._logger: LoggerLike = logger or logging.getLogger("scheduler_core")
+        self._clock_jump_limit_seconds = clock_jump_limit_seconds
         self._taking: set[UUID] = set()
         self._working: set[asyncio.Task[Told | None]] = set()
 
@@ -119,15 +123,18 @@ class Worker:
         self._prepare()
         await self._elector.start()
         await self._jobs.read_calendars_revision()
-        await self._context.read_clock()
+        await self._clock_guard.look(None)
         self._recorder.start()
         self._tasks.keep_going(self._watch, "worker watch")
         self._tasks.keep_going(self._cancels.work, "worker cancels")
 
     def _prepare(self) -> None:
         storage, logger, me = self._storage, self._logger, self.instance.instance_id
-        clock, counters, life = DatabaseClock(), Counters(), LeaderTrust()
-        self._context = ReplicaContext(self.instance, self._timing, storage, clock, counters, logger)
+        counters, life = Counters(), LeaderTrust()
+        limit_seconds = self._clock_jump_limit_seconds
+        self._clock_guard = ClockGuard(storage.clock, me, limit_seconds=limit_seconds, logger=logger)
+        clock = self._clock_guard.clock
+        self._context = ReplicaContext(self.instance, self._timing, storage, self._clock_guard, counters, logger)
         self._tasks = TaskGroup(logger)
         self._threads = ThreadPoolExecutor(self._max_concurrent_runs, thread_name_prefix="scheduler-job")
         self._trust = trust = TakenTrust(life, self._timing)
@@ -259,6 +266,6 @@ class Worker:
     async def _watch(self) -> None:
         while True:
             self._pulse.beat()
-            await self._context.read_clock()
+            await self._clock_guard.look(None)
             self._jobs.observe_calendars(await self._storage.calendars.revision())
             await asyncio.sleep(LOOK_EVERY_SECONDS)

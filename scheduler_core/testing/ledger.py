@@ -160,11 +160,13 @@ class Ledger:
             del self.jobs[job.job_id]
         return True
 
-    async def trigger(self, job_id: str, origin: Origin, run_id: UUID | None = None) -> Run | None:
+    async def trigger(
+        self, job_id: str, origin: Origin, run_id: UUID | None = None, at: datetime | None = None
+    ) -> Run | None:
         job = self.jobs.get(job_id)
         if job is None:
             return None
-        instant = self._clock.now()
+        instant = at or self._clock.now()
         while (job_id, instant) in self._taken:
             # A standing clock gives two triggers the same instant, and a run is named by its job and its instant.
             instant += _TICK

@@ -27,6 +27,7 @@ STATUS_OF: Sequence[tuple[type[errors.SchedulerError], int]] = (
     (errors.JobNotFoundError, 404),  # runs and versions too
     (errors.CalendarNotFoundError, 404),
     (errors.TokenNotFoundError, 404),
+    (errors.ClockHoldNotFoundError, 409),
     (errors.JobConflictError, 409),
     (errors.RunStateError, 409),
     (errors.CalendarInUseError, 409),

@@ -22,8 +22,8 @@ from scheduler_core.domain.alarm import (
     OpenAlarm,
     Takeover,
     decide,
-    in_words,
 )
+from scheduler_core.domain.wording import in_words
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
 RUN = UUID(int=1)

@@ -172,6 +172,11 @@ def _problem(name: object) -> str:
     return f"There is no time zone {shown(name)}: {hint}{'' if hint.endswith('?') else '.'}"
 
 
+def is_zone(name: object) -> bool:
+    """Whether the data of this process has a zone of that name."""
+    return isinstance(name, str) and isinstance(_look_up(name), Zone)
+
+
 def check_timezone(name: str) -> str:
     """`name` itself when it names a time zone. Raises InvalidScheduleError, with names that are near, when
     not.

@@ -17,7 +17,8 @@ from scheduler_core.domain.job import Delivery
 from scheduler_core.domain.planning import Plan, StoredJob, plan
 from scheduler_core.domain.run import LoggerLike
 from scheduler_core.engine.callback_registry import CallbackRegistry
-from scheduler_core.engine.clock import DatabaseClock
+from scheduler_core.engine.clock import boottime
+from scheduler_core.engine.clock_guard import ClockGuard
 from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.fire.in_flight import InFlightRuns
 from scheduler_core.engine.fire.job_cache import JobCache
@@ -44,6 +45,9 @@ MAX_IN_FLIGHT = 20_000
 
 IDLE_SECONDS = 1.0
 
+LOOK_AT_CLOCK_SECONDS = 0.5
+"""While the database's clock is not to be believed: it may be right again, or somebody may agree to it."""
+
 
 class Claiming:
     """One replica's claims, in one term after another.
@@ -56,7 +60,7 @@ class Claiming:
         self,
         runs: Runs,
         *,
-        clock: DatabaseClock,
+        clock_guard: ClockGuard,
         jobs: JobCache,
         callbacks: CallbackRegistry,
         in_flight: InFlightRuns,
@@ -67,7 +71,8 @@ class Claiming:
         logger: LoggerLike,
     ) -> None:
         self._runs = runs
-        self._clock = clock
+        self._clock_guard = clock_guard
+        self._clock = clock_guard.clock
         self._jobs = jobs
         self._callbacks = callbacks
         self._in_flight = in_flight
@@ -91,11 +96,13 @@ class Claiming:
         room = min(CLAIM_LIMIT, MAX_IN_FLIGHT - len(self._in_flight))
         if room <= 0 or self._recorder.queued > MAX_QUEUED // 2:
             return CLAIM_EVERY_SECONDS
-        sent_at = time.monotonic()
+        sent_at, asked_at = time.monotonic(), boottime()
         due = await self._runs.due(
             ahead_seconds=CLAIM_AHEAD_SECONDS, limit=room, excluding=[*self._uncallable, *self._jobs.unreadable]
         )
-        self._clock.read(due.now, sent_at, time.monotonic())
+        if not self._clock_guard.admits(due.now, asked_at, boottime()):
+            await self._clock_guard.look(leadership)
+            return 0.0 if self._clock_guard.jump is None else LOOK_AT_CLOCK_SECONDS
         self._jobs.observe_calendars(due.calendars_revision)
         coming = [due.next_due_at]
         if due.jobs:

@@ -13,8 +13,10 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from itertools import pairwise
 
+from scheduler_core.domain.errors import UnreadableJobError
 from scheduler_core.domain.planning import StoredJob
 from scheduler_core.domain.run import LoggerLike
+from scheduler_core.domain.run_words import NO_TIMEZONE, UNREADABLE
 from scheduler_core.ports import DueJob, InvalidRow, Storage
 
 MOST_CACHED = 50_000
@@ -22,6 +24,9 @@ MOST_CACHED = 50_000
 
 LOOK_AGAIN_SECONDS = 1.0
 """An edit by hand tells nobody, and one of a cursor raises no version: only looking shows that a row is right again."""
+
+ZONES_SEEN_SECONDS = 10.0
+"""A job whose time zone is unknown here is looked at more often than this for as long as it is due."""
 
 
 class JobCache:
@@ -38,6 +43,8 @@ class JobCache:
         self._loading: dict[str, asyncio.Future[None]] = {}
         self._unreadable: dict[str, tuple[int, float]] = {}
         """By job_id: the version that was reported, and when it was looked at last."""
+        self._unknown_zones: dict[str, str] = {}
+        """By job_id: the time zone that this process's data lacks."""
         self._without_calendar: set[str] = set()
         self._calendars_revision = ""
 
@@ -46,6 +53,12 @@ class JobCache:
         """Ids of the rows that can't be read, as was seen just now."""
         since = time.monotonic() - LOOK_AGAIN_SECONDS
         return [job_id for job_id, (_, looked_at) in self._unreadable.items() if looked_at > since]
+
+    @property
+    def unknown_zones(self) -> Sequence[str]:
+        """Time zones that due jobs are in and that this process's data lacks, as was seen lately."""
+        since = time.monotonic() - ZONES_SEEN_SECONDS
+        return sorted({zone for job_id, zone in self._unknown_zones.items() if self._unreadable[job_id][1] > since})
 
     async def read_calendars_revision(self) -> None:
         """Begin with the calendars as they are now."""
@@ -113,7 +126,10 @@ class JobCache:
         return None if job is None or job.version < version else job
 
     async def find(self, job_id: str, version: int = 0) -> StoredJob | None:
-        """A job, read if need be; None if it was removed or can't be read. Parameters: as for `get`."""
+        """A job, read if need be; None if it was removed. Parameters: as for `get`.
+
+        Raises UnreadableJobError if its row can't be read.
+        """
         loading = self._loading.get(job_id)
         if loading is None and self.get(job_id, version) is None:
             self._stale.discard(job_id)
@@ -123,6 +139,13 @@ class JobCache:
         if loading is not None:
             # One load for all who wait for it, and they go on in the order in which they came.
             await asyncio.shield(loading)
+        if job_id not in self._jobs and job_id in self._unreadable:
+            zone = self._unknown_zones.get(job_id)
+            raise UnreadableJobError(
+                f"the row of job {job_id!r} can't be read here"
+                + ("" if zone is None else f": its time zone {zone!r} is not in the data of this replica"),
+                NO_TIMEZONE if zone is not None else UNREADABLE,
+            )
         return self._jobs.get(job_id)
 
     async def load(self, job_ids: Sequence[str]) -> None:
@@ -134,12 +157,13 @@ class JobCache:
             loaded = await self._storage.jobs.load(job_ids)
         for gone in set(job_ids).difference(job.job_id for job in loaded):
             self._jobs.pop(gone, None)
+            self._forget_problem(gone)
         for job in loaded:
             if isinstance(job, InvalidRow):
                 self._jobs.pop(job.job_id, None)
                 self.quarantine(job)
             else:
-                self._unreadable.pop(job.job_id, None)
+                self._forget_problem(job.job_id)
                 self._jobs[job.job_id] = job
                 self._jobs.move_to_end(job.job_id)
         self._drop_oldest()
@@ -152,9 +176,15 @@ class JobCache:
         """Nothing can be done with this row for now; it is said once."""
         reported, _ = self._unreadable.get(row.job_id, (None, 0.0))
         self._unreadable[row.job_id] = (row.version, time.monotonic())
+        if row.unknown_zone is not None:
+            self._unknown_zones[row.job_id] = row.unknown_zone
         if reported != row.version:
+            elsewhere = "" if row.unknown_zone is None else "; a replica whose zone data have it can take over"
             self._logger.error(
-                "the row of job %r can't be read and is left alone until it changes: %s", row.job_id, row.problem
+                "the row of job %r can't be read and is left alone until it changes: %s%s",
+                row.job_id,
+                row.problem,
+                elsewhere,
             )
 
     def report_missing_calendars(self, job: StoredJob) -> None:
@@ -185,4 +215,8 @@ class JobCache:
         self._stale.add(job_id)
         self._without_calendar.discard(job_id)
         self._jobs.pop(job_id, None)
+        self._forget_problem(job_id)
+
+    def _forget_problem(self, job_id: str) -> None:
         self._unreadable.pop(job_id, None)
+        self._unknown_zones.pop(job_id, None)

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+from scheduler_core.domain.alarm import FOR_A_CALLBACK, FOR_A_TIME_ZONE
 from scheduler_core.domain.errors import NotLeaderError, SchedulerError
 from scheduler_core.domain.run import LoggerLike, Run
 from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.fire.in_flight import InFlightRuns
+from scheduler_core.engine.fire.job_cache import JobCache
 from scheduler_core.engine.fire.overlap_gate import RunningElsewhere
 from scheduler_core.engine.fire.start_timers import StartTimers
 from scheduler_core.engine.wake import Wake
@@ -24,12 +27,20 @@ BATCH = 500
 MAX_DELIVERIES = 3
 
 
+@dataclass(frozen=True, slots=True)
+class PreferredSuccessor:
+    """A replica that can do what this one can't and something waits for, and why it is to lead."""
+
+    instance_id: str
+    why: str
+
+
 class Recovery:
     """Recovery during one leadership after another.
 
     Parameters: ttl_seconds, how long an owner must have been gone, and how long a former leader may have gone on
     starting runs; in_flight, the runs that this process has; timers, which each adopted run is given to; elsewhere,
-    told of what runs under other owners; wake, which has it look at once.
+    told of what runs under other owners; jobs, that this process has read; wake, which has it look at once.
     """
 
     def __init__(
@@ -41,6 +52,7 @@ class Recovery:
         in_flight: InFlightRuns,
         timers: StartTimers,
         elsewhere: RunningElsewhere,
+        jobs: JobCache,
         wake: Wake,
         counters: Counters,
         logger: LoggerLike,
@@ -51,16 +63,16 @@ class Recovery:
         self._in_flight = in_flight
         self._timers = timers
         self._elsewhere = elsewhere
+        self._jobs = jobs
         self._wake = wake
         self._counters = counters
         self._logger = logger
         self._gone_since: dict[str, float] = {}
 
-    async def work(self, leadership: Leadership, over: asyncio.Event) -> str | None:
+    async def work(self, leadership: Leadership, over: asyncio.Event) -> PreferredSuccessor | None:
         """Recover until the leadership is over.
 
-        Returns the replica that should lead instead, because it can call what waits and this one lacks; None if the
-        leadership has ended otherwise.
+        Returns the replica that should lead instead; None if the leadership has ended otherwise.
         """
         self._gone_since.clear()
         self._elsewhere.forget()
@@ -72,7 +84,7 @@ class Recovery:
                 reaped = await self._reap(leadership, owners)
                 # A term lasts for a TTL at least: two services that can call nothing of each other's take turns.
                 if boottime() - leads_since >= self._ttl_seconds:
-                    successor = await self._runs.preferred_successor(self._instance_id)
+                    successor = await self._find_preferred_successor()
                     if successor is not None:
                         return successor
             except NotLeaderError:
@@ -86,6 +98,14 @@ class Recovery:
             # Somebody may wait for a run elsewhere to end: then look more often.
             await self._wake.sleep(0.1 if self._elsewhere else min(1.0, self._ttl_seconds / 3))
         return None
+
+    async def _find_preferred_successor(self) -> PreferredSuccessor | None:
+        caller = await self._runs.preferred_successor(self._instance_id)
+        if caller is not None:
+            return PreferredSuccessor(caller, FOR_A_CALLBACK)
+        zones = self._jobs.unknown_zones
+        knower = await self._runs.successor_for_zones(self._instance_id, zones) if zones else None
+        return None if knower is None else PreferredSuccessor(knower, FOR_A_TIME_ZONE)
 
     async def _adopt(self, leadership: Leadership) -> int:
         adopted = await self._runs.adopt(

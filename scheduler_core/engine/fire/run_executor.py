@@ -20,7 +20,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from scheduler_core.domain.ending import Ending, How
-from scheduler_core.domain.errors import CallbackNotFoundError
+from scheduler_core.domain.errors import CallbackNotFoundError, UnreadableJobError
 from scheduler_core.domain.planning import StoredJob
 from scheduler_core.domain.policies import Overlap
 from scheduler_core.domain.run import (
@@ -58,7 +58,7 @@ class JobSource(Protocol):
         """One that is known and at least of this version; None where `find` must be asked."""
 
     async def find(self, job_id: str, version: int) -> StoredJob | None:
-        """One, read if need be; None if it was removed or can't be read."""
+        """One, read if need be; None if it was removed. Raises UnreadableJobError if its row can't be read."""
 
     def invalidate(self, job_id: str) -> None:
         """What is known of it may be older than an edit by hand."""
@@ -150,6 +150,10 @@ class RunExecutor:
         except asyncio.CancelledError:
             # A stop, while the run had not begun.
             return handed_back(run) if self.in_flight.wait_no_more(run) else None
+        except UnreadableJobError as error:
+            self.logger.error("run %s waits: %s", run.idempotency_key, error)
+            self.in_flight.pass_over(run.run_id)
+            return handed_back(run, error.reason)
         except RecorderClosedError as error:
             self.logger.warning("run %s is left to recovery: %s", run.idempotency_key, error)
             return None

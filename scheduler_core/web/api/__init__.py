@@ -11,6 +11,7 @@ from scheduler_core.web.api import (
     alarms,
     audit,
     calendars,
+    clock,
     exchange,
     job_questions,
     job_verbs,
@@ -24,7 +25,7 @@ from scheduler_core.web.api import (
 
 router = APIRouter(prefix="/api/v1")
 PARTS = (
-    *(jobs, job_verbs, job_questions, exchange, runs, leader, calendars),
+    *(jobs, job_verbs, job_questions, exchange, runs, leader, clock, calendars),
     *(audit, tables, alarms, simulation, tokens),
 )
 for part in PARTS:

@@ -327,6 +327,40 @@ class Leader(Answer):
     replicas: list[Replica]
 
 
+class ClockHold(Answer):
+    """Why planning stopped. `ahead_by`: seconds, negative for a jump back; `ended_at` is null while it stands still."""
+
+    hold_id: int
+    expected_at: datetime
+    database_at: datetime
+    ahead_by: Seconds
+    evidence: str = Field(examples=["boottime"])
+    term: int
+    instance_id: str
+    ended_at: datetime | None
+    ended_why: str | None
+
+
+class ClockReport(Answer):
+    """The database's clock. `held`: planning has stopped, because it jumped further than `jump_limit` seconds."""
+
+    database_at: datetime = Field(examples=["2026-11-23T12:00:00+00:00"])
+    machine_at: datetime = Field(description="what the clock of the machine that answers shows")
+    held: bool
+    hold_id: int | None
+    detail: str | None
+    planned_at: datetime | None = Field(description="the last reading that planning went by")
+    jump_limit: float
+    holds: list[ClockHold]
+
+
+class ClockAgreed(Answer):
+    """`hold_id`: what the agreement ended; null where nothing had stopped planning."""
+
+    database_at: datetime
+    hold_id: int | None = Field(examples=[1])
+
+
 class ResignAsked(Answer):
     """Who was asked to resign."""
 

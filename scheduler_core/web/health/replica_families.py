@@ -40,6 +40,11 @@ GAUGES: tuple[tuple[str, str, Callable[[Vitals], float | None]], ...] = (
         "This machine's wall clock minus the database's. Fires follow the database's.",
         lambda v: v.clock_skew_seconds,
     ),
+    (
+        "clock_jump_seconds",
+        "By how much the database's clock is off what this replica can go by; 0 while it goes by it.",
+        lambda v: 0.0 if v.clock_jump is None else v.clock_jump.seconds,
+    ),
 )
 
 COUNTERS: tuple[tuple[str, str, Callable[[Counters], float]], ...] = (

@@ -1,0 +1,32 @@
+"""The database's clock: what it shows, whether planning has stopped for it, and agreeing to it."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from fastapi import APIRouter, Query
+
+from scheduler_core.clock_report import agree_to_clock, report_clock
+from scheduler_core.web.api import schemas
+from scheduler_core.web.api.documented import problems
+from scheduler_core.web.api.values import Operator, Served, Viewer
+
+router = APIRouter(tags=["clock"])
+
+
+@router.get("/clock", response_model=schemas.ClockReport)
+async def get_clock(_caller: Viewer, container: Served) -> dict[str, Any]:
+    """What the database's clock shows, and whether planning has stopped because it jumped."""
+    return await report_clock(container)
+
+
+@router.post("/clock/agree", response_model=schemas.ClockAgreed, responses=problems(409))
+async def agree_to_the_clock(
+    caller: Operator,
+    container: Served,
+    hold_id: Annotated[
+        int | None, Query(ge=1, lt=2**63, description="of the jump that was seen: another one is not agreed to")
+    ] = None,
+) -> dict[str, Any]:
+    """Have planning go on by the time that the database's clock shows now."""
+    return await agree_to_clock(container, caller.actor.name, hold_id)
