@@ -28,7 +28,7 @@ from scheduler_core.domain.clock import describe_hold
 from scheduler_core.domain.errors import SchemaError
 from scheduler_core.domain.run_words import NO_TIMEZONE, UNREADABLE
 from scheduler_core.ports import Look, Stored
-from storage.clock import hold_of
+from storage.clock import READABLE_HOLD, hold_of
 from storage.database import Database
 
 # Where the row is gone (somebody deleted it) a look goes on: it is made again, and terms so far count as told. A look
@@ -122,13 +122,13 @@ LIMIT :limit
 """
 
 # What stops planning, and what did since it was last told: a jump that is over in seconds is told all the same.
-HOLDS = """
-SELECT hold_id, expected_at, database_at, wall_at, boot, boottime, error, evidence, instance_id, told,
-       ended_at IS NULL AS is_open, ended_why
-FROM {schema}.clock_holds
-WHERE ended_at IS NULL OR NOT told
-   OR hold_id = (SELECT max(hold_id) FROM {schema}.clock_holds)
-ORDER BY hold_id
+HOLDS = f"""
+SELECT h.hold_id, h.expected_at, h.database_at, h.wall_at, h.boot, h.boottime, h.error, h.evidence, h.instance_id,
+       h.told, h.ended_at IS NULL AS is_open, h.ended_why
+FROM {{schema}}.clock_holds h
+WHERE (h.ended_at IS NULL OR NOT h.told OR h.hold_id = (SELECT max(hold_id) FROM {{schema}}.clock_holds))
+  AND {READABLE_HOLD}
+ORDER BY h.hold_id
 LIMIT :limit
 """
 

@@ -11,16 +11,31 @@ from scheduler_core.ports import Agreement, ClockView, Leadership, ReplicaTime
 from storage.database import Database, Row
 from storage.keys import NUDGE_CHANNEL
 
-READ = """
+
+def _readable(row: str) -> str:
+    """The condition that a row holds what Python has as well: edited by hand, it may hold anything."""
+    instants = "'0001-01-03' AND '9999-12-30'"
+    return (
+        f"{row}.database_at BETWEEN {instants} AND {row}.wall_at BETWEEN {instants} "
+        f"AND {row}.boottime BETWEEN -1e12 AND 1e12 AND {row}.error BETWEEN 0 AND 1e12"
+    )
+
+
+READABLE_HOLD = (
+    f"{_readable('h')} AND h.expected_at BETWEEN '0001-01-03' AND '9999-12-30' AND h.evidence IN ('boottime', 'wall')"
+)
+
+# What can't be read is as if there were no row.
+READ = f"""
 SELECT clock_timestamp() AS now, c.only_row IS NOT NULL AS is_known, coalesce(c.version, 0) AS version,
        c.database_at, c.wall_at, c.boot, c.boottime, c.error,
        h.hold_id, h.expected_at, h.evidence, h.instance_id, h.database_at AS held_database_at,
        h.wall_at AS held_wall_at, h.boot AS held_boot, h.boottime AS held_boottime, h.error AS held_error,
        me.boot AS my_boot, me.clock_ahead AS my_clock_ahead, me.zone_release AS my_zone_release
 FROM (VALUES (true)) AS always (only_row)
-LEFT JOIN {schema}.clock c USING (only_row)
-LEFT JOIN {schema}.clock_holds h ON h.ended_at IS NULL
-LEFT JOIN {schema}.instances me ON me.instance_id = :instance_id
+LEFT JOIN {{schema}}.clock c ON c.only_row = always.only_row AND {_readable("c")}
+LEFT JOIN {{schema}}.clock_holds h ON h.ended_at IS NULL AND {READABLE_HOLD}
+LEFT JOIN {{schema}}.instances me ON me.instance_id = :instance_id
 ORDER BY h.hold_id DESC
 LIMIT 1
 """
@@ -87,9 +102,9 @@ SELECT database_at, (SELECT max(hold_id) FROM ended) AS hold_id, pg_notify('{NUD
 FROM agreed
 """
 
-HOLDS = """
+HOLDS = f"""
 SELECT hold_id, expected_at, database_at, evidence, term, instance_id, ended_at, ended_why
-FROM {schema}.clock_holds ORDER BY hold_id DESC LIMIT :limit
+FROM {{schema}}.clock_holds h WHERE {READABLE_HOLD} ORDER BY hold_id DESC LIMIT :limit
 """
 
 PUBLISH = """

@@ -70,7 +70,7 @@ class Jump:
     evidence: Evidence
 
     def __str__(self) -> str:
-        return f"{in_words(abs(self.seconds))} {'ahead' if self.seconds > 0 else 'back'}"
+        return f"{in_words(round(abs(self.seconds)))} {'ahead' if self.seconds > 0 else 'back'}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,10 +20,13 @@ from waiting import eventually
 
 from storage import migrate
 
-WAITS = {"0003": ("alarms are not watched: the schema 'scheduler'", "run `scheduler migrate`")}
+WAITS = {
+    "0003": ("alarms are not watched: the schema 'scheduler'", "run `scheduler migrate`"),
+    "0004": ("a jump of the database's clock is remembered by this process alone", "run `scheduler migrate`"),
+}
 """By revision: what a replica says, on the schema before, of what is new in it; nothing where nothing waits."""
 
-BEGINS = {"0003": ("alarms are watched again",)}
+BEGINS = {"0003": ("alarms are watched again",), "0004": ("the database's clock is recorded from now on",)}
 """And what it says once that is there."""
 
 FIRES = "SELECT count(*) FROM scheduler.runs WHERE status = 'succeeded'"

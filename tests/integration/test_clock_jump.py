@@ -372,6 +372,45 @@ async def test_no_history_is_dropped_by_a_clock_that_has_jumped(
         await eventually_async(lambda: len(maintained) > count, what="maintenance again")
 
 
+@pytest.mark.parametrize(
+    ("edit", "stops"),
+    [
+        ("DELETE FROM scheduler.clock", False),
+        ("UPDATE scheduler.clock SET database_at = 'infinity'", False),
+        ("UPDATE scheduler.clock SET wall_at = '-infinity'", False),
+        ("UPDATE scheduler.clock SET boottime = 'NaN'", False),
+        ("UPDATE scheduler.clock SET version = version + 7", False),
+        ("UPDATE scheduler.clock SET database_at = database_at - interval '1 year'", True),
+        (
+            "INSERT INTO scheduler.clock_holds (version, expected_at, database_at, wall_at, boot, boottime, error, "
+            "evidence, term, instance_id) VALUES (0, now(), 'infinity', now(), 'x', 1, 0, 'boottime', 1, 'x') "
+            "ON CONFLICT DO NOTHING",
+            False,
+        ),
+        (
+            "INSERT INTO scheduler.clock_holds (version, expected_at, database_at, wall_at, boot, boottime, error, "
+            "evidence, term, instance_id) VALUES (0, now(), now(), now(), 'x', 1, 0, 'hearsay', 1, 'x') "
+            "ON CONFLICT DO NOTHING",
+            False,
+        ),
+    ],
+)
+async def test_rows_that_somebody_edits_stop_nothing_for_good(
+    replica: Replica, sql: Sql, command: Command, edit: str, stops: bool
+) -> None:
+    """What a running replica remembers outweighs a row; what a new one makes of it, an operator can end."""
+    async with replica():
+        await fires(sql)
+        sql.execute(edit)
+        await fires(sql, 10)
+    sql.execute(edit)
+    async with replica():
+        if stops:
+            await is_held(sql)
+            command("clock", "agree")
+        await fires(sql)
+
+
 async def test_over_http(replica: Replica, clock: ShiftedClock, sql: Sql) -> None:
     async with replica() as container:
         await fires(sql)
