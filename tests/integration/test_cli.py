@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import commands
 import psycopg
 import pytest
 from commands import Command
@@ -169,3 +170,30 @@ def test_the_doctor_finds_what_needs_a_person(command: Command, sql: psycopg.Con
     sql.execute("UPDATE scheduler.jobs SET due_at = now() - interval '1 hour', timezone = 'Mars/Olympus'")
     report = json.loads(command("doctor", "--json", code=1).stdout)
     assert {trouble["kind"] for trouble in report["troubles"]} == {"overdue", "unreadable"}
+
+
+@pytest.mark.parametrize(
+    ("given", "fact"),
+    [
+        ({"SCHEDULER_TIMEZONE": "Asia/Seoul", "TZ": "UTC+3"}, "Asia/Seoul, by the setting timezone"),
+        ({"TZ": "Asia/Tokyo"}, "Asia/Tokyo, by TZ='Asia/Tokyo'"),
+        ({"TZ": "EST5EDT,M3.2.0,M11.1.0"}, "unknown"),
+    ],
+)
+def test_the_doctor_says_which_zone_it_is_and_from_where(
+    environment: dict[str, str], tmp_path: Path, given: dict[str, str], fact: str
+) -> None:
+    without = {name: value for name, value in environment.items() if name != "SCHEDULER_TIMEZONE"}
+    done = commands.as_text(commands.scheduler("doctor", "--json", environment=without | given, folder=tmp_path))
+    report = json.loads(done.stdout)
+    assert report["facts"]["default timezone"] == fact
+    assert "the package tzdata" in report["facts"]["time zone data"]
+    kinds = [trouble["kind"] for trouble in report["troubles"]]
+    assert ("timezone" in kinds, done.returncode) == ((True, 1) if fact == "unknown" else (False, 0))
+    if fact == "unknown":
+        words = ("jobs", "add", "j", "--callback", "app:f", "--daily", "09:00")
+        refused = commands.as_text(commands.scheduler(*words, environment=without | given, folder=tmp_path))
+        assert refused.returncode == 2
+        assert "name a place that keeps them, as 'America/New_York'" in refused.stderr
+        named = (*words, "--timezone", "Asia/Tokyo")
+        assert commands.scheduler(*named, environment=without | given, folder=tmp_path).returncode == 0
