@@ -183,7 +183,7 @@ async def test_a_stored_value_that_can_not_be_read_any_more_fails_the_attempt_an
     noted.clear()
     given = {"since": datetime(2026, 1, 1, tzinfo=UTC)}
     jobs = [ScheduleJob(job_id, "J", "interval", 3600, note, kwargs=given, max_retries=0) for job_id in ("bad", "good")]
-    scheduler.registry.register(note)
+    scheduler.callbacks.register(note)
     await container.get_operations().declare([job.definition("UTC") for job in jobs])
     sql.execute("""UPDATE scheduler.jobs SET kwargs = '{"since": "soon"}' WHERE job_id = 'bad'""")
     sql.execute("""UPDATE scheduler.jobs SET kwargs = '{"since": "2027-01-01T00:00:00Z", "b": 1e3, "a": 1}'

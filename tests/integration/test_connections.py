@@ -375,11 +375,11 @@ async def test_a_stop_that_fails_keeps_no_connection_open(where: Where, sql: Sql
     assert sql.execute(SESSIONS).fetchall() == []
 
 
-async def test_a_stop_that_is_cancelled_ends_the_keeper_all_the_same(where: Where) -> None:
+async def test_a_stop_that_is_cancelled_ends_the_elector_all_the_same(where: Where) -> None:
     """Whoever gives up waiting for it must not take away what it is about to say."""
     container = Container(load_settings(**where.settings()))
     await container.start()
-    elector = container.get_scheduler()._keeper
+    elector = container.get_scheduler().running.elector
     await cancel_at(elector.stop(), 1, When.WAITING)
     await elector.stop()
     assert not elector._thread.is_alive()

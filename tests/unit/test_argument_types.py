@@ -20,12 +20,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from json_values import exactly, json_values
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer, SecretStr
-from scheduler_core.engine.registry import describe
 from typing_extensions import TypeAliasType, TypedDict
 
 from scheduler_core import InvalidArgumentsError, ScheduleJob
 from scheduler_core.domain.argument_types import is_of_json
 from scheduler_core.domain.json_value import as_jsonb
+from scheduler_core.engine.callback_registry import describe
 
 if TYPE_CHECKING:
     from decimal import Context as OnlyForTypes
