@@ -80,6 +80,7 @@ __all__ = [
     "Delivery",
     "Dst",
     "EmbeddedServerError",
+    "InvalidArgumentsError",
     "InvalidCalendarError",
     "InvalidJobError",
     "InvalidScheduleError",

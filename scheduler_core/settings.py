@@ -97,7 +97,7 @@ with warnings.catch_warnings():
             """Keyword, then environment, then file."""
             return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
 
-        @field_validator("redis_outage", "log_format", mode="before")
+        @field_validator("redis_outage", "log_format", "callbacks", mode="before")
         @classmethod
         def _in_any_case(cls, word: Any) -> Any:
             return word.strip().lower() if isinstance(word, str) else word

@@ -253,4 +253,8 @@ def test_every_choice_of_the_settings_is_taken_in_any_case(
 
 
 def test_the_settings_have_choices() -> None:
-    assert SETTINGS == {"redis_outage": ("hold", "stop"), "log_format": ("text", "json")}
+    assert SETTINGS == {
+        "redis_outage": ("hold", "stop"),
+        "callbacks": ("application", "registered"),
+        "log_format": ("text", "json"),
+    }

@@ -23,12 +23,18 @@ from scheduler_core.service import declared_jobs
 FIELDS = ScheduleJob.model_fields
 OF_JOB = inspect.signature(job).parameters
 OF_THE_CLASS = inspect.signature(ScheduleJob).parameters
+
+
+def anything(*args: Any, **kwargs: Any) -> None:
+    """A callback that takes whatever a job of a test hands it."""
+
+
 BASE: dict[str, Any] = {
     "job_id": "j",
     "name": "J",
     "schedule_type": "daily",
     "schedule_value": "14:30",
-    "callback": print,
+    "callback": anything,
 }
 
 
@@ -45,7 +51,7 @@ EXAMPLES: dict[Any, Any] = {
     timedelta: timedelta(seconds=20),
     datetime: datetime(2027, 1, 1),  # noqa: DTZ001 - in the job's zone
     ZoneInfo: ZoneInfo("Asia/Seoul"),
-    Any: print,
+    Any: anything,
     type(None): None,
     list[Any]: [1, "a"],
     tuple[Any, ...]: (1, "a"),
@@ -57,7 +63,7 @@ EXAMPLES: dict[Any, Any] = {
     set[str]: {"09:00"},
     frozenset[str]: frozenset({"09:00"}),
     time: time(14, 30),
-    Callable[..., Any]: print,
+    Callable[..., Any]: anything,
     ScheduleType: ScheduleType.DAILY,
     Misfire: Misfire.ALL,
     Overlap: Overlap.QUEUE,
@@ -127,7 +133,7 @@ def _type_that_takes(value: Any) -> str:
         ({"every": 30, "retries": 3}, "did you mean 'max_retries'"),
         ({"every": 30, "run_count": 3}, "keeps it itself"),
         ({"every": 30, "schedule_type": "cron"}, "every="),
-        ({"every": 30, "callback": print}, "the function below"),
+        ({"every": 30, "callback": anything}, "the function below"),
         ({}, "exactly one"),
         ({"every": 30, "once": None}, "has 2"),
         ({"every": 30, "overlap": "sometimes"}, "skip, allow, queue"),
@@ -135,7 +141,7 @@ def _type_that_takes(value: Any) -> str:
 )
 def test_what_the_decorator_refuses_it_names(words: dict[str, Any], problem: str) -> None:
     with pytest.raises(InvalidJobError, match=problem):
-        job("refused", **words)(print)
+        job("refused", **words)(anything)
     assert "refused" not in {declared.job_id for declared in declared_jobs()}
 
 

@@ -305,7 +305,7 @@ class BatchExecutor:
 
     def __init__(self, context: ExecutorContext) -> None:
         self.settings: Mapping[str, object] = context.settings
-        self.callables: Sequence[str] = context.callables()
+        self.may_call: Sequence[str] = context.abilities().callbacks
         context.logger.info("made for %s", context.instance_name)
 
     async def start(self) -> None: ...

@@ -133,7 +133,6 @@ class Attempts:
         if active.cancel_requested:
             return Ending(How.CANCELLED)
         active.next_attempt_at = None
-        active.is_stoppable = callback.is_async
         active.is_calling = True
         return await self.call.make(active, callback, self._context(active) if callback.wants_context else None)
 

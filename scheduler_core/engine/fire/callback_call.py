@@ -82,6 +82,7 @@ class CallbackCall:
         it keeps its slot and no second attempt runs beside it.
         """
         call = _Call(self, active, callback)
+        active.is_stoppable = callback.is_async
         limit_seconds = active.job.definition.timeout
         error: BaseException | None = None
         try:
