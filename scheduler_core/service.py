@@ -39,7 +39,7 @@ _INSTEAD = {
 }
 
 
-def _declare(job_id: str, /, **given: Any) -> Callable[[F], F]:
+def _declare(job_id: str, **given: Any) -> Callable[[F], F]:
     """What `job` does, with what it was given."""
     for name in (*_INSTEAD, *STATE_FIELDS):
         if name in given:

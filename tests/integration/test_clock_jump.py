@@ -359,8 +359,8 @@ async def test_no_history_is_dropped_by_a_clock_that_has_jumped(
         maintained.append(self)
 
     monkeypatch.setattr(Container, "_maintain", maintain)
-    monkeypatch.setattr("scheduler_core.engine.scheduler.MAINTENANCE_SECONDS", 0.3)
-    monkeypatch.setattr("scheduler_core.engine.scheduler.MAINTENANCE_DELAY_SECONDS", 0.1)
+    monkeypatch.setattr("scheduler_core.engine.leader_loop.MAINTENANCE_SECONDS", 0.3)
+    monkeypatch.setattr("scheduler_core.engine.leader_loop.MAINTENANCE_DELAY_SECONDS", 0.1)
     async with replica():
         await eventually_async(lambda: maintained, what="maintenance")
         clock.shift(60 * 86_400.0)
