@@ -268,6 +268,11 @@ class Database:
                 return rows
         except (SQLAlchemyError, *DRIVER_ERRORS) as error:
             raise self.explain(error) from error
+        except AttributeError as error:
+            # Of a connection that was closed in the middle of a step: the driver has taken it apart.
+            if not self._is_closed:
+                raise
+            raise self._closed() from error
         except (ValueError, OverflowError) as error:
             # The answer is there, and Python has no such value: a date BC, a number of five thousand digits.
             raise UnreadableRowError(f"a row holds a value that can't be read ({error}): correct it in SQL") from error

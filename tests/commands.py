@@ -11,6 +11,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,7 @@ def _play(words: tuple[str, ...], environment: dict[str, str], folder: str, stre
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)
+    time.tzset()  # a process that is started anew reads TZ by itself
     sys.path[:] = ["", *environment.get("PYTHONPATH", "").split(os.pathsep), *sys.path]
     sys.argv[:] = ["scheduler", *words]
     flags: list[Any] = [os.O_RDONLY, *[os.O_WRONLY | os.O_CREAT | os.O_APPEND] * 2]

@@ -98,7 +98,7 @@ def add(
 
     async def work(container: Container) -> None:
         await container.prepare()
-        definition = job.definition(container.settings.default_timezone)
+        definition = job.definition(timezone or container.settings.default_timezone)
         import_from_here()
         container.check_arguments(definition)
         await container.get_operations().declare([definition])

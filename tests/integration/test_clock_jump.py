@@ -275,7 +275,7 @@ async def test_a_successor_holds_too(replica: Replica, clock: ShiftedClock, sql:
         follows = second if leads is first else first
         before = cursor(sql, "nightly")
         clock.shift(jump)
-        await leads.get_scheduler().resign(for_good=True)
+        await leads.get_scheduler().running.leader_loop.resign("resigned", for_good=True)
         await eventually_async(lambda: follows.get_scheduler().is_leader, what="a successor")
         await is_held(sql)
         await asyncio.sleep(0.5)

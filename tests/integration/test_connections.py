@@ -21,6 +21,7 @@ from sqlalchemy import text
 from waiting import eventually, eventually_async
 
 from scheduler_core import Container, ScheduleJob, load_settings
+from scheduler_core.domain.abilities import Abilities
 from scheduler_core.domain.errors import ServerUnreachableError
 from scheduler_core.executors.process import ProcessExecutor
 from scheduler_core.ports import ExecutorContext, Instance
@@ -118,13 +119,21 @@ def a_look_at_the_schema(where: Where) -> tuple[Coroutine[Any, Any, Any], Closin
     return migrate.revisions(where.database_url), nothing
 
 
+class Deaf:
+    """Is told of nothing here."""
+
+    def nudged(self, message: str) -> None: ...
+
+    def session_lost(self) -> None: ...
+
+
 def the_control_session(where: Where) -> tuple[Coroutine[Any, Any, Any], Closing]:
     """Nobody knows it before it is open: whoever cancels has nothing to close."""
     control = where.control()
     is_open: list[bool] = []
 
     async def work() -> None:
-        await control.open(where.instance(), lambda _: None, lambda: None)
+        await control.open(where.instance(), Deaf())
         is_open.append(True)
 
     async def close() -> None:
@@ -138,7 +147,7 @@ def calls_of_the_control_session(where: Where) -> tuple[Coroutine[Any, Any, Any]
     control = where.control()
 
     async def work() -> None:
-        await control.open(where.instance(), lambda _: None, lambda: None)
+        await control.open(where.instance(), Deaf())
         await control.leader()
         await control.depart()
         await control.close()
@@ -169,7 +178,7 @@ def a_lock(where: Where) -> tuple[Coroutine[Any, Any, Any], Closing]:
 
 def a_process_of_the_pool(where: Where) -> tuple[Coroutine[Any, Any, Any], Closing]:
     settings = where.settings() | {"process_workers": 1}
-    pool = ProcessExecutor(ExecutorContext(settings, "x", lambda: (), logging.getLogger("scheduler_core")))
+    pool = ProcessExecutor(ExecutorContext(settings, "x", Abilities, logging.getLogger("scheduler_core")))
     return pool._places[0].process(), pool.stop
 
 

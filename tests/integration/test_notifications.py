@@ -273,7 +273,7 @@ async def test_who_was_given_up_for_dead_does_not_undo_what_another_did(outbox: 
 
 async def test_a_message_whose_replica_died_is_another_s_after_the_lease(outbox: Outbox, sql: Sql) -> None:
     await queue(outbox, "a")
-    assert await outbox.claim(lease_seconds=3600) is not None
+    assert await outbox.claim(lease_seconds=300) is not None
     with receiving() as receiver:
         other = notifier(Outbox(outbox.database, "other"), receiver)
         assert await other.deliver() is None

@@ -45,7 +45,8 @@ def settings(database_url: str, redis_url: str) -> Settings:
 
 
 @pytest.fixture(autouse=True)
-async def shut_down() -> AsyncIterator[None]:
+async def shut_down(settings: Settings) -> AsyncIterator[None]:
+    """Before the database of `settings` is dropped."""
     # Modules that other tests have imported in this process may have declared jobs.
     service_module._declared.clear()
     yield

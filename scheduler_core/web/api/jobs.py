@@ -113,7 +113,8 @@ def _document(definition: JobDefinition) -> dict[str, Any]:
 def _definition(asked: schemas.JobDefinition, container: Container) -> JobDefinition:
     given = asked.model_dump(exclude_unset=True)
     given["name"] = given.get("name") or asked.job_id
-    return ScheduleJob(**given).definition(container.settings.default_timezone)
+    job = ScheduleJob(**given)
+    return job.definition(job.timezone or container.settings.default_timezone)
 
 
 async def _edited(asked: schemas.JobDefinition, container: Container) -> JobDefinition:
