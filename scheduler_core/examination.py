@@ -93,7 +93,7 @@ async def _differing(container: Container, stored: Stored, declared: Sequence[Sc
         found.append({"kind": "differs", "subject": edit.new.job_id, "detail": changes})
     others = [job_id for job_id in stored.definitions if job_id not in names]
     for job_id, who in (await container.get_audit().declarers(others)).items():
-        if who["by_code"]:
+        if who["by_code"] and not who["added_at_run_time"]:
             detail = f"code of {who['declared_by']} declared it, and this code does not: `jobs prune` removes it"
             found.append({"kind": "undeclared", "subject": job_id, "detail": detail})
     return found

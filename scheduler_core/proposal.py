@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 
 from scheduler_core.container import Container
 from scheduler_core.domain.actor import Actor
-from scheduler_core.domain.callback import is_importable_reference
 from scheduler_core.domain.errors import CallbackNotFoundError, InvalidJobError, JobConflictError
 from scheduler_core.domain.job import JobDefinition, ScheduleJob
 from scheduler_core.domain.schedule import ScheduleType
-from scheduler_core.engine.callback_resolution import check_callback_name
 from scheduler_core.jobs_file.applying import apply
 from scheduler_core.jobs_file.difference import Difference, compare, undeclared
 from scheduler_core.jobs_file.reading import define
+from scheduler_core.named_callbacks import doubt_of
 from scheduler_core.ports import InvalidRow
 
 CHUNK = 1_000
@@ -29,6 +28,13 @@ class Stored:
 
     definitions: dict[str, JobDefinition]
     unreadable: dict[str, str]
+    added_at_run_time: set[str]
+    """Those that running code has added."""
+
+    @property
+    def prunable(self) -> dict[str, JobDefinition]:
+        """Those that a module or a file would declare; what running code has added, none does."""
+        return {job_id: job for job_id, job in self.definitions.items() if job_id not in self.added_at_run_time}
 
     def require(self, job_ids: Iterable[str]) -> None:
         """Raises InvalidJobError if the row of one of them can't be read."""
@@ -67,24 +73,33 @@ async def propose_import(
         raise type(error)(f"{source}: {error}") from None
     stored = await read_stored(container)
     stored.require(definition.job_id for definition in wanted)
-    await _check_callbacks(stored, wanted, source)
+    doubts = await _check_callbacks(container, stored, wanted, source)
     gone: set[str] = set()
     if prune:
         ids = {job.job_id for job in (*jobs, *(kept or ()))}
-        gone = undeclared(stored.definitions, ids, source=source, by_file_alone=kept is None)
-    return await annotate(container, compare(stored.definitions, wanted, removed=gone))
+        gone = undeclared(stored.prunable, ids, source=source, by_file_alone=kept is None)
+    proposal = await annotate(container, compare(stored.definitions, wanted, removed=gone))
+    return replace(proposal, notes=(*proposal.notes, *doubts))
 
 
-async def _check_callbacks(stored: Stored, wanted: Sequence[JobDefinition], source: str) -> None:
-    """Raises CallbackNotFoundError for a name that is new in a job and leads to what none may reach."""
+async def _check_callbacks(
+    container: Container, stored: Stored, wanted: Sequence[JobDefinition], source: str
+) -> list[str]:
+    """What to know of the names that are new in a job.
+
+    Raises CallbackNotFoundError for one that leads to what none may reach.
+    """
     standing = {definition.job_id: definition.callback for definition in stored.definitions.values()}
     new = {definition.callback for definition in wanted if standing.get(definition.job_id) != definition.callback}
-    for reference in sorted(filter(is_importable_reference, new)):
+    doubts = []
+    for reference in sorted(new):
         try:
-            # A module may take its time to be imported.
-            await asyncio.to_thread(check_callback_name, reference)
+            doubt = await doubt_of(container, reference)
         except CallbackNotFoundError as error:
             raise type(error)(f"{source}: {error}") from None
+        if doubt is not None:
+            doubts.append(doubt)
+    return doubts
 
 
 def _check_arguments(container: Container, definitions: Iterable[JobDefinition]) -> None:
@@ -132,7 +147,7 @@ async def _check_edits(container: Container, difference: Difference) -> None:
 
 async def read_stored(container: Container) -> Stored:
     """Every job in the database."""
-    found = Stored({}, {})
+    found = Stored({}, {}, set())
     last = ""
     while ids := await container.get_audit().job_ids(after=last, limit=CHUNK):
         for job in await container.get_storage().jobs.load(ids):
@@ -140,6 +155,8 @@ async def read_stored(container: Container) -> Stored:
                 found.unreadable[job.job_id] = job.problem
             else:
                 found.definitions[job.job_id] = job.definition
+                if job.added_at_run_time:
+                    found.added_at_run_time.add(job.job_id)
         last = ids[-1]
     return found
 

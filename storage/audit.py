@@ -58,7 +58,7 @@ ORDER BY i.started_at
 """
 
 _ALIVE = """
-SELECT instance_id, callbacks FROM {schema}.instances i
+SELECT i AS replica, instance_id, application, callbacks FROM {schema}.instances i
 WHERE i.ended_at IS NULL
   AND CASE WHEN i.life_key IS NOT NULL THEN {schema}.witness_held(i.life_key)
            ELSE i.last_seen > clock_timestamp() - interval '30 s' END
@@ -69,8 +69,9 @@ WHERE i.ended_at IS NULL
 DECLARERS = f"""
 WITH alive AS MATERIALIZED ({_ALIVE})
 SELECT j.job_id, j.declared_by, j.declared_since IS NOT NULL AS by_code,
+       j.added_at_run_time IS TRUE AS added_at_run_time,
        (SELECT min(a.instance_id) FROM alive a
-        WHERE a.instance_id = j.declared_by OR j.callback = ANY(a.callbacks)) AS alive
+        WHERE a.instance_id = j.declared_by OR {{schema}}.can_call(a.replica, j.callback, j.application)) AS alive
 FROM {{schema}}.jobs j WHERE j.job_id = ANY(CAST(:job_ids AS text[]))
 """
 
@@ -80,14 +81,35 @@ SELECT 'undeclared' AS kind, j.job_id AS subject,
        'code of ' || j.declared_by || ' declared it, and that of no living replica does: prune or remove it' AS detail
 FROM {{schema}}.jobs j
 WHERE j.declared_since IS NOT NULL AND EXISTS (SELECT FROM alive)
+  AND j.added_at_run_time IS NOT TRUE -- no start declares these: that none does says nothing
   AND j.declared_by NOT IN (SELECT instance_id FROM alive)
-  AND j.callback NOT IN (SELECT unnest(callbacks) FROM alive)
+  AND NOT EXISTS (SELECT FROM alive a WHERE j.callback = ANY(a.callbacks)
+                    AND coalesce(j.application = a.application, true))
 ORDER BY j.job_id LIMIT 100
+"""
+
+# One finding for each callback, however many jobs call it: what is to be mended is the callback. Those that code
+# declares at its start and no longer does are found above.
+UNCALLABLE = f"""
+WITH alive AS MATERIALIZED ({_ALIVE})
+SELECT 'no callback' AS kind, callback AS subject, application, count(*) AS jobs, min(job_id) AS job_id
+FROM (
+    SELECT job_id, callback, application FROM {{schema}}.jobs j
+    WHERE enabled AND finished_at IS NULL AND EXISTS (SELECT FROM alive)
+      AND (added_at_run_time OR declared_since IS NULL)
+      AND NOT EXISTS (SELECT FROM alive a WHERE {{schema}}.can_call(a.replica, j.callback, j.application))
+    UNION
+    SELECT j.job_id, j.callback, j.application
+    FROM {{schema}}.runs r JOIN {{schema}}.jobs j USING (job_id)
+    WHERE r.status = 'pending' AND r.reason = 'no_callback'
+) AS waiting
+GROUP BY callback, application ORDER BY callback LIMIT 100
 """
 
 CALLABLE = f"""
 WITH alive AS MATERIALIZED ({_ALIVE})
-SELECT EXISTS (SELECT FROM alive WHERE :callback = ANY(callbacks)) AS callable
+SELECT EXISTS (SELECT FROM alive a WHERE {{schema}}.can_call(a.replica, :callback, NULL)) AS callable,
+       (SELECT count(*) FROM alive) AS replicas
 """
 
 TERMS = """
@@ -122,9 +144,6 @@ TROUBLES = """
 SELECT 'overdue' AS kind, job_id AS subject,
        'due since ' || date_trunc('second', statement_timestamp() - due_at) AS detail
 FROM {schema}.jobs WHERE due_at < statement_timestamp() - make_interval(secs => :overdue)
-UNION ALL
-SELECT 'no callback', job_id, count(*) || ' runs wait for a replica that can call it'
-FROM {schema}.runs WHERE status = 'pending' AND reason = 'no_callback' GROUP BY job_id
 UNION ALL
 SELECT 'auto-disabled', job_id, 'after ' || consecutive_failures || ' failures in a row, at ' || auto_disabled_at
 FROM {schema}.jobs WHERE auto_disabled_at IS NOT NULL
@@ -263,11 +282,13 @@ class Audit:
 
     async def troubles(self, *, overdue_seconds: float) -> list[dict[str, Any]]:
         """What a person should look at."""
-        return [*await self._rows(TROUBLES, overdue=overdue_seconds), *await self._rows(TIME_TROUBLES)]
+        found = await self._rows(TROUBLES, overdue=overdue_seconds)
+        found += [_uncallable(**row) for row in await self._rows(UNCALLABLE)]
+        return [*found, *await self._rows(TIME_TROUBLES)]
 
     async def declarers(self, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
-        """job_id → declared_by; by_code, whether a replica did and no command; alive, a living replica that declared
-        it or can call it, None without one.
+        """job_id → declared_by; by_code, whether a replica did and no command; added_at_run_time, whether by code that
+        was running already; alive, a living replica that declared it or can call it, None without one.
         """
         return {row["job_id"]: row for row in await self._rows(DECLARERS, job_ids=list(job_ids))}
 
@@ -275,9 +296,10 @@ class Audit:
         """Troubles: jobs that code declared, and the code of no living replica knows; none while none lives."""
         return await self._rows(UNDECLARED)
 
-    async def is_callable(self, callback: str) -> bool:
-        """Whether a living replica says that it can call it."""
-        return bool((await self._rows(CALLABLE, callback=callback))[0]["callable"])
+    async def is_callable(self, callback: str) -> bool | None:
+        """Whether a living replica says that it calls this for any job; None while no replica lives to ask."""
+        found = (await self._rows(CALLABLE, callback=callback))[0]
+        return found["callable"] if found["replicas"] else None
 
     async def server(self) -> dict[str, Any]:
         """Postgres itself."""
@@ -290,3 +312,13 @@ class Audit:
 
 def _as_dict(row: Row) -> dict[str, Any]:
     return dict(row)
+
+
+def _uncallable(*, kind: str, subject: str, application: str | None, jobs: int, job_id: str) -> dict[str, Any]:
+    """What is to be done about a callback that no living replica calls. Never to remove its jobs: they wait."""
+    which = f"job {job_id!r} calls it" if jobs == 1 else f"{jobs} jobs call it, {job_id!r} for one"
+    if application is None:
+        mend = "start a replica whose code declares it or marks it with @callback, or allow it by allowed_callbacks"
+    else:
+        mend = f"start a replica of the application {application!r} whose modules define it"
+    return {"kind": kind, "subject": subject, "detail": f"{which}, and no living replica can: {mend}"}

@@ -13,7 +13,8 @@ from storage.database import Database
 # knows come by way of jsonb: the schema before has no such column.
 STATE = """
 WITH living AS MATERIALIZED (
-    SELECT instance_id, host, pid, callbacks, nullif(to_jsonb(i) -> 'zones', 'null') AS zones FROM {schema}.instances i
+    SELECT i AS replica, instance_id, host, pid, nullif(to_jsonb(i) -> 'zones', 'null') AS zones
+    FROM {schema}.instances i
     WHERE ended_at IS NULL
       AND CASE WHEN life_key IS NOT NULL THEN {schema}.witness_held(life_key)
                ELSE last_seen > clock_timestamp() - interval '30 s' END
@@ -23,7 +24,7 @@ SELECT clock_timestamp() AS now, j.paused_by, j.pause_note, j.last_error,
        l.term, CASE WHEN l.nonce IS NOT NULL THEN i.instance_id END AS leader, i.host, i.pid,
        l.acquired_at AS leader_since,
        (SELECT count(*) FROM living) AS replicas,
-       (SELECT count(*) FROM living WHERE j.callback = ANY(callbacks)) AS callers,
+       (SELECT count(*) FROM living WHERE {schema}.can_call(replica, j.callback, j.application)) AS callers,
        (SELECT count(*) FROM living WHERE jsonb_exists(zones, j.timezone)) AS zone_knowers,
        (l.nonce IS NOT NULL AND NOT jsonb_exists(i.zones, j.timezone)) IS TRUE AS is_zone_unknown_to_leader
 FROM {schema}.leader l

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import getpass
 import json
+import sys
 from datetime import UTC, datetime
 from typing import Annotated, Any
 
@@ -15,7 +16,7 @@ from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidJobError, JobNotFoundError
 from scheduler_core.domain.job import ScheduleJob
 from scheduler_core.domain.schedule import ScheduleType
-from scheduler_core.engine.callback_resolution import check_callback_name
+from scheduler_core.named_callbacks import doubt_of
 
 app = typer.Typer(help="Look at jobs and change them.", no_args_is_help=True)
 
@@ -94,17 +95,20 @@ def add(
         timezone=timezone,
         **_policies(policy or []),
     )
-    check_callback_name(callback)
 
-    async def work(container: Container) -> None:
+    async def work(container: Container) -> str | None:
         await container.prepare()
+        doubt = await doubt_of(container, callback)
         definition = job.definition(timezone or container.settings.default_timezone)
         import_from_here()
         container.check_arguments(definition)
         await container.get_operations().declare([definition])
+        return doubt
 
-    with_container(work)
+    doubt = with_container(work)
     console.print(f"job {job_id} is stored", markup=False)
+    if doubt is not None:
+        print(f"scheduler: {doubt}", file=sys.stderr)
 
 
 def _schedule(

@@ -112,7 +112,7 @@ def prune_jobs(
     async def propose(container: Container) -> Proposal:
         stored = await read_stored(container)
         source = " and ".join(_name(name) for name in (app, file) if name is not None)
-        gone = undeclared(stored.definitions, {job.job_id for job in kept}, source=source, by_file_alone=app is None)
+        gone = undeclared(stored.prunable, {job.job_id for job in kept}, source=source, by_file_alone=app is None)
         return await annotate(container, compare(stored.definitions, [], removed=gone))
 
     _settle(propose, apply_it=yes, only_show=False, as_json=as_json)

@@ -233,8 +233,8 @@ def _services(facts: Facts, definition: JobDefinition) -> list[str]:
         told = ["Nobody leads, and no replica lives: start one with `scheduler run --app MODULE`."]
     if facts.replicas and not facts.callers:
         told.append(
-            f"No replica that lives has said that it can call {definition.callback}: unless allowed_callbacks covers "
-            "it, runs wait until one does."
+            f"No replica that lives can call {definition.callback} for this job: its runs wait until one that can is "
+            "started."
         )
     elif facts.callers < facts.replicas:
         told.append(f"{facts.callers} of {_replicas(facts.replicas)} can call {definition.callback}.")

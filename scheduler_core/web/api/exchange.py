@@ -10,9 +10,9 @@ from fastapi.responses import PlainTextResponse
 from scheduler_core.container import Container
 from scheduler_core.jobs_file.reading import parse_jobs
 from scheduler_core.jobs_file.writing import dump_jobs
+from scheduler_core.named_callbacks import require_callable
 from scheduler_core.proposal import Proposal, carry_out, propose_import, read_stored
 from scheduler_core.web.api import schemas
-from scheduler_core.web.api.callbacks import check_callback
 from scheduler_core.web.api.documented import problems
 from scheduler_core.web.api.values import Operator, Served, Viewer
 
@@ -54,7 +54,7 @@ async def import_jobs(
         proposal = await propose_import(container, jobs, SOURCE, prune=prune, kept=None)
         changed = [edit.new for edit in proposal.difference.edited if edit.new.callback != edit.old.callback]
         for callback in {definition.callback for definition in (*proposal.difference.added, *changed)}:
-            await check_callback(container, callback)
+            await require_callable(container, callback)
         return proposal
 
     found = await carry_out(container, propose, apply_it=not dry_run, actor=caller.actor)

@@ -17,9 +17,9 @@ from scheduler_core.domain.job import JobDefinition, ScheduleJob
 from scheduler_core.domain.plain_words import plain_words
 from scheduler_core.domain.schedule import ScheduleType
 from scheduler_core.domain.wording import plain
+from scheduler_core.named_callbacks import require_callable
 from scheduler_core.ports import InvalidRow
 from scheduler_core.web.api import paging, schemas
-from scheduler_core.web.api.callbacks import check_callback
 from scheduler_core.web.api.documented import problems
 from scheduler_core.web.api.values import Cursor, Limit, Operator, PathName, Served, Viewer
 from scheduler_core.web.api.versions import Seen, SeenIfSaid, tag
@@ -45,7 +45,7 @@ async def add_job(
 ) -> dict[str, Any]:
     """Add a job. One that is there already is not touched: that is a 409."""
     definition = _definition(asked, container)
-    await check_callback(container, definition.callback)
+    await require_callable(container, definition.callback)
     await asyncio.to_thread(container.check_arguments, definition)
     await container.get_operations(caller.actor).add(definition)
     response.headers["Location"] = f"{request.url.path}/{quote(definition.job_id, safe='')}"
@@ -128,6 +128,6 @@ async def _edited(asked: schemas.JobDefinition, container: Container) -> JobDefi
     kept = stored.definition.callback
     if asked.callback != kept:
         definition = _definition(asked, container)
-        await check_callback(container, definition.callback)
+        await require_callable(container, definition.callback)
         return definition
     return replace(_definition(asked.model_copy(update={"callback": KEPT_CALLBACK}), container), callback=kept)
