@@ -60,11 +60,14 @@ _PUBLIC = {
     "TableFamily": "domain.table_family",
     "TableScheduler": "engine.table_scheduler",
     "WrongLoopError": "domain.errors",
+    "callback": "service",
     "country_calendar": "domain.countries",
+    "declared_jobs": "service",
     "job": "service",
     "load_jobs": "jobs_file.reading",
     "load_settings": "settings",
     "next_fires": "service",
+    "register_callbacks": "service",
 }
 
 # Written out: a type checker reads it, and computes nothing.
@@ -114,11 +117,14 @@ __all__ = [
     "TableFamily",
     "TableScheduler",
     "WrongLoopError",
+    "callback",
     "country_calendar",
+    "declared_jobs",
     "job",
     "load_jobs",
     "load_settings",
     "next_fires",
+    "register_callbacks",
 ]
 
 
@@ -191,6 +197,6 @@ if TYPE_CHECKING:
     from scheduler_core.engine.scheduler import BaseScheduler
     from scheduler_core.engine.table_scheduler import TableScheduler
     from scheduler_core.jobs_file.reading import load_jobs
-    from scheduler_core.service import SchedulerService, job, next_fires
+    from scheduler_core.service import SchedulerService, callback, declared_jobs, job, next_fires, register_callbacks
     from scheduler_core.settings import Settings, load_settings
     from storage.locks import LockService

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from datetime import datetime, timedelta
-from types import EllipsisType
+from types import EllipsisType, ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from uuid import UUID
 from zoneinfo import ZoneInfo
@@ -12,6 +12,7 @@ from zoneinfo import ZoneInfo
 import scheduler_core
 from scheduler_core.domain.backfill import MOST_OCCURRENCES, Backfill
 from scheduler_core.domain.calendars import Calendar
+from scheduler_core.domain.callback import callback_reference, is_importable_reference
 from scheduler_core.domain.errors import AlreadyInitializedError, InvalidJobError, NotInitializedError
 from scheduler_core.domain.job import NO_KWARGS, STATE_FIELDS, JobStatus, Names, ScheduleJob
 from scheduler_core.domain.next_fires import next_fires as instants_of
@@ -19,6 +20,9 @@ from scheduler_core.domain.policies import Delivery, Misfire, Overlap
 from scheduler_core.domain.run import LoggerLike, Run, RunStatus, run_uuid
 from scheduler_core.domain.schedule import Dst, Times
 from scheduler_core.domain.signature import written_out
+from scheduler_core.engine.callback_registry import mark_callback
+from scheduler_core.engine.callback_resolution import functions_defined_in
+from scheduler_core.engine.own_modules import note_declaring_module
 from scheduler_core.jobs_file.fields import SCHEDULES
 from scheduler_core.ports import Locks
 from scheduler_core.status import iterate_job_statuses
@@ -58,6 +62,7 @@ def _declare(job_id: str, **given: Any) -> Callable[[F], F]:
     def declare(function: F) -> F:
         if job_id in _declared and _declared[job_id].callback is not function:
             raise InvalidJobError(f"@job({job_id!r}) stands at two functions: give one of them another id")
+        note_declaring_module(getattr(function, "__module__", None) or "__main__")
         _declared[job_id] = ScheduleJob(
             job_id=job_id, schedule_type=schedule_type, schedule_value=schedule_value, callback=function, **given
         )
@@ -107,6 +112,35 @@ def job(
     The function stays as it is. Raises InvalidJobError.
     """
     raise AssertionError("written out, and never called")
+
+
+def callback(function: F) -> F:
+    """Mark a function as one that jobs may name, whoever adds them: code, the API, the command line, a file.
+
+    The function stays as it is. It stands at the top level of a module, or of a class there as a static or class
+    method, so that every process finds it by its name. Raises InvalidJobError.
+    """
+    reference = callback_reference(function)
+    if not is_importable_reference(reference):
+        raise InvalidJobError(
+            f"@callback stands at {reference}, which no other process finds by its name: move it to the top level of "
+            "a module"
+        )
+    note_declaring_module(function.__module__)
+    mark_callback(function)
+    return function
+
+
+def register_callbacks(module: ModuleType) -> list[str]:
+    """Mark every function that a module itself defines at its top level, but for those that begin with an underscore.
+
+    Nothing that it has imported is marked. Returns the names, as jobs would give them. Raises TypeError for what is no
+    module.
+    """
+    if not isinstance(module, ModuleType):
+        raise TypeError(f"register_callbacks takes a module, not {type(module).__name__}: import it, and pass it")
+    note_declaring_module(module.__name__)
+    return [mark_callback(function) for function in functions_defined_in(module)]
 
 
 def declared_jobs() -> list[ScheduleJob]:

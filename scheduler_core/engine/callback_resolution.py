@@ -10,6 +10,7 @@ end.
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 from collections.abc import Callable
 from types import FunctionType, ModuleType
@@ -42,6 +43,17 @@ def check_callback_name(reference: str) -> None:
     except CallbackNotFoundError:
         return
     _find_in(module, reference)
+
+
+def functions_defined_in(module: ModuleType) -> list[Callable[..., Any]]:
+    """Its own public functions, as `resolve_callback` would find each by its name."""
+    found = []
+    for name in vars(module):
+        if not name.startswith("_"):
+            with contextlib.suppress(CallbackNotFoundError):
+                function = _find_in(module, f"{module.__name__}:{name}")
+                found.append(function)
+    return found
 
 
 def _find_in(module: ModuleType, reference: str) -> Callable[..., Any]:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import re
+import sys
 from datetime import UTC, datetime
+from types import ModuleType
 from typing import Any
 
 import pytest
 
-from scheduler_core import ScheduleJob
+from scheduler_core import InvalidJobError, ScheduleJob, callback, register_callbacks
 from scheduler_core.domain.abilities import as_like
 from scheduler_core.domain.callback import matches
 from scheduler_core.domain.errors import CallbackNotAllowedError, CallbackNotFoundError
@@ -205,3 +207,54 @@ def sql_like() -> Any:
         return re.fullmatch(expression, text) is not None
 
     return is_like
+
+
+# Marking.
+
+
+def defines(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
+    """A module with functions of its own, and what it has imported."""
+    monkeypatch.setattr(callback_registry, "_marked", {})
+    module = ModuleType("warehouse")
+    monkeypatch.setitem(sys.modules, "warehouse", module)
+    exec(WAREHOUSE, vars(module))
+    return module
+
+
+WAREHOUSE = """
+import asyncio, functools, logging
+from subprocess import run
+from pathlib import Path
+borrowed = asyncio.sleep
+partial = functools.partial(run, "ls")
+nested = (lambda: (lambda: 1))()
+def restock(): ...
+async def count(): ...
+def _helper(): ...
+class Shelf:
+    def __call__(self): ...
+shelf = Shelf()
+"""
+
+
+def test_a_module_s_own_functions_are_marked_and_nothing_that_it_imported(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert register_callbacks(defines(monkeypatch)) == ["warehouse:restock", "warehouse:count"]
+    assert CallbackRegistry(HERE).abilities().callbacks == ("warehouse:count", "warehouse:restock")
+    assert CallbackRegistry(HERE).can_call(stored("warehouse:count"))
+    assert not CallbackRegistry(HERE).can_call(stored("warehouse:run"))
+
+
+def test_only_a_module_is_registered() -> None:
+    with pytest.raises(TypeError, match="import it, and pass it"):
+        register_callbacks("warehouse")  # type: ignore[arg-type]
+
+
+def test_a_function_that_others_do_not_find_is_not_marked() -> None:
+    with pytest.raises(InvalidJobError, match="to the top level of a module"):
+        callback(lambda: None)
+
+
+def test_a_marked_function_stays_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(callback_registry, "_marked", {})
+    assert callback(work) is work
+    assert CallbackRegistry(HERE).can_call(stored(IMPORTABLE))
