@@ -30,7 +30,7 @@ DEBIAN_SERVERS := { test -x $(call postgres_bin,$(OTHER_POSTGRES))/postgres && c
 	  { apt-get install -qq -y --no-install-recommends redis-tools postgresql-$(OTHER_POSTGRES) || \
 	    { apt-get update -qq && apt-get install -qq -y --no-install-recommends redis-tools postgresql-$(OTHER_POSTGRES); }; }; }
 
-.PHONY: setup demo test other-postgres unit check format docs newcomer bench chaos fuzz screens clean
+.PHONY: setup demo test other-postgres unit check format docs newcomer bench chaos endings fuzz screens clean
 
 setup: $(STAMP)
 
@@ -72,6 +72,10 @@ format: setup
 docs: setup
 	@$(BIN)/python -m sphinx -q -W --keep-going -b html docs build/site
 	@echo "build/site/index.html"
+
+# Every ending in every place, with each delivery, with and without a lock: a quarter of an hour.
+endings: setup
+	@ENDINGS=all $(BIN)/python -m pytest -n 2 --timeout 3600 tests/endings $(ARGS)
 
 # Each tutorial word for word in a folder and a venv of its own, with the built wheel: minutes, and a package index.
 newcomer: setup

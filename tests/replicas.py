@@ -32,12 +32,13 @@ class Replicas:
         self.app = app
         self.logs = logs
         self.processes: list[subprocess.Popen[bytes]] = []
+        self._started = 0
 
     def start(self, count: int = 1, **variables: str) -> list[subprocess.Popen[bytes]]:
         """Start replicas, with these variables in their environment."""
         new = []
         for _ in range(count):
-            log = self.logs / f"replica-{len(self.processes)}.log"
+            log = self.logs / f"replica-{self._started}.log"
             with log.open("wb") as file:
                 process = subprocess.Popen(
                     [sys.executable, "-m", "scheduler_core.cli", "run", "--app", self.app],
@@ -48,6 +49,7 @@ class Replicas:
                     preexec_fn=die_with_parent(os.getpid()),  # noqa: PLW1509 - prctl alone, and no thread forks
                 )
             self.processes.append(process)
+            self._started += 1
             new.append(process)
         return new
 

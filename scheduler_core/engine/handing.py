@@ -16,7 +16,7 @@ from uuid import UUID
 from scheduler_core.domain.errors import ExecutorError, SchedulerError, WorkerDiedError
 from scheduler_core.domain.job import Delivery
 from scheduler_core.domain.planning import StoredJob
-from scheduler_core.domain.run import Failure, LoggerLike, Outcome, Run, RunStatus
+from scheduler_core.domain.run import Failure, LoggerLike, Outcome, Run, RunStatus, handed_back
 from scheduler_core.domain.ticket import Ticket, Told, status_after
 from scheduler_core.engine.clock import DatabaseClock
 from scheduler_core.engine.election.trust_window import TrustWindow
@@ -29,7 +29,7 @@ from scheduler_core.engine.wake import Wake
 from scheduler_core.ports import Executor, Runs
 
 MOST_TRIES = 3
-"""Of handing out one ticket to workers that die before they take it."""
+"""Of handing out one ticket to workers that die before they take it, until it waits for a while."""
 
 
 @dataclass(slots=True)
@@ -117,8 +117,13 @@ class Handing:
                 stood = await self.runs.take_back(ticket, self.instance_id, dead)
                 if stood is None:
                     return None
-                if stood is not RunStatus.RUNNING and dead is not None and tries < MOST_TRIES:
-                    continue
+                if stood is not RunStatus.RUNNING and dead is not None:
+                    # Another's death, or nobody's fault: what has not begun is not charged with it.
+                    if tries < MOST_TRIES:
+                        continue
+                    await self.recorder.record_durably(handed_back(run))
+                    self.in_flight.pass_over(run.run_id)
+                    return None
                 self.logger.warning("run %s: %s", run.idempotency_key, error)
                 return await self._fail(ticket, run, job, error, begun=stood is RunStatus.RUNNING)
 

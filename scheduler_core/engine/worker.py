@@ -221,6 +221,8 @@ class Worker:
                 outcome = await self._execute_taken(run)
             finally:
                 self._trust.forget(run)
+                # Also where it is tried again: the next attempt is another ticket's, and may come here.
+                self._in_flight.release(run)
         if outcome is None:
             return None
         try:

@@ -270,3 +270,21 @@ async def test_a_plug_in_that_misbehaves_fails_attempts_and_keeps_no_stop_waitin
     assert sql.execute(attempts, [run.run_id]).fetchall() == [(1,), (2,)]
     async with asyncio.timeout(30):
         await scheduler.stop()
+
+
+SEEN = "SELECT last_seen FROM scheduler.instances WHERE instance_id = %s"
+SESSION = "SELECT pid FROM pg_stat_activity WHERE application_name = 'scheduler control ' || %s"
+
+
+async def test_a_worker_s_session_lives_on_however_short_the_ttl(workers: list[Worker], sql: Sql) -> None:
+    """The server ends a session that was silent for nearly a TTL, and with it the witness that its runs stand on."""
+    me = workers[0].instance
+    sessions, seen = set(), set()
+
+    async def has_been_seen_for_a_while() -> bool:
+        sessions.update(sql.execute(SESSION, [me.instance_name]).fetchall())
+        seen.update(sql.execute(SEEN, [me.instance_id]).fetchall())
+        return len(seen) >= 9
+
+    await eventually_async(has_been_seen_for_a_while, what="signs of life over two TTLs")
+    assert len(sessions) == 1

@@ -18,7 +18,7 @@ STAND_AGAIN_SECONDS = 0.01
 """Pause of a candidate that lost: the winner's row is there within milliseconds."""
 
 SEEN_EVERY_SECONDS = 1.0
-"""A follower's sign of life, and its look at the leader's row."""
+"""The longest pause between two signs of life of a follower, and looks at the leader's row."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +37,8 @@ class VacancyWatch:
         self._office = office
         self._timing = office.timing
         self._control = office.control
+        # Often enough for the server, which ends a session that was silent for nearly a TTL.
+        self._seen_every_seconds = min(SEEN_EVERY_SECONDS, office.timing.ttl_seconds / 4)
 
     async def next_vacancy(self) -> Vacancy | None:
         """Wait until the seat is believed to be free; None where this replica may not stand, or is to leave."""
@@ -73,7 +75,7 @@ class VacancyWatch:
                 silent = watch.silent_seconds(boottime())
                 if silent >= self._timing.silence_seconds and office.lease.can_be_read:
                     return self._vacancy(row, LEASE_SILENT, boottime() - silent)
-                if boottime() - seen_at > SEEN_EVERY_SECONDS:
+                if boottime() - seen_at >= self._seen_every_seconds:
                     seen_at = boottime()
                     await control.seen()
                     row_now = await control.leader()
@@ -104,7 +106,7 @@ class VacancyWatch:
         until_silent = watch.expires_in(boottime())
         wait = max(0.005, min(self._timing.ttl_seconds / 4, until_silent))
         if not office.instance.eligible:
-            await office.wake.sleep(min(1.0, self._timing.ttl_seconds))
+            await office.wake.sleep(self._seen_every_seconds)
             return False
         if row.witnessed and self._control.witnesses_work:
             return await self._control.await_fall(row, wait)
