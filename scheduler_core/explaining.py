@@ -6,7 +6,7 @@ import asyncio
 
 from scheduler_core.container import Container
 from scheduler_core.domain.clock import Hold
-from scheduler_core.domain.errors import SchedulerError, SchemaError
+from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.explanation import Explanation, Facts, LockFacts, explain
 from scheduler_core.domain.job import JobDefinition
 from scheduler_core.ports import InvalidRow
@@ -39,12 +39,8 @@ async def explanation_of(container: Container, job_id: str) -> Explanation:
 
 
 async def open_hold(container: Container) -> Hold | None:
-    """What has stopped planning; None where nothing has, and on the schema before."""
-    try:
-        view = await container.get_clock().read()
-    except SchemaError:
-        return None
-    return view.state.hold
+    """What has stopped planning; None where nothing has."""
+    return (await container.get_clock().read()).state.hold
 
 
 async def _lock_facts(container: Container, definition: JobDefinition) -> LockFacts | None:

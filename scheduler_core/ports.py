@@ -402,7 +402,7 @@ class Agreement:
 
 
 class DatabaseTime(Protocol):
-    """The database's clock, and what is stored of it. On the schema before, all but `now` raise SchemaError."""
+    """The database's clock, and what is stored of it."""
 
     async def now(self) -> datetime: ...
 

@@ -25,7 +25,6 @@ from scheduler_core.domain.alarm import (
     without_lateness,
 )
 from scheduler_core.domain.clock import describe_hold
-from scheduler_core.domain.errors import SchemaError
 from scheduler_core.domain.run_words import NO_TIMEZONE, UNREADABLE
 from scheduler_core.ports import Look, Stored
 from storage.clock import READABLE_HOLD, hold_of
@@ -42,14 +41,14 @@ FROM (VALUES (true)) AS always (only_row) LEFT JOIN {schema}.alarm_watch w USING
 """
 
 # By the index on due_at, earliest first: as cheap as the question for what is due. Instants that Python does not have
-# are somebody's hand edits. The zones that the leader knows come by way of jsonb: the schema before has no such column.
+# are somebody's hand edits.
 LATE_JOBS = """
 WITH seat AS MATERIALIZED (
-    SELECT nullif(to_jsonb(i) -> 'zones', 'null') AS zones
+    SELECT i.zones
     FROM {schema}.leader l JOIN {schema}.instances i USING (instance_id) WHERE l.nonce IS NOT NULL
 )
 SELECT job_id, name, due_at AS since,
-       CASE WHEN NOT jsonb_exists((SELECT zones FROM seat), timezone) THEN timezone END AS unknown_zone
+       CASE WHEN timezone <> ALL (CAST((SELECT zones FROM seat) AS text[])) THEN timezone END AS unknown_zone
 FROM {schema}.jobs
 WHERE due_at < (SELECT clock_timestamp() - make_interval(secs => :overdue)) AND due_at > '0001-01-03'
   AND next_run IS NOT NULL AND enabled AND auto_disabled_at IS NULL
@@ -293,10 +292,7 @@ class AlarmStore:
         return Look(facts, watch["version"], term, failure_ids, len(failure_ids) == MAX_FAILED_ATTEMPTS)
 
     async def _holds(self) -> list[ClockHold]:
-        try:
-            rows = await self.database.fetch(HOLDS, {"limit": MAX_HOLDS})
-        except SchemaError:
-            return []  # the schema before: nothing of it is stored
+        rows = await self.database.fetch(HOLDS, {"limit": MAX_HOLDS})
         return [
             ClockHold(row.hold_id, row.expected_at, describe_hold(hold_of(row)), row.is_open, row.told, row.ended_why)
             for row in rows

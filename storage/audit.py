@@ -177,11 +177,11 @@ ORDER BY kind, subject
 LIMIT 100
 """
 
-# Whatever the schema before lacks comes as NULL by way of jsonb, and is no trouble. Zones are few, jobs need not be.
+# What a replica has not said is NULL, and no trouble. Zones are few, jobs need not be.
 TIME_TROUBLES = """
 WITH alive AS MATERIALIZED (
-    SELECT instance_id, to_jsonb(i) ->> 'zone_release' AS release, nullif(to_jsonb(i) -> 'zones', 'null') AS zones,
-           CAST(to_jsonb(i) ->> 'clock_ahead' AS numeric) AS ahead
+    SELECT instance_id, zone_release AS release, zones,
+           CAST(clock_ahead AS numeric) AS ahead
     FROM {schema}.instances i
     WHERE i.ended_at IS NULL
       AND CASE WHEN i.life_key IS NOT NULL THEN {schema}.witness_held(i.life_key)
@@ -189,10 +189,10 @@ WITH alive AS MATERIALIZED (
 ), unknown AS MATERIALIZED (
     SELECT used.timezone,
            (SELECT string_agg(a.instance_id, ', ' ORDER BY a.instance_id) FROM alive a
-            WHERE jsonb_exists(a.zones, used.timezone)) AS known_to
+            WHERE used.timezone = ANY (a.zones)) AS known_to
     FROM (SELECT DISTINCT timezone FROM {schema}.jobs) AS used
     WHERE EXISTS (SELECT FROM {schema}.leader l JOIN alive a USING (instance_id)
-                  WHERE l.nonce IS NOT NULL AND NOT jsonb_exists(a.zones, used.timezone))
+                  WHERE l.nonce IS NOT NULL AND used.timezone <> ALL (a.zones))
 )
 SELECT 'no timezone' AS kind, j.job_id AS subject,
        'waits: its time zone ' || u.timezone || ' is not in the leader''s time zone data, '

@@ -115,7 +115,7 @@ WHERE instance_id = :instance_id
 
 
 class ClockStore:
-    """What is stored of the database's clock. On the schema before, everything but `now` raises SchemaError."""
+    """What is stored of the database's clock."""
 
     def __init__(self, database: Database) -> None:
         self._database = database

@@ -9,12 +9,10 @@ from scheduler_core.domain.run import Origin, RunStatus
 from scheduler_core.domain.run_words import RunFacts
 from storage.database import Database
 
-# One row, whether the job exists or not. Who lives is asked of the witnesses, as everywhere. The zones that a replica
-# knows come by way of jsonb: the schema before has no such column.
+# One row, whether the job exists or not. Who lives is asked of the witnesses, as everywhere.
 STATE = """
 WITH living AS MATERIALIZED (
-    SELECT i AS replica, instance_id, host, pid, nullif(to_jsonb(i) -> 'zones', 'null') AS zones
-    FROM {schema}.instances i
+    SELECT i AS replica, instance_id, host, pid, zones FROM {schema}.instances i
     WHERE ended_at IS NULL
       AND CASE WHEN life_key IS NOT NULL THEN {schema}.witness_held(life_key)
                ELSE last_seen > clock_timestamp() - interval '30 s' END
@@ -25,8 +23,8 @@ SELECT clock_timestamp() AS now, j.paused_by, j.pause_note, j.last_error,
        l.acquired_at AS leader_since,
        (SELECT count(*) FROM living) AS replicas,
        (SELECT count(*) FROM living WHERE {schema}.can_call(replica, j.callback, j.application)) AS callers,
-       (SELECT count(*) FROM living WHERE jsonb_exists(zones, j.timezone)) AS zone_knowers,
-       (l.nonce IS NOT NULL AND NOT jsonb_exists(i.zones, j.timezone)) IS TRUE AS is_zone_unknown_to_leader
+       (SELECT count(*) FROM living WHERE j.timezone = ANY (zones)) AS zone_knowers,
+       (l.nonce IS NOT NULL AND j.timezone <> ALL (i.zones)) IS TRUE AS is_zone_unknown_to_leader
 FROM {schema}.leader l
 LEFT JOIN {schema}.jobs j ON j.job_id = :job_id
 LEFT JOIN living i ON i.instance_id = l.instance_id

@@ -1,12 +1,16 @@
 """Which revisions of the schema a version of the code works with: its own, and one to either side.
 
-Revisions are numbered without gaps, `0001` on. One back: new code starts before the schema is migrated. One ahead: old
-code goes on, and may be started again, after it. That is what a rolling upgrade and its way back need, and all of it.
+Revisions are numbered without gaps, `0001` on. One back: new code starts before the schema is migrated, where it can do
+without what is new (`OLDEST`). One ahead: old code goes on, and may be started again, after it. That is what a rolling
+upgrade and its way back need, and all of it.
 """
 
 from __future__ import annotations
 
 from enum import StrEnum
+
+OLDEST = "0004"
+"""The first revision that this code can work with: every claim and every start reads columns that came with it."""
 
 REVISIONS_BACK = 1
 REVISIONS_AHEAD = 1
@@ -30,7 +34,7 @@ UPGRADABLE = frozenset({Fit.MISSING, Fit.TOO_OLD, Fit.OLDER})
 """There are revisions between this schema and the code's."""
 
 
-def fit(current: str | None, head: str) -> Fit:
+def fit(current: str | None, head: str, oldest: str = OLDEST) -> Fit:
     """How the schema's revision `current` (None: there is no schema) stands to the code's own, `head`.
 
     A revision that is no number was made by somebody else: whatever it is, this code does not know it.
@@ -43,11 +47,11 @@ def fit(current: str | None, head: str) -> Fit:
     if ahead == 0:
         return Fit.EXACT
     if ahead < 0:
-        return Fit.OLDER if -ahead <= REVISIONS_BACK else Fit.TOO_OLD
+        return Fit.OLDER if -ahead <= REVISIONS_BACK and int(current) >= int(oldest) else Fit.TOO_OLD
     return Fit.NEWER if ahead <= REVISIONS_AHEAD else Fit.TOO_NEW
 
 
-def explain(schema: str, current: str | None, head: str) -> str:
+def explain(schema: str, current: str | None, head: str, oldest: str = OLDEST) -> str:
     """What a person is told about a schema that is not exactly the code's own, and what there is to do."""
     at = f"the schema {schema!r} is at revision {current}"
     return {
@@ -57,4 +61,4 @@ def explain(schema: str, current: str | None, head: str) -> str:
         Fit.EXACT: f"{at}, as this version needs",
         Fit.NEWER: f"{at}, one newer than this version's {head}, and works with it: upgrade scheduler-core here next",
         Fit.TOO_NEW: f"{at}, newer than this version knows ({head}): upgrade scheduler-core on this machine",
-    }[fit(current, head)]
+    }[fit(current, head, oldest)]

@@ -23,7 +23,6 @@ from scheduler_core.domain.clock import (
     describe_hold,
     judge,
 )
-from scheduler_core.domain.errors import SchemaError
 from scheduler_core.domain.run import LoggerLike
 from scheduler_core.engine.clock import DatabaseClock, boottime, machine_now, reading_of
 from scheduler_core.ports import ClockView, DatabaseTime, Leadership, ReplicaTime, Storage
@@ -31,10 +30,6 @@ from scheduler_core.support.zone_data import zone_data
 
 STORE_SECONDS = 5.0
 """Between two readings that the leader stores; less where the limit is small."""
-
-ASK_SCHEMA_SECONDS = 5.0
-"""Between two looks for what the schema before does not have."""
-
 CLOCK_MOVED_SECONDS = 1.0
 """A machine's clock that is off by so much more or less than was published is published anew."""
 
@@ -65,7 +60,6 @@ class ClockGuard:
         self._state = ClockState()
         self._off_since: datetime | None = None
         self._stored_at = float("-inf")
-        self._missing_since: float | None = None
         """When the schema was last found to lack what is stored here; None while it has it."""
 
     def admits(self, now: datetime, sent_at: float, received_at: float) -> bool:
@@ -83,7 +77,7 @@ class ClockGuard:
         Called about once a second, and whenever a leader's planning stops. Raises SchedulerError.
         """
         sent_at = boottime()
-        view = await self._read()
+        view = await self._store.read(self._instance_id)
         reading = reading_of(view.now, sent_at, boottime())
         if view.state.version != self._state.version:
             # An operator has agreed to another time: what this process remembers is of the one before.
@@ -93,11 +87,10 @@ class ClockGuard:
         if _rests_on_walls(judgement):
             judgement = self._judge(reading, await self._store.others_ahead_seconds(self._instance_id))
         self._take(reading, judgement)
-        if self._missing_since is None:
-            if self._instance_id:
-                await self._publish(view, reading)
-            if leadership is not None:
-                await self._store_what_follows(leadership, reading, judgement)
+        if self._instance_id:
+            await self._publish(view, reading)
+        if leadership is not None:
+            await self._store_what_follows(leadership, reading, judgement)
 
     def _judge(self, reading: Reading, others_ahead_seconds: Mapping[str, float]) -> Judgement:
         return judge(
@@ -125,23 +118,6 @@ class ClockGuard:
                 self.clock.read(expected_at, middle - error, middle + error)
         self.jump = judgement.jump
         return False
-
-    async def _read(self) -> ClockView:
-        """The stored state with the time; on the schema before, the time alone, and what this process remembers."""
-        now = boottime()
-        if self._missing_since is not None and now - self._missing_since < ASK_SCHEMA_SECONDS:
-            return ClockView(await self._store.now(), self._state)
-        try:
-            view = await self._store.read(self._instance_id)
-        except SchemaError as error:
-            if self._missing_since is None:
-                self._logger.warning("a jump of the database's clock is remembered by this process alone: %s", error)
-            self._missing_since = now
-            return ClockView(await self._store.now(), self._state)
-        if self._missing_since is not None:
-            self._missing_since = None
-            self._logger.info("the database's clock is recorded from now on")
-        return view
 
     async def _publish(self, view: ClockView, reading: Reading) -> None:
         """Say what this replica knows of time, where that is news."""
@@ -190,10 +166,7 @@ async def expected_now(storage: Storage, limit_seconds: float) -> datetime | Non
     if limit_seconds <= 0:
         return None
     sent_at = boottime()
-    try:
-        view = await storage.clock.read()
-    except SchemaError:
-        return None
+    view = await storage.clock.read()
     accepted = view.state.accepted
     if accepted is None:
         return None

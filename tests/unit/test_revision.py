@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from scheduler_core.domain.revision import UPGRADABLE, WORKABLE, Fit, explain, fit
+from scheduler_core.domain.revision import OLDEST, UPGRADABLE, WORKABLE, Fit, explain, fit
 from storage import migrate
 
 VERSIONS = Path(__file__).parents[2] / "alembic" / "versions"
@@ -31,11 +31,16 @@ VERSIONS = Path(__file__).parents[2] / "alembic" / "versions"
     ],
 )
 def test_one_to_either_side_fits(current: str | None, expected: Fit) -> None:
-    assert fit(current, "0005") is expected
+    assert fit(current, "0005", oldest="0001") is expected
+
+
+def test_one_back_fits_only_where_this_code_can_do_without_what_is_new() -> None:
+    assert fit("0004", "0005", oldest="0005") is Fit.TOO_OLD
+    assert fit(f"{int(OLDEST) - 1:04}", migrate.head()) is Fit.TOO_OLD
 
 
 def test_numbers_are_compared_and_not_words() -> None:
-    assert fit("9", "0010") is Fit.OLDER
+    assert fit("9", "0010", oldest="0001") is Fit.OLDER
     assert fit("10000", "9999") is Fit.NEWER
 
 
@@ -55,8 +60,8 @@ def test_what_can_be_upgraded_and_what_can_be_worked_with_is_all_but_what_is_too
     ],
 )
 def test_every_answer_says_what_to_do(current: str | None, words: str) -> None:
-    assert words in explain("mine", current, "0005")
-    assert "'mine'" in explain("mine", current, "0005")
+    assert words in explain("mine", current, "0005", oldest="0001")
+    assert "'mine'" in explain("mine", current, "0005", oldest="0001")
 
 
 def test_revisions_are_numbered_without_gaps() -> None:

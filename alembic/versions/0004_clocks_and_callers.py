@@ -1,8 +1,11 @@
-"""Clocks and zones: the reading of the database's clock that planning last went by, what stopped it, and what each
-replica knows of time.
+"""Clocks, zones and callers.
 
-New tables, columns of `instances` that may be NULL, and one more kind of alarm. The version before reads none of it; an
-alarm of a kind that it does not know keeps it from looking at alarms while that is open, and leaves that to others.
+The reading of the database's clock that planning last went by, what stopped it, and what each replica knows of time;
+who may call which callback; and which runs may have killed their process.
+
+New tables, columns that may be NULL, a function, and one more kind of alarm. The version before reads none of it: its
+jobs belong to no application, and it counts no run as orphaned; an alarm of a kind that it does not know keeps it from
+looking at alarms while that is open, and leaves that to others.
 """
 
 from alembic import op
@@ -92,15 +95,56 @@ END
 $$
 """
 
+CALLERS = """
+ALTER TABLE jobs
+    ADD COLUMN application text,
+    ADD COLUMN added_at_run_time boolean;
+COMMENT ON COLUMN jobs.application IS 'whose code named the callback; NULL: no code did';
+COMMENT ON COLUMN jobs.added_at_run_time IS 'by code that was running already: no start declares it anew';
+ALTER TABLE runs ADD COLUMN orphaned bigint;
+COMMENT ON COLUMN runs.orphaned IS 'times that its owner died while nobody knew whether it had begun; NULL: never';
+ALTER TABLE instances
+    ADD COLUMN application text,
+    ADD COLUMN packages text[],
+    ADD COLUMN allows text[];
+COMMENT ON COLUMN instances.application IS 'whose jobs it calls';
+COMMENT ON COLUMN instances.packages IS 'the top-level packages whose own functions it calls for its code''s jobs';
+COMMENT ON COLUMN instances.allows IS 'allowed_callbacks, as LIKE has them'
+"""
+
+# What a replica says of itself against what a job needs. It decides nothing: the replica itself looks the name up.
+CAN_CALL = """
+CREATE FUNCTION {schema}.can_call(replica {schema}.instances, callback text, application text) RETURNS boolean
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT (application IS NULL OR application = replica.application) IS TRUE
+       AND (callback = ANY (replica.callbacks)
+            OR callback LIKE ANY (replica.allows)
+            OR application IS NOT NULL
+               AND split_part(split_part(callback, ':', 1), '.', 1) = ANY (replica.packages)) IS TRUE
+$$
+"""
+
+# Neither is part of what is logged as a definition: who named the callback stands beside it, as who declared the job.
+JOB_DOCUMENT = """
+CREATE OR REPLACE FUNCTION {schema}.job_document(job jsonb) RETURNS jsonb
+LANGUAGE sql IMMUTABLE AS $$
+    SELECT job - ARRAY['next_run', 'due_at', 'version', 'digest', 'schedule_digest', 'declared_by', 'declared_since',
+                       'set_aside', 'finished_at', 'last_run', 'run_count', 'error_count', 'consecutive_failures',
+                       'last_status', 'last_error', 'created_at'{more}]
+$$
+"""
+
 
 def upgrade() -> None:
     schema = op.get_context().opts["scheduler_schema"]
     names = {"schema": f'"{schema}"', "audit": f'"{schema}_audit"', "reader": f"{schema}_audit_reader"}
-    for statements in (INSTANCES, TABLES, ALARMS):
+    for statements in (INSTANCES, TABLES, ALARMS, CALLERS):
         for statement in statements.split(";\n"):
             op.execute(statement)
     op.execute(VIEW.format(**names))
     op.execute(GRANT.format(**names))
+    op.execute(CAN_CALL.format(**names))
+    op.execute(JOB_DOCUMENT.format(**names, more=", 'application', 'added_at_run_time'"))
 
 
 def downgrade() -> None:
@@ -113,3 +157,8 @@ def downgrade() -> None:
     op.execute(
         "ALTER TABLE instances DROP COLUMN zone_release, DROP COLUMN zones, DROP COLUMN boot, DROP COLUMN clock_ahead"
     )
+    op.execute(f'DROP FUNCTION "{schema}".can_call')
+    op.execute(JOB_DOCUMENT.format(schema=f'"{schema}"', more=""))
+    op.execute("ALTER TABLE jobs DROP COLUMN application, DROP COLUMN added_at_run_time")
+    op.execute("ALTER TABLE runs DROP COLUMN orphaned")
+    op.execute("ALTER TABLE instances DROP COLUMN application, DROP COLUMN packages, DROP COLUMN allows")
