@@ -261,8 +261,11 @@ class Runs(Protocol):
     async def owners(self) -> list[Owner]:
         """The instances that have begun runs that have not ended."""
 
-    async def preferred_successor(self, instance_id: str) -> str | None:
-        """The replica that can call what a waiting run needs and `instance_id` can't."""
+    async def preferred_successor(self, instance_id: str, passed_over: Sequence[UUID]) -> str | None:
+        """The replica that can call what a waiting run needs and `instance_id` can't.
+
+        Parameters: passed_over, runs whose callback it has looked for in vain.
+        """
 
     async def successor_for_zones(self, instance_id: str, zones: Sequence[str]) -> str | None:
         """The replica that knows a time zone that a due job needs, of these, which `instance_id` does not know."""

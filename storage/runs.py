@@ -131,7 +131,7 @@ class RunStore:
             (CLAIM, claim_parameters(nobody, (), (), False)),
             (ADOPT, adopt_parameters(nobody, (), 0.0, 0.0, 0, ())),
             (OWNERS, {"silence": MAX_INSTANCE_SILENCE_SECONDS}),
-            (PREFERRED_SUCCESSOR, {"instance_id": "", "silence": MAX_INSTANCE_SILENCE_SECONDS}),
+            (PREFERRED_SUCCESSOR, {"instance_id": "", "silence": MAX_INSTANCE_SILENCE_SECONDS, "passed_over": []}),
             (LOAD, {"job_ids": []}),
             (RECORD, {**record_parameters(()), "instance_id": ""}),
         )
@@ -193,10 +193,11 @@ class RunStore:
         rows = await self._fetch(OWNERS, {"silence": MAX_INSTANCE_SILENCE_SECONDS})
         return [Owner(row.instance_id, row.alive, tuple(row.job_ids)) for row in rows]
 
-    async def preferred_successor(self, instance_id: str) -> str | None:
+    async def preferred_successor(self, instance_id: str, passed_over: Sequence[UUID]) -> str | None:
         """The replica that can call what a waiting run needs and `instance_id` lacks; None if there is none."""
         rows = await self._fetch(
-            PREFERRED_SUCCESSOR, {"instance_id": instance_id, "silence": MAX_INSTANCE_SILENCE_SECONDS}
+            PREFERRED_SUCCESSOR,
+            {"instance_id": instance_id, "silence": MAX_INSTANCE_SILENCE_SECONDS, "passed_over": list(passed_over)},
         )
         return rows[0].instance_id if rows else None
 

@@ -60,12 +60,15 @@ RETURNING r.run_id, r.job_id, r.scheduled_for, r.origin, r.term, r.definition_ve
           (r.next_attempt_at NOT BETWEEN {years}) IS TRUE AS waits_for_ever
 """.replace("{years}", "'0001-01-03' AND '9999-12-30'")
 
-# river #342, jobs declared on one service vanish when another leads. The longest waiting run decides.
+# river #342, jobs declared on one service vanish when another leads. The longest waiting run decides. What a replica
+# says of its packages is a hint: this one has looked there in vain for the callbacks of the runs that it passes over. A
+# successor has declared the callback, or has its package and newer code than this one: of two that both lack it the
+# older never follows the newer, and so nobody takes turns for what nobody has.
 # From what waits, which is seldom anything, to its job by key: joined, the plan that is made once, while there are few
 # jobs, reads every job each time.
 PREFERRED_SUCCESSOR = """
 WITH waiting AS MATERIALIZED (
-    SELECT r.scheduled_for,
+    SELECT r.scheduled_for, r.run_id = ANY(CAST(:passed_over AS uuid[])) AS is_passed_over,
            (SELECT j.callback FROM {schema}.jobs j WHERE j.job_id = r.job_id) AS callback,
            (SELECT j.application FROM {schema}.jobs j WHERE j.job_id = r.job_id) AS application
     FROM {schema}.runs r
@@ -78,8 +81,9 @@ JOIN {schema}.instances me ON me.instance_id = :instance_id
 WHERE i.instance_id <> me.instance_id AND i.eligible AND i.ended_at IS NULL
   AND i.last_seen > clock_timestamp() - make_interval(secs => :silence)
   AND (i.life_key IS NULL OR {schema}.witness_held(i.life_key))
-  AND NOT {schema}.can_call(me, w.callback, w.application)
-ORDER BY w.scheduled_for, i.started_at DESC
+  AND (w.is_passed_over OR NOT {schema}.can_call(me, w.callback, w.application))
+  AND (w.callback = ANY(i.callbacks) OR i.started_at > me.started_at)
+ORDER BY w.scheduled_for, w.callback = ANY(i.callbacks) DESC, i.started_at DESC
 LIMIT 1
 """
 

@@ -123,7 +123,7 @@ async def test_a_callback_that_nobody_knows(container: Container) -> None:
     scheduler = await container.start()
     job = ScheduleJob("j", "J", "once", None, "elsewhere.jobs:work")
     await scheduler.operations.declare([job.definition("UTC")])
-    await told(container, "No replica that lives has said that it can call elsewhere.jobs:work", "waits for a replica")
+    await told(container, "No replica that lives can call elsewhere.jobs:work for this job", "waits for a replica")
 
 
 async def test_who_holds_the_lock(container: Container, sql: Sql) -> None:

@@ -148,7 +148,7 @@ async def test_an_heir_is_looked_for_from_what_waits(database: Database, sql: ps
     """Also where the plan was made while there was no job: a leader asks each second, and at each nudge."""
     sql.execute("DELETE FROM scheduler.jobs")
     sql.execute("VACUUM ANALYZE scheduler.jobs")
-    plan = await explained(database, PREFERRED_SUCCESSOR, {"instance_id": "me", "silence": 3.0})
+    plan = await explained(database, PREFERRED_SUCCESSOR, {"instance_id": "me", "silence": 3.0, "passed_over": []})
     assert re.findall(r"on jobs.*\n\s+Index Cond: (.*)", plan) == ["(job_id = r_1.job_id)"] * 2
     assert plan.count(" on jobs") == 2
 

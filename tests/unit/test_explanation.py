@@ -135,8 +135,7 @@ LED = "a-1 (host h, pid 1) leads since 2026-06-01 13:00:00+02:00, in term 7."
             [
                 "It fires next at 2026-06-01 14:30:00+02:00, in 30 min.",
                 LED,
-                "No replica that lives has said that it can call app:work: unless allowed_callbacks covers it, runs "
-                "wait until one does.",
+                "No replica that lives can call app:work for this job: its runs wait until one that can is started.",
             ],
             True,
         ),

@@ -100,7 +100,7 @@ class Recovery:
         return None
 
     async def _find_preferred_successor(self) -> PreferredSuccessor | None:
-        caller = await self._runs.preferred_successor(self._instance_id)
+        caller = await self._runs.preferred_successor(self._instance_id, self._in_flight.passed_over())
         if caller is not None:
             return PreferredSuccessor(caller, FOR_A_CALLBACK)
         zones = self._jobs.unknown_zones
