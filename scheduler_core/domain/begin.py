@@ -6,11 +6,11 @@ start it would cost each fire a statement. So it costs those alone that give cau
 while nobody knows whether it had begun is *orphaned*, and counted as such.
 
     FREELY    no owner of it has died. Nothing is written before the call.
-    TOGETHER  orphaned once. All such runs of a dead leader begin beside one another, as fast as ever; but no
-              at_most_once run takes its first steps beside them, which a second death would take along.
-    ALONE     orphaned twice, or lost with an owner before. Its start is durable, and nothing else that a death would be
-              charged to takes its first steps beside it: should the process die, this is the culprit, and no other.
-    DURABLY   at_most_once: never called without its start being durable.
+    TOGETHER  orphaned once. All such runs of a dead leader begin beside one another, as fast as ever; but nothing takes
+              its first steps beside them that a second death would be charged to.
+    ALONE     orphaned twice, lost with an owner before, or at_most_once, which is never called twice. Its start is
+              durable, and nothing else that a death would be charged to takes its first steps beside it: should the
+              process die, this is the culprit, and no other.
 """
 
 from __future__ import annotations
@@ -27,23 +27,23 @@ class Begin(Enum):
     FREELY = "freely"
     TOGETHER = "together"
     ALONE = "alone"
-    DURABLY = "durably"
 
     @property
     def is_durable(self) -> bool:
         """Whether the start is written down before the callback is called."""
-        return self in {Begin.ALONE, Begin.DURABLY}
+        return self is Begin.ALONE
 
 
-BESIDE = frozenset({(Begin.TOGETHER, Begin.TOGETHER), (Begin.DURABLY, Begin.DURABLY)})
+BESIDE = frozenset({(Begin.TOGETHER, Begin.TOGETHER)})
 """Who may take its first steps beside whom; `FREELY` is beside all."""
 
 
 def begin_of(run: Run, delivery: Delivery) -> Begin:
     """How this run's callback is to be begun."""
     if delivery is Delivery.AT_MOST_ONCE:
-        # What is pending of these was never called: its start would be durable.
-        return Begin.DURABLY
+        # What is pending of these was never called: its start would be durable. One begins after the other: of several
+        # that had durably begun nobody could tell, after a death, which of them was called.
+        return Begin.ALONE
     if run.orphaned == 0 and run.deliveries == 0:
         return Begin.FREELY
     return Begin.TOGETHER if run.orphaned == 1 and run.deliveries == 0 else Begin.ALONE

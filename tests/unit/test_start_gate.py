@@ -16,7 +16,7 @@ from scheduler_core.domain.policies import Delivery
 from scheduler_core.domain.run import Outcome, RunStatus
 from scheduler_core.engine.fire.start_gate import StartGate
 
-CAREFUL = (Begin.TOGETHER, Begin.ALONE, Begin.DURABLY)
+CAREFUL = (Begin.TOGETHER, Begin.ALONE)
 
 
 @pytest.mark.parametrize(
@@ -27,7 +27,7 @@ CAREFUL = (Begin.TOGETHER, Begin.ALONE, Begin.DURABLY)
         (Delivery.AT_LEAST_ONCE, 2, 0, Begin.ALONE),
         (Delivery.AT_LEAST_ONCE, 0, 1, Begin.ALONE),
         (Delivery.AT_LEAST_ONCE, 1, 1, Begin.ALONE),
-        *[(Delivery.AT_MOST_ONCE, o, d, Begin.DURABLY) for o, d in itertools.product((0, 1, 2), (0, 1))],
+        *[(Delivery.AT_MOST_ONCE, o, d, Begin.ALONE) for o, d in itertools.product((0, 1, 2), (0, 1))],
     ],
 )
 def test_how_a_run_begins(delivery: Delivery, orphaned: int, deliveries: int, begin: Begin) -> None:
