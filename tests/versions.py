@@ -77,10 +77,13 @@ def next_migrations(folder: Path) -> Path:
 
 def previous_code(folder: Path) -> Path:
     """The packages as they were before the newest revision came, from git; skips, loudly, where there is no history."""
-    (newest,) = (ROOT / "alembic" / "versions").glob(f"{head()}_*.py")
+    # However the file of that number was called at first: until a round is over, its revision may be written anew.
+    newest = f"alembic/versions/{head()}_*.py"
     try:
-        added = _git("log", "--diff-filter=A", "--format=%H", "--", str(newest.relative_to(ROOT))).decode().split()
-        packed = _git("archive", f"{added[-1]}^", "scheduler_core", "storage", "alembic") if added else b""
+        added = (
+            _git("log", "--reverse", "--topo-order", "--diff-filter=A", "--format=%H", "--", newest).decode().split()
+        )
+        packed = _git("archive", f"{added[0]}^", "scheduler_core", "storage", "alembic") if added else b""
     except (OSError, subprocess.CalledProcessError):
         packed = b""
     if not packed:

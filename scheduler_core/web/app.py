@@ -35,6 +35,7 @@ def create_app(container: Container | None = None, settings: Settings | None = N
         try:
             yield
         finally:
+            await state.simulator.close()
             if settings is not None and container is None:
                 await state.container.close()
 

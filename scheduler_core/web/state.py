@@ -9,6 +9,7 @@ from fastapi import Request
 from scheduler_core.container import Container, ServiceContainer
 from scheduler_core.web.access.attempts import Attempts
 from scheduler_core.web.health.observer import Observer
+from scheduler_core.web.simulator import Simulator
 
 
 @dataclass(slots=True)
@@ -17,6 +18,7 @@ class WebState:
 
     given: Container | None = None
     attempts: Attempts = field(default_factory=Attempts)
+    simulator: Simulator = field(default_factory=Simulator)
     observer: Observer = field(init=False)
 
     def __post_init__(self) -> None:

@@ -17,8 +17,10 @@ MakeToken = Callable[..., Awaitable[str]]
 
 
 @pytest.fixture
-def app(container: Container) -> FastAPI:
-    return create_app(container)
+async def app(container: Container) -> AsyncIterator[FastAPI]:
+    made = create_app(container)
+    async with made.router.lifespan_context(made):
+        yield made
 
 
 @pytest.fixture

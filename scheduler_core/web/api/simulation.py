@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
-import shutil
-import sys
 from datetime import date
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query
+from fastapi import APIRouter, Query, Request
 from pydantic import AfterValidator
 
 from scheduler_core.container import Container
@@ -18,11 +14,12 @@ from scheduler_core.web.api import schemas
 from scheduler_core.web.api.documented import problems
 from scheduler_core.web.api.values import Served, Viewer
 from scheduler_core.web.problem import Problem
+from scheduler_core.web.simulator import MOST_SECONDS, Simulator
+from scheduler_core.web.state import state_of
 
 router = APIRouter(tags=["operations"])
 
 MOST_DAYS = 366
-MOST_SECONDS = 60.0
 USAGE = 2
 
 FIRST_YEAR, LAST_YEAR = 1971, 2999
@@ -36,12 +33,10 @@ def _of_our_time(day: date) -> date:
 
 Day = Annotated[date, AfterValidator(_of_our_time)]
 
-_at_once = asyncio.Semaphore(1)
-"""Of one process: each simulation takes a core."""
-
 
 @router.get("/simulation", response_model=schemas.Simulation, responses=problems(409))
 async def simulate(
+    request: Request,
     _caller: Viewer,
     container: Served,
     days: Annotated[int, Query(ge=1, le=MOST_DAYS, description="whole days of local time")] = 30,
@@ -50,48 +45,32 @@ async def simulate(
     history: Annotated[bool, Query(description="durations from the stored history")] = False,
 ) -> dict[str, Any]:
     """Fire the stored schedules over virtual days: where jobs meet, how many an hour, what overlaps."""
-    if _at_once.locked():
+    simulator = state_of(request).simulator
+    if simulator.is_busy:  # each simulation takes a core
         raise Problem(
             409, "under-way", "another simulation is under way: repeat in a moment", headers={"Retry-After": "5"}
         )
     words = ["--days", str(days), "--timezone", timezone or container.settings.default_timezone, "--json"]
     words += ["--from", since.isoformat()] if since is not None else []
     words += ["--history"] if history else []
-    async with _at_once:
-        return await _run(container, words)
+    return await _run(simulator, container, words)
 
 
-async def _run(container: Container, words: list[str]) -> dict[str, Any]:
-    kind = [nice, "-n", "19"] if (nice := shutil.which("nice")) is not None else []
-    process = await asyncio.create_subprocess_exec(
-        *kind,
-        *(sys.executable, "-m", "scheduler_core.cli", "simulate", *words),
-        env={
-            **os.environ,
-            "SCHEDULER_DATABASE_URL": container.database_url,
-            "SCHEDULER_SCHEMA": container.settings.schema,
-        },
-        stdin=asyncio.subprocess.DEVNULL,
-        stdout=asyncio.subprocess.PIPE,
-        stderr=asyncio.subprocess.PIPE,
-    )
+async def _run(simulator: Simulator, container: Container, words: list[str]) -> dict[str, Any]:
     try:
-        async with asyncio.timeout(MOST_SECONDS):
-            output, errors = await process.communicate()
+        answer = await simulator.ask(container, words)
     except TimeoutError:
         raise Problem(422, "too-long", f"this took more than {MOST_SECONDS:g} s: ask for fewer days") from None
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode == USAGE:
-        raise Problem(422, "invalid-simulation", _last_line(errors))
-    if process.returncode != 0:
-        raise Problem(503, "simulation-failed", _last_line(errors), headers={"Retry-After": "5"})
-    found: dict[str, Any] = json.loads(output)
+    except ConnectionError as error:
+        raise Problem(503, "simulation-failed", str(error), headers={"Retry-After": "5"}) from None
+    if answer.code == USAGE:
+        raise Problem(422, "invalid-simulation", _last_line(answer.errors))
+    if answer.code != 0:
+        raise Problem(503, "simulation-failed", _last_line(answer.errors), headers={"Retry-After": "5"})
+    found: dict[str, Any] = json.loads(answer.output)
     return found
 
 
-def _last_line(errors: bytes) -> str:
-    lines = errors.decode(errors="replace").strip().splitlines()
+def _last_line(errors: str) -> str:
+    lines = errors.strip().splitlines()
     return lines[-1].removeprefix("scheduler: ") if lines else "the simulation said nothing"
