@@ -75,7 +75,7 @@ class Simulator:
     @staticmethod
     async def _start() -> asyncio.subprocess.Process:
         process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "scheduler_core.web.simulating"),
+            *(sys.executable, "-m", "scheduler_core.cli.simulating"),
             env=os.environ,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,

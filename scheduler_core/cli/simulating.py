@@ -1,4 +1,4 @@
-"""What `simulator` starts as a process: a question on a line of stdin, its answer on a line of stdout."""
+"""What `web.simulator` starts as a process: a question on a line of stdin, its answer on a line of stdout."""
 
 from __future__ import annotations
 
