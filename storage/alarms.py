@@ -107,6 +107,7 @@ ORDER BY of_job.job_id
 OPEN = """
 SELECT a.alarm_id, a.kind, a.job_id, a.job_name, a.since, a.detail, j.job_id IS NOT NULL AS job_exists,
        (j.consecutive_failures > 0) IS TRUE AS is_failing, (j.auto_disabled_at IS NOT NULL) IS TRUE AS is_disabled,
+       (a.kind = 'disabled' AND j.auto_disabled_at > a.since) IS TRUE AS has_begun_anew,
        a.kind = 'overdue' AND (
            (j.due_at < moment.calm AND j.next_run IS NOT NULL AND j.enabled AND j.auto_disabled_at IS NULL) IS TRUE
            OR EXISTS (SELECT FROM {schema}.runs r
@@ -312,6 +313,7 @@ class AlarmStore:
                 is_late=row.is_late,
                 is_failing=row.is_failing,
                 is_disabled=row.is_disabled,
+                has_begun_anew=row.has_begun_anew,
             )
             for row in rows
         ]

@@ -103,6 +103,8 @@ class OpenAlarm:
     is_failing: bool = False
     """Whether its last run failed."""
     is_disabled: bool = False
+    has_begun_anew: bool = False
+    """Whether it was over since, for less than from one look to the next."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,11 +214,13 @@ def decide(facts: Facts) -> Changes:
     """What opens, what closes and what is told.
 
     An alarm that has news in this look is not closed by it: a run that failed and one that succeeded in the same
-    moment are told one after the other, never lost against each other. At most MAX_OPEN are open; what finds no room
-    is counted in `without_room`.
+    moment are told one after the other, never lost against each other. One that was over and has begun anew since the
+    last look closes now, and opens with the next. At most MAX_OPEN are open; what finds no room is counted in
+    `without_room`.
     """
     is_open = {(alarm.kind, alarm.job_id): alarm for alarm in facts.open}
-    news = {(opening.kind, opening.job_id): opening for opening in _openings(facts)}
+    anew = {key for key, alarm in is_open.items() if alarm.has_begun_anew}
+    news = {key: o for o in _openings(facts) if (key := (o.kind, o.job_id)) not in anew}
     wanted = [opening for key, opening in news.items() if key not in is_open]
     opened = tuple(wanted[: max(0, MAX_OPEN - len(facts.open))])
     renewed = tuple(o for key, o in news.items() if key in is_open and _is_news(o, is_open[key]))
@@ -263,7 +267,7 @@ def why_over(alarm: OpenAlarm, holds: Sequence[ClockHold] = ()) -> str | None:
         case AlarmKind.OVERDUE:
             return None if alarm.is_late else "it is not overdue any more"
         case _:
-            return None if alarm.is_disabled else "it was enabled again"
+            return None if alarm.is_disabled and not alarm.has_begun_anew else "it was enabled again"
 
 
 def _openings(facts: Facts) -> Iterable[Opening]:

@@ -159,9 +159,11 @@ async def test_a_job_that_is_disabled_is_an_alarm_until_it_is_enabled(started: M
         )
         await eventually_async(lambda: receiver.of("disabled"))
         await container.get_operations().resume("j")
+        # However soon it is disabled again: perhaps before anybody has looked.
         await eventually_async(
             lambda: any(job["of"] == "disabled" for r in receiver.of("recovery") for job in r.document["data"]["jobs"])
         )
+        await eventually_async(lambda: len(receiver.of("disabled")) == 2)
 
 
 async def test_a_job_is_overdue_though_nobody_leads(started: Made, sql: Sql) -> None:

@@ -114,6 +114,15 @@ def test_a_job_that_was_disabled_is_told_of_once_whenever_it_happens() -> None:
     assert known.notifications == ()
 
 
+def test_a_job_that_was_enabled_and_disabled_anew_between_two_looks_is_told_of_again() -> None:
+    failing = opened(AlarmKind.FAILURE, is_failing=True, is_disabled=True)
+    anew = opened(AlarmKind.DISABLED, is_disabled=True, has_begun_anew=True)
+    now = decide(Facts(NOW, failed=[failed(is_disabled=True)], open=[failing, anew]))
+    assert [closing.why for closing in now.closed] == ["it was enabled again"]
+    assert [n.event for n in now.notifications] == [Event.RECOVERY]
+    assert [n.event for n in decide(Facts(NOW, open=[failing])).notifications] == [Event.DISABLED]
+
+
 def test_a_job_that_is_late_in_two_ways_is_overdue_since_the_earlier() -> None:
     for given_late in ([late(seconds=40), late(seconds=90, reason="first")], [late(seconds=90), late(seconds=40)]):
         (opening,) = decide(Facts(NOW, late=given_late)).opened
