@@ -245,9 +245,7 @@ class Container:
         database = Database(self.database_url, self.settings.schema, pool_size=2)
         me = self.get_scheduler().instance.instance_id
         delivers = self.settings.webhook_url is not None
-        return AlarmStores(
-            AlarmStore(database, me, delivers), Outbox(database, me), ClockStore(database), database.close
-        )
+        return AlarmStores(AlarmStore(database, me, delivers), Outbox(database, me), ClockStore(database), database)
 
     def get_tokens(self) -> TokenStore:
         """Who may call the API."""

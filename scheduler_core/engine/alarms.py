@@ -11,8 +11,9 @@ import asyncio
 import contextlib
 import random
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 from scheduler_core.domain.alarm import Changes, Event, decide, without_lateness
 from scheduler_core.domain.clock import CLOCK_JUMP_LIMIT_SECONDS
@@ -30,14 +31,20 @@ FRESH_SHARE = 0.8
 """Of the interval: whoever comes sooner after another's look has nothing to add."""
 
 
+class Connections(Protocol):
+    """What the stores are opened on."""
+
+    async def close(self) -> None: ...
+
+
 @dataclass(frozen=True, slots=True)
 class AlarmStores:
-    """What the watch reads and writes, and how it is closed."""
+    """What the watch reads and writes, and what it closes in the end."""
 
     alarms: Alarms
     notifications: Notifications
     clock: DatabaseTime
-    close: Callable[[], Awaitable[None]]
+    connections: Connections
 
 
 class AlarmWatch:
@@ -116,7 +123,7 @@ class AlarmWatch:
             await asyncio.wait(tasks, timeout=STOP_SECONDS / 2)
             if self._webhook is not None:
                 await self._webhook.close()
-            await stores.close()
+            await stores.connections.close()
 
     async def _watch(self, stores: AlarmStores) -> None:
         alarms = stores.alarms
