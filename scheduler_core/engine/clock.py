@@ -1,7 +1,7 @@
 """The clocks of a replica.
 
 The database's clock says what is due. Between two of its answers it is carried forward by a clock that nobody sets and
-that goes on while the machine is suspended; leases are measured on the same one (FIELD: solid_queue #763, a zombie
+that goes on while the machine is suspended; leases are measured on the same one (solid_queue #763, a zombie
 scheduler after a host's sleep). The local monotonic clock only sleeps.
 """
 
