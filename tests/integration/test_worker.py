@@ -272,7 +272,10 @@ async def test_a_plug_in_that_misbehaves_fails_attempts_and_keeps_no_stop_waitin
         await scheduler.stop()
 
 
-SESSION = "SELECT pid, query_start FROM pg_stat_activity WHERE application_name = 'scheduler control ' || %s"
+SESSIONS = """
+SELECT pid, query_start FROM pg_stat_activity
+WHERE datname = current_database() AND application_name LIKE 'scheduler control %'
+"""
 
 
 async def test_a_worker_s_session_lives_on_however_short_the_ttl(workers: list[Worker], sql: Sql) -> None:
@@ -280,8 +283,8 @@ async def test_a_worker_s_session_lives_on_however_short_the_ttl(workers: list[W
     statements = set()
 
     async def has_been_heard_for_a_while() -> bool:
-        statements.update(sql.execute(SESSION, [workers[0].instance.instance_name]).fetchall())
-        return len(statements) >= 12
+        statements.update(sql.execute(SESSIONS).fetchall())
+        return len(statements) >= 12 * len(workers)
 
     await eventually_async(has_been_heard_for_a_while, what="signs of life over two TTLs")
-    assert len({pid for pid, _ in statements}) == 1
+    assert len({pid for pid, _ in statements}) == len(workers)
