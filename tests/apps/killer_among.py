@@ -1,4 +1,7 @@
-"""A thousand innocent jobs and one that kills its replica, each time, all due at the same instant."""
+"""Innocent jobs and one that kills its replica, each time, all due at the same instant.
+
+By MUTANT, in a replica whose code has one line switched off: a test must notice.
+"""
 
 import os
 import signal
@@ -6,8 +9,17 @@ import signal
 from replicas import witness
 
 from scheduler_core import RunContext, job
+from scheduler_core.domain.begin import Begin
+from scheduler_core.engine.fire import attempts
+from scheduler_core.engine.fire.start_gate import StartGate
 
-INNOCENTS = 1_000
+match os.environ.get("MUTANT"):
+    case "no gate":
+        StartGate._admits = lambda self, begin: True  # type: ignore[method-assign]
+    case "no care":
+        attempts.begin_of = lambda run, delivery: Begin.FREELY
+
+INNOCENTS = int(os.environ["INNOCENTS"])
 DELIVERY = os.environ["DELIVERY"]
 
 
