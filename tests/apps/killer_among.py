@@ -34,4 +34,4 @@ def killer(ctx: RunContext) -> None:
 
 for number in range(INNOCENTS):
     job(f"innocent-{number}", once=os.environ["AT"], delivery=DELIVERY)(innocent)
-job("killer", once=os.environ["AT"], delivery=DELIVERY)(killer)
+job("a-killer", once=os.environ["AT"], delivery=DELIVERY)(killer)

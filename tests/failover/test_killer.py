@@ -20,12 +20,12 @@ ENDED = "SELECT count(*) FROM scheduler.runs WHERE status NOT IN ('pending', 'qu
 
 CHARGED = """
 SELECT count(*) FROM scheduler_audit.runs r
-WHERE job_id <> 'killer' AND (status <> 'succeeded' OR attempts <> 1 OR deliveries > 0 OR error IS NOT NULL
+WHERE job_id <> 'a-killer' AND (status <> 'succeeded' OR attempts <> 1 OR deliveries > 0 OR error IS NOT NULL
                               OR EXISTS (SELECT FROM scheduler_audit.attempts a
                                          WHERE a.run_id = r.run_id AND a.outcome <> 'succeeded'))
 """
 
-KILLER = "SELECT status, reason FROM scheduler_audit.runs WHERE job_id = 'killer'"
+KILLER = "SELECT status, reason FROM scheduler_audit.runs WHERE job_id = 'a-killer'"
 
 
 class Supervised(Replicas):
@@ -78,7 +78,7 @@ def test_one_kills_its_replica_beside_a_thousand_that_do_not(
     assert sql.execute(KILLER).fetchone() == ending
     assert sql.execute(CHARGED).fetchone() == (0,), "nobody else is charged"
     calls = Counter(witnessed(environment_of_killer))
-    assert 1 <= calls.pop("killer") <= most_calls
+    assert 1 <= calls.pop("a-killer") <= most_calls
     assert len(calls) == INNOCENTS
     assert delivery == "at_least_once" or set(calls.values()) == {1}
 
@@ -93,7 +93,7 @@ def test_without_the_gate_innocents_are_charged(
 
 def test_without_care_it_is_called_for_ever(environment_of_killer: dict[str, str], sql: Sql, tmp_path: Path) -> None:
     def is_called_too_often() -> bool:
-        return Counter(witnessed(environment_of_killer))["killer"] > 4
+        return Counter(witnessed(environment_of_killer))["a-killer"] > 4
 
     settings = environment_of_killer | {"DELIVERY": "at_least_once", "MUTANT": "no care"}
     plays(settings, sql, tmp_path, 10, is_called_too_often)
