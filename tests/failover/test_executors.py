@@ -138,7 +138,7 @@ def test_a_run_that_waits_for_its_next_attempt_can_be_cancelled_and_keeps_nothin
     assert status(sql, "patient") == "cancelled"
     trigger(environment, tmp_path, "patient")
     eventually(lambda: len(calls(environment, "patient")) == 2, what="the job's turn, which the first kept for an hour")
-    assert attempts_of(sql, "patient") == [(1, "failed"), (1, "failed")]
+    eventually(lambda: attempts_of(sql, "patient") == [(1, "failed"), (1, "failed")], what="both attempts recorded")
 
 
 def test_the_successor_has_what_waited_for_its_next_attempt_at_once(

@@ -120,8 +120,21 @@ def test_a_redis_that_forgets_everything_deposes_nobody(stage: Stage) -> None:
             flushed_at = now(sql)
             stage.fires_after(flushed_at)
             eventually(server.dbsize, what="the lease is there again")
+            _is_renewed(server)
         assert stage.replicas.leader(sql)[1] == term
     stage.settle()
+
+
+def _is_renewed(server: redis.Redis) -> None:
+    """Twice: a follower, which looks as often, has seen it between two losses."""
+    (lease,) = server.keys()
+    seen = set()
+
+    def twice() -> bool:
+        seen.add(server.pexpiretime(lease))
+        return len(seen) > 2
+
+    eventually(twice, what="the lease is renewed")
 
 
 def test_without_redis_the_leader_holds_and_a_follower_may_still_take_over(stage: Stage) -> None:
