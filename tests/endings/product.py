@@ -62,7 +62,8 @@ class Expected:
         if self.status == "succeeded":
             return "succeeded"
         said = f"{self.status}{f' / {self.reason}' if self.reason else ''}"
-        calls = f"at most {self.most_calls} calls" if self.most_calls else f"{len(self.attempts)} × called"
+        most = self.most_calls or 0
+        calls = f"at most {most} calls" if most > 1 else f"{len(self.attempts)} × called"
         return f"{said}: {self.error_type}, {calls}"
 
 
