@@ -121,7 +121,8 @@ class Handing:
                     # Another's death, or nobody's fault: what has not begun is not charged with it.
                     if tries < MOST_TRIES:
                         continue
-                    await self.recorder.record_durably(handed_back(run))
+                    # With the attempts that it has behind it: `run` is as it was when it was handed out first.
+                    await self.recorder.record_durably(replace(handed_back(run), attempt=ticket.attempt - 1))
                     self.in_flight.pass_over(run.run_id)
                     return None
                 self.logger.warning("run %s: %s", run.idempotency_key, error)

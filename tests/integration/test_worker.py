@@ -14,6 +14,7 @@ import pytest
 from waiting import eventually_async
 
 from scheduler_core import Container, InvalidJobError, ScheduleJob, load_settings
+from scheduler_core.domain.errors import WorkerDiedError
 from scheduler_core.domain.run import RunStatus
 from scheduler_core.domain.ticket import Ticket
 from scheduler_core.engine import executors
@@ -270,6 +271,46 @@ async def test_a_plug_in_that_misbehaves_fails_attempts_and_keeps_no_stop_waitin
     assert sql.execute(attempts, [run.run_id]).fetchall() == [(1,), (2,)]
     async with asyncio.timeout(30):
         await scheduler.stop()
+
+
+class Deadly:
+    """An executor that fails a run's first attempt, loses three workers before the second begins, and then fails it."""
+
+    def __init__(self) -> None:
+        self.tickets: list[int] = []
+
+    async def start(self) -> None:
+        """Nothing to start."""
+
+    async def execute(self, ticket: Ticket) -> Any:
+        self.tickets.append(ticket.attempt)
+        if ticket.attempt == 2 and self.tickets.count(2) <= 3:
+            raise WorkerDiedError("it died before it took this", "gone")
+        raise KeyError("queue")
+
+    async def stop(self) -> None:
+        """Nothing to stop."""
+
+
+async def test_a_run_whose_workers_die_before_they_take_it_keeps_its_count(
+    container: Container, sql: Sql, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It waits a while, is charged with none of these deaths, and goes on where it stood."""
+    monkeypatch.setattr("scheduler_core.engine.fire.in_flight.PASSED_OVER_SECONDS", 0.2)
+    await container.prepare()
+    await ticket_for(container, sql, "succeeded", max_retries=1, retry_delay=0.05)
+    sql.execute("UPDATE scheduler.jobs SET executor = 'deadly', version = version + 1 WHERE job_id = 'j'")
+    scheduler = container.get_scheduler()
+    deadly = Deadly()
+    scheduler._parts = replace(scheduler._parts, executors=executors.Executors(lambda: {"deadly": lambda: deadly}))
+    await container.start()
+    scheduler.callbacks.register(work)
+    run = await scheduler.operations.trigger("j")
+    ended = "SELECT status FROM scheduler_audit.runs WHERE run_id = %s AND finished_at IS NOT NULL"
+    await eventually_async(lambda: sql.execute(ended, [run.run_id]).fetchone() == ("failed",))
+    assert deadly.tickets == [1, 2, 2, 2, 2]
+    attempts = "SELECT attempt, outcome FROM scheduler_audit.attempts WHERE run_id = %s ORDER BY 1"
+    assert sql.execute(attempts, [run.run_id]).fetchall() == [(1, "failed"), (2, "failed")]
 
 
 SESSIONS = """
