@@ -30,9 +30,9 @@ from scheduler_core.support.zone_data import zone_data
 
 STORE_SECONDS = 5.0
 """Between two readings that the leader stores; less where the limit is small."""
+
 CLOCK_MOVED_SECONDS = 1.0
 """A machine's clock that is off by so much more or less than was published is published anew."""
-
 
 _UNHEARD = logging.getLogger("scheduler_core.clock.unheard")
 _UNHEARD.disabled = True
@@ -60,7 +60,6 @@ class ClockGuard:
         self._state = ClockState()
         self._off_since: datetime | None = None
         self._stored_at = float("-inf")
-        """When the schema was last found to lack what is stored here; None while it has it."""
 
     def admits(self, now: datetime, sent_at: float, received_at: float) -> bool:
         """Whether planning may go by this answer of the database, asked and heard at these boottimes.

@@ -119,7 +119,7 @@ async def main():
     SchedulerService.init()
     await SchedulerService.add_job(ScheduleJob("job of " + NAME, NAME, "interval", 0.5, run))
     await SchedulerService.start()
-    await asyncio.sleep(60)
+    await asyncio.Event().wait()
 
 if __name__ == "__main__":
     asyncio.run(main())

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -21,9 +20,11 @@ from scheduler_core import Container, ScheduleJob, load_settings
 from scheduler_core.clock_report import agree_to_clock
 from scheduler_core.domain.access import Scope
 from scheduler_core.domain.errors import ClockHoldNotFoundError
+from scheduler_core.engine.clock_guard import ClockGuard
 from scheduler_core.engine.scheduler import BaseScheduler
 from scheduler_core.examination import examine
 from scheduler_core.explaining import explanation_of
+from scheduler_core.ports import Leadership
 from scheduler_core.web import create_app
 
 Sql = psycopg.Connection[Any]
@@ -82,6 +83,26 @@ def replica(database_url: str, redis_url: str, clock: ShiftedClock) -> Replica:
     return start
 
 
+@pytest.fixture
+def looks(monkeypatch: pytest.MonkeyPatch) -> list[ClockGuard]:
+    """Each look that a leader has taken at the database's clock."""
+    taken, look = [], ClockGuard.look
+
+    async def noted(self: ClockGuard, leadership: Leadership | None) -> None:
+        await look(self, leadership)
+        if leadership is not None:
+            taken.append(self)
+
+    monkeypatch.setattr(ClockGuard, "look", noted)
+    return taken
+
+
+async def leader_looks_again(looks: list[ClockGuard], times: int = 4) -> None:
+    """What it refuses it has refused more than once by then."""
+    before = len(looks)
+    await eventually_async(lambda: len(looks) >= before + times, what="looks of a leader")
+
+
 def one(sql: Sql, question: str) -> Any:
     row = sql.execute(question).fetchone()  # type: ignore[call-overload]
     return None if row is None else row[0]
@@ -109,7 +130,7 @@ def cursor(sql: Sql, job_id: str) -> datetime:
 
 @pytest.mark.parametrize("jump", [HOURS_8, -HOURS_8])
 async def test_a_jump_that_is_over_in_seconds_consumes_nothing(
-    replica: Replica, clock: ShiftedClock, sql: Sql, jump: float
+    replica: Replica, clock: ShiftedClock, looks: list[ClockGuard], sql: Sql, jump: float
 ) -> None:
     """pg_cron #105, quartz #270: eight hours off for some seconds, then right."""
     async with replica() as container:
@@ -118,7 +139,7 @@ async def test_a_jump_that_is_over_in_seconds_consumes_nothing(
         clock.shift(jump)
         assert await is_held(sql) == "boottime"
         stands_at = one(sql, TICKS)
-        await asyncio.sleep(1.5)
+        await leader_looks_again(looks)
         assert one(sql, TICKS) <= stands_at + 1, "what had been claimed by then"
         assert cursor(sql, "nightly") == before
         assert abs(cursor(sql, "tick") - datetime.now(UTC)) < timedelta(minutes=1)
@@ -219,7 +240,7 @@ async def test_an_operator_agrees_and_planning_goes_on_by_that_clock(
 @pytest.mark.parametrize("jump", [HOURS_8, -HOURS_8])
 @pytest.mark.parametrize("found_out", [True, False], ids=["after it was found out", "while nothing ran"])
 async def test_a_restart_of_all_accepts_nothing(
-    replica: Replica, clock: ShiftedClock, sql: Sql, jump: float, found_out: bool
+    replica: Replica, clock: ShiftedClock, looks: list[ClockGuard], sql: Sql, jump: float, found_out: bool
 ) -> None:
     async with replica():
         await fires(sql)
@@ -231,7 +252,7 @@ async def test_a_restart_of_all_accepts_nothing(
     clock.shift(jump)
     async with replica() as container:
         assert await is_held(sql) == "boottime"
-        await asyncio.sleep(1.0)
+        await leader_looks_again(looks)
         after = sql.execute(STATE).fetchall()
         assert after == before
         scheduler = container.get_scheduler()
@@ -267,7 +288,9 @@ async def test_operators_are_not_kept_from_what_they_do(replica: Replica, clock:
 
 
 @pytest.mark.parametrize("jump", [HOURS_8, -HOURS_8])
-async def test_a_successor_holds_too(replica: Replica, clock: ShiftedClock, sql: Sql, jump: float) -> None:
+async def test_a_successor_holds_too(
+    replica: Replica, clock: ShiftedClock, looks: list[ClockGuard], sql: Sql, jump: float
+) -> None:
     """The leader goes at the moment of the jump, before anybody could find it out."""
     async with replica() as first, replica() as second:
         await fires(sql)
@@ -278,7 +301,7 @@ async def test_a_successor_holds_too(replica: Replica, clock: ShiftedClock, sql:
         await leads.get_scheduler().running.leader_loop.resign("resigned", for_good=True)
         await eventually_async(lambda: follows.get_scheduler().is_leader, what="a successor")
         await is_held(sql)
-        await asyncio.sleep(0.5)
+        await leader_looks_again(looks)
         assert cursor(sql, "nightly") == before
         clock.shift(0)
         await goes_on(sql)
@@ -351,7 +374,7 @@ async def test_a_limit_of_zero_goes_by_whatever_the_clock_shows(
 
 
 async def test_no_history_is_dropped_by_a_clock_that_has_jumped(
-    replica: Replica, clock: ShiftedClock, sql: Sql, monkeypatch: pytest.MonkeyPatch
+    replica: Replica, clock: ShiftedClock, looks: list[ClockGuard], sql: Sql, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     maintained = []
 
@@ -366,7 +389,7 @@ async def test_no_history_is_dropped_by_a_clock_that_has_jumped(
         clock.shift(60 * 86_400.0)
         await is_held(sql)
         count = len(maintained)
-        await asyncio.sleep(1.5)
+        await leader_looks_again(looks)
         assert len(maintained) == count
         clock.shift(0)
         await eventually_async(lambda: len(maintained) > count, what="maintenance again")

@@ -178,11 +178,8 @@ def test_a_successor_that_was_there_before_finds_it_out_itself(jump: float, mach
     assert is_held(follower.look(leads=True), jump)
 
 
-@pytest.mark.parametrize("jump", [8 * HOUR, -8 * HOUR])
-@pytest.mark.parametrize("down", [0.5, 600.0, 3 * DAY])
-@pytest.mark.parametrize("found_out", [True, False])
-def test_a_restart_of_all_does_not_accept_it(jump: float, down: float, found_out: bool) -> None:
-    """On the machine where they ran, whatever its wall clock shows: the jump came before they went, or after."""
+def world_after(jump: float, down: float, *, found_out: bool) -> World:
+    """A leader died and all were down for so long; the database's clock jumped before that, seen by him, or after."""
     world = World()
     leader = world.replica("a")
     leader.leads_for(20)
@@ -192,6 +189,15 @@ def test_a_restart_of_all_does_not_accept_it(jump: float, down: float, found_out
     leader.dies()
     world.now += down
     world.database_off = jump
+    return world
+
+
+@pytest.mark.parametrize("jump", [8 * HOUR, -8 * HOUR])
+@pytest.mark.parametrize("down", [0.5, 600.0, 3 * DAY])
+@pytest.mark.parametrize("found_out", [True, False])
+def test_a_restart_of_all_does_not_accept_it(jump: float, down: float, found_out: bool) -> None:
+    """On the machine where they ran, whatever its wall clock shows: the jump came before they went, or after."""
+    world = world_after(jump, down, found_out=found_out)
     again = world.replica("a", wall_off=5 * HOUR)
     assert is_held(again.look(leads=True), jump)
     world.database_off = 0.0
@@ -202,15 +208,7 @@ def test_a_restart_of_all_does_not_accept_it(jump: float, down: float, found_out
 @pytest.mark.parametrize("down", [600.0, 3 * DAY])
 @pytest.mark.parametrize("found_out", [True, False])
 def test_on_another_machine_the_wall_clock_tells(jump: float, down: float, found_out: bool) -> None:
-    world = World()
-    leader = world.replica("a")
-    leader.leads_for(20)
-    if found_out:
-        world.database_off = jump
-        leader.leads_for(3)
-    leader.dies()
-    world.now += down
-    world.database_off = jump
+    world = world_after(jump, down, found_out=found_out)
     again = world.replica("bb")
     assert is_held(again.look(leads=True), jump, Evidence.WALL)
     world.database_off = 0.0

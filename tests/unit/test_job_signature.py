@@ -145,6 +145,12 @@ def test_what_the_decorator_refuses_it_names(words: dict[str, Any], problem: str
     assert "refused" not in {declared.job_id for declared in declared_jobs()}
 
 
+def test_the_decorator_takes_its_id_by_name_as_its_signature_says() -> None:
+    assert OF_JOB["job_id"].kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    job(job_id="by name", every=60)(anything)
+    assert "by name" in {declared.job_id for declared in declared_jobs()}
+
+
 def test_the_function_stays_as_it_is() -> None:
     def work() -> int:
         return 1
