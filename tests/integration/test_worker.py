@@ -293,7 +293,7 @@ class Deadly:
 
 
 async def test_a_run_whose_workers_die_before_they_take_it_keeps_its_count(
-    container: Container, sql: Sql, monkeypatch: pytest.MonkeyPatch
+    container: Container, sql: Sql, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """It waits a while, is charged with none of these deaths, and goes on where it stood."""
     monkeypatch.setattr("scheduler_core.engine.fire.in_flight.PASSED_OVER_SECONDS", 0.2)
@@ -309,6 +309,7 @@ async def test_a_run_whose_workers_die_before_they_take_it_keeps_its_count(
     ended = "SELECT status FROM scheduler_audit.runs WHERE run_id = %s AND finished_at IS NOT NULL"
     await eventually_async(lambda: sql.execute(ended, [run.run_id]).fetchone() == ("failed",))
     assert deadly.tickets == [1, 2, 2, 2, 2]
+    assert "kept as late" not in caplog.text
     attempts = "SELECT attempt, outcome FROM scheduler_audit.attempts WHERE run_id = %s ORDER BY 1"
     assert sql.execute(attempts, [run.run_id]).fetchall() == [(1, "failed"), (2, "failed")]
 
