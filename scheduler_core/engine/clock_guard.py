@@ -156,21 +156,31 @@ def _rests_on_walls(judgement: Judgement) -> bool:
     return judgement.jump is not None and judgement.jump.evidence is Evidence.WALL
 
 
+async def believed_now(storage: Storage, limit_seconds: float) -> datetime:
+    """The time by which changes of jobs account: the database's, or what its clock should show."""
+    if limit_seconds <= 0:
+        return await storage.jobs.now()
+    now, expected_at = await _now_and_expected(storage, limit_seconds)
+    return expected_at or now
+
+
 async def expected_now(storage: Storage, limit_seconds: float) -> datetime | None:
     """What the database's clock should show, where it is not to be believed; None where it is.
 
     For whoever changes jobs: a pause or a new definition accounts for what was owed by then, and an hour that nobody
     has lived through yet is owed nothing.
     """
-    if limit_seconds <= 0:
-        return None
+    return (await _now_and_expected(storage, limit_seconds))[1] if limit_seconds > 0 else None
+
+
+async def _now_and_expected(storage: Storage, limit_seconds: float) -> tuple[datetime, datetime | None]:
     sent_at = boottime()
     view = await storage.clock.read()
     accepted = view.state.accepted
     if accepted is None:
-        return None
+        return view.now, None
     reading = reading_of(view.now, sent_at, boottime())
     is_proven = accepted.machine.boot == reading.machine.boot
     if view.state.hold is None and (not is_proven or judge(reading, None, view.state, limit_seconds).is_admitted):
-        return None
-    return accepted.carried_to(machine_now())
+        return view.now, None
+    return view.now, accepted.carried_to(machine_now())

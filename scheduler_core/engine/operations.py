@@ -28,7 +28,7 @@ from scheduler_core.domain.run import Origin, Run
 from scheduler_core.domain.schedule import ScheduleType
 from scheduler_core.domain.schedule.once import is_same_once
 from scheduler_core.engine.calendar_operations import CalendarOperations
-from scheduler_core.engine.clock_guard import expected_now
+from scheduler_core.engine.clock_guard import believed_now, expected_now
 from scheduler_core.engine.executors import check_executor
 from scheduler_core.ports import InvalidRow, Settlement, Storage
 
@@ -315,9 +315,7 @@ class Operations:
         return run
 
     async def _now(self) -> datetime:
-        """The time by which changes account: the database's, unless its clock is not to be believed."""
-        expected = await expected_now(self.storage, self.clock_jump_limit_seconds)
-        return expected or await self.storage.jobs.now()
+        return await believed_now(self.storage, self.clock_jump_limit_seconds)
 
     async def _settle(self, job_id: str, change: Change, seen: int | None = None) -> bool:
         """Make the change, if there is one to make; whether there was. `seen` is the version that it was decided on."""
