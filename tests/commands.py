@@ -1,13 +1,15 @@
 """The command line as tests call it: a real process for each command, without a second's imports for each.
 
 The processes are forked from one that has imported the command line already (multiprocessing's fork server, one for
-each worker of pytest). Tests that need a process to send signals to, or the console script itself, start their own.
+each worker of pytest): a second of a core for each, of which there are hundreds. Tests of the console script itself, and
+of how a process starts, start their own.
 """
 
 from __future__ import annotations
 
 import multiprocessing
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -15,6 +17,8 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
+
+from scheduler_core.processes import die_with_parent
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -42,6 +46,49 @@ def scheduler(
             process.close()
 
 
+class Started:
+    """`scheduler WORDS…`, going on beside the test: a process with the verbs of `subprocess.Popen`.
+
+    Parameters: environment, all of it; folder, where it works; log, what it says, on both streams.
+    """
+
+    def __init__(self, *words: str, environment: Mapping[str, str], folder: Path, log: Path) -> None:
+        self._words = words
+        streams = [Path(os.devnull), log, log]
+        self._process = _forking.Process(
+            target=_play, args=(words, dict(environment), str(folder), streams), daemon=True
+        )
+        self._process.start()
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._process.exitcode
+
+    def poll(self) -> int | None:
+        """How it ended; None if it has not."""
+        return self._process.exitcode
+
+    def wait(self, timeout: float | None = None) -> int:
+        """How it ended. Raises TimeoutExpired if it has not, after `timeout` seconds."""
+        self._process.join(timeout)
+        if self._process.exitcode is None:
+            raise subprocess.TimeoutExpired(self._words, timeout or 0.0)
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        """Send a signal, unless it has ended."""
+        if self._process.exitcode is None:
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
+
+
 def as_text(done: subprocess.CompletedProcess[bytes]) -> subprocess.CompletedProcess[str]:
     """The same, decoded."""
     return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
@@ -49,6 +96,7 @@ def as_text(done: subprocess.CompletedProcess[bytes]) -> subprocess.CompletedPro
 
 def _play(words: tuple[str, ...], environment: dict[str, str], folder: str, streams: list[Path]) -> None:
     """In the forked process: be `python -m scheduler_core.cli WORDS…`."""
+    die_with_parent(os.getppid())()
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

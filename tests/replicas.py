@@ -5,14 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import psycopg
+from commands import Started
 from waiting import eventually
-
-from scheduler_core.processes import die_with_parent
 
 LIVING = """
 SELECT pid FROM scheduler.instances WHERE ended_at IS NULL AND scheduler.witness_held(life_key)
@@ -31,23 +29,19 @@ class Replicas:
         self.environment = dict(environment)
         self.app = app
         self.logs = logs
-        self.processes: list[subprocess.Popen[bytes]] = []
+        self.processes: list[Started] = []
         self._started = 0
 
-    def start(self, count: int = 1, **variables: str) -> list[subprocess.Popen[bytes]]:
+    def start(self, count: int = 1, **variables: str) -> list[Started]:
         """Start replicas, with these variables in their environment."""
         new = []
         for _ in range(count):
-            log = self.logs / f"replica-{self._started}.log"
-            with log.open("wb") as file:
-                process = subprocess.Popen(
-                    [sys.executable, "-m", "scheduler_core.cli", "run", "--app", self.app],
-                    env=self.environment | variables,
-                    stderr=file,
-                    stdout=file,
-                    cwd=self.logs,
-                    preexec_fn=die_with_parent(os.getpid()),  # noqa: PLW1509 - prctl alone, and no thread forks
-                )
+            process = Started(
+                *("run", "--app", self.app),
+                environment=self.environment | variables,
+                folder=self.logs,
+                log=self.logs / f"replica-{self._started}.log",
+            )
             self.processes.append(process)
             self._started += 1
             new.append(process)
@@ -61,7 +55,7 @@ class Replicas:
             what=f"{count} replicas with a leader; logs in {self.logs}",
         )
 
-    def leader(self, sql: psycopg.Connection[object]) -> tuple[subprocess.Popen[bytes], int]:
+    def leader(self, sql: psycopg.Connection[object]) -> tuple[Started, int]:
         """The leader's process and term."""
         pid, term = eventually(lambda: sql.execute(LEADER_PID).fetchone(), what="a leader")  # type: ignore[misc]
         return next(p for p in self.processes if p.pid == pid), term

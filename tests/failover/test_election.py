@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg
 import pytest
+from commands import Started
 from replicas import LEADER_PID, Replicas, witnessed
 from test_faults import Stage, stage  # noqa: F401 - a fixture
 from test_kill import FIRST_FIRE
@@ -34,7 +35,7 @@ def end_reason(sql: Sql, term: int) -> str | None:
     return None if row is None else row[0]
 
 
-def kill(process: subprocess.Popen[bytes]) -> None:
+def kill(process: Started) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
 
