@@ -29,9 +29,10 @@ class _Host:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._ends = threading.Event()
         self._thread = threading.Thread(
             target=run_for_ever,
-            args=(self._loop, logging.getLogger("scheduler_core")),
+            args=(self._loop, self._ends, logging.getLogger("scheduler_core")),
             name="scheduler-worker",
             daemon=True,
         )
@@ -56,6 +57,7 @@ class _Host:
         try:
             closing.result(timeout=10.0)
         finally:
+            self._ends.set()
             self._loop.call_soon_threadsafe(self._loop.stop)
 
     async def _close(self) -> None:
