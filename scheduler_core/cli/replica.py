@@ -14,7 +14,7 @@ import typer
 
 from scheduler_core.cli.logs import configure_logging, name_replica
 from scheduler_core.cli.output import console, with_container
-from scheduler_core.cli.signals import StopSignals, end_at_once, limit_the_end
+from scheduler_core.cli.signals import StopSignals, end_cancelled, limit_the_end
 from scheduler_core.cli.traces import close_traces, configure_traces
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import CallbackNotFoundError, SchemaError
@@ -28,11 +28,6 @@ if TYPE_CHECKING:
     from scheduler_core.web.server import ServerThread
 
 logger = logging.getLogger("scheduler_core")
-
-CANCELLED_BY_A_CALLBACK = (
-    "a callback has cancelled tasks that are not its own, those of this replica among them: ending at once; what was "
-    "begun is left to recovery"
-)
 
 
 def run(
@@ -132,7 +127,7 @@ async def _replica(container: Container, *, serves: bool) -> None:
     except asyncio.CancelledError:
         # Nobody of ours cancels this task. What fires and keeps the leadership was cancelled with it, and a death is
         # charged to the run that brings it about, again and again; a stop that hands over is not.
-        end_at_once(1, lambda: logger.error(CANCELLED_BY_A_CALLBACK))
+        end_cancelled(logger.error)
     finally:
         starting.cancel()
         waiting.cancel()

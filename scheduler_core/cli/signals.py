@@ -80,6 +80,12 @@ def end_at_once(code: int, last_words: Callable[[], object]) -> NoReturn:
     os._exit(code)
 
 
+def end_cancelled(tell: Callable[[str], object]) -> NoReturn:
+    """A callback has cancelled every task of the loop: what this process lives by has gone with them."""
+    told = "a callback has cancelled tasks that are not its own, those of this process among them: ending at once"
+    end_at_once(1, lambda: tell(f"{told}; what was begun is left to recovery"))
+
+
 def limit_the_end(tell: Callable[[str], object]) -> None:
     """All is done and handed over: what a callback has left behind keeps this process no longer than `LEFT_SECONDS`.
 

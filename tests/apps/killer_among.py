@@ -41,4 +41,6 @@ async def cancels_everything(ctx: RunContext) -> None:
 
 for number in range(INNOCENTS):
     job(f"innocent-{number}", once=os.environ["AT"], delivery=DELIVERY)(innocent)
-job("a-killer", once=os.environ["AT"], delivery=DELIVERY)(globals()[os.environ.get("ENDS", "killer")])
+job("a-killer", once=os.environ["AT"], delivery=DELIVERY, executor=os.environ.get("EXECUTOR", "local"))(
+    globals()[os.environ.get("ENDS", "killer")]
+)
