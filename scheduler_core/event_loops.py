@@ -2,20 +2,23 @@
 
 asyncio lets SystemExit and KeyboardInterrupt out of the loop, whichever task they come from: a callback whose child
 task calls `sys.exit()` would take its replica along (sidekiq #3400, #4633). The task has ended by then, and whoever
-awaits it sees the exception; the loop itself is as it was, and goes on. A service that runs the scheduler in a loop of
-its own decides for itself.
+awaits it sees the exception; the loop itself is as it was, and goes on. So it does where a callback stops it. A service
+that runs the scheduler in a loop of its own decides for itself.
 """
 
 from __future__ import annotations
 
 import asyncio
 import signal
+import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from scheduler_core.domain.run import LoggerLike
 
 T = TypeVar("T")
+
+STOPPED = "a callback has stopped the event loop: it goes on"
 
 
 def run_to_its_end(runner: asyncio.Runner, main: Coroutine[Any, Any, T], logger: LoggerLike) -> T:
@@ -29,10 +32,14 @@ def run_to_its_end(runner: asyncio.Runner, main: Coroutine[Any, Any, T], logger:
             if task.done() or not _is_a_tasks(error):
                 raise
             _report(error, logger)
+        except RuntimeError:
+            if task.done() or loop.is_closed():
+                raise
+            logger.error(STOPPED)
 
 
-def run_for_ever(loop: asyncio.AbstractEventLoop, logger: LoggerLike) -> None:
-    """Run the loop until it is stopped, whatever its tasks raise."""
+def run_for_ever(loop: asyncio.AbstractEventLoop, ends: threading.Event, logger: LoggerLike) -> None:
+    """Run the loop until it is stopped and `ends` is set, whatever its tasks raise."""
     while True:
         try:
             loop.run_forever()
@@ -41,7 +48,9 @@ def run_for_ever(loop: asyncio.AbstractEventLoop, logger: LoggerLike) -> None:
                 raise
             _report(error, logger)
         else:
-            return
+            if ends.is_set():
+                return
+            logger.error(STOPPED)
 
 
 def _is_a_tasks(error: BaseException) -> bool:

@@ -227,6 +227,19 @@ def script_name() -> str:
         return str(spec.name).removesuffix(".__main__")
     if file is None:
         return "interactive"
-    script = Path(file).resolve()
+    script = Path(file).absolute()
     # A launcher (uvicorn, gunicorn) stands elsewhere in each environment.
-    return script.name if script.parent == Path(sysconfig.get_path("scripts")).resolve() else str(script)
+    if script.parent.resolve() == Path(sysconfig.get_path("scripts")).resolve():
+        return script.name
+    return str(_as_it_was_called(script))
+
+
+def _as_it_was_called(script: Path) -> Path:
+    """By the link that each deployment sets anew (`current`), not by where it leads to this time (capistrano).
+
+    Python names a script that was given without its folder by the folder's real path; the shell says how it came there.
+    """
+    real, shells = Path.cwd(), Path(os.environ.get("PWD", ""))
+    if not shells.is_absolute() or not script.is_relative_to(real):
+        return script
+    return shells / script.relative_to(real) if shells.resolve() == real else script

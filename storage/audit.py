@@ -320,5 +320,8 @@ def _uncallable(*, kind: str, subject: str, application: str | None, jobs: int, 
     if application is None:
         mend = "start a replica whose code declares it or marks it with @callback, or allow it by allowed_callbacks"
     else:
-        mend = f"start a replica of the application {application!r} whose modules define it"
+        mend = (
+            f"start a replica of the application {application!r} whose modules define it; if that is this program "
+            "under an earlier name, start it with `application` set to that"
+        )
     return {"kind": kind, "subject": subject, "detail": f"{which}, and no living replica can: {mend}"}

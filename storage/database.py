@@ -477,8 +477,8 @@ def _root(error: BaseException) -> BaseException:
     while id(error) not in seen:
         seen.add(id(error))
         inner = getattr(error, "orig", None) or error.__cause__
-        if inner is None:
-            break
+        if inner is None or isinstance(inner, asyncio.CancelledError):
+            break  # a time limit is kept by a cancel, which says nothing of what happened
         error = inner
     return error
 

@@ -14,7 +14,7 @@ import typer
 
 from scheduler_core.cli.logs import configure_logging, name_replica
 from scheduler_core.cli.output import console, with_container
-from scheduler_core.cli.signals import StopSignals
+from scheduler_core.cli.signals import StopSignals, end_cancelled, limit_the_end
 from scheduler_core.cli.traces import close_traces, configure_traces
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import CallbackNotFoundError, SchemaError
@@ -50,6 +50,7 @@ def run(
     try:
         with runner:
             run_to_its_end(runner, _replica(Container(settings), serves=api), logger)
+            limit_the_end(logger.error)
     finally:
         close_traces(provider)
 
@@ -123,6 +124,10 @@ async def _replica(container: Container, *, serves: bool) -> None:
             logger.info("replica %s takes part with %d jobs", scheduler.instance.instance_id, len(declared_jobs()))
             await asked.wait()
             logger.info("asked to stop: handing over, then draining; asked again it ends at once")
+    except asyncio.CancelledError:
+        # Nobody of ours cancels this task. What fires and keeps the leadership was cancelled with it, and a death is
+        # charged to the run that brings it about, again and again; a stop that hands over is not.
+        end_cancelled(logger.error)
     finally:
         starting.cancel()
         waiting.cancel()

@@ -14,6 +14,7 @@ import signal
 import threading
 from collections.abc import Callable, Sequence
 from types import FrameType
+from typing import NoReturn
 
 from scheduler_core.processes import kill_children
 
@@ -21,6 +22,9 @@ ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 LAST_WORDS_SECONDS = 1.0
 """For the log line of an end at once: whoever reads the log may have stopped reading."""
+
+LEFT_SECONDS = 5.0
+"""For tasks and threads that are left when all is done."""
 
 
 class StopSignals:
@@ -57,13 +61,39 @@ class StopSignals:
             self._loop.call_soon_threadsafe(self._asked)
 
     def _end_at_once(self, number: signal.Signals) -> None:
-        code = 128 + number
-        # Whatever holds the last words up.
-        limit = threading.Timer(LAST_WORDS_SECONDS, os._exit, [code])
-        limit.daemon = True
-        limit.start()
-        with contextlib.suppress(Exception):
-            kill_children()
+        def last_words() -> None:
             self._abandon()
             self._tell(f"asked to stop again ({number.name}): ending at once; what was begun is left to recovery")
-        os._exit(code)
+
+        end_at_once(128 + number, last_words)
+
+
+def end_at_once(code: int, last_words: Callable[[], object]) -> NoReturn:
+    """End this process and its children without another step; what was begun is left to recovery."""
+    # Whatever holds the last words up.
+    limit = threading.Timer(LAST_WORDS_SECONDS, os._exit, [code])
+    limit.daemon = True
+    limit.start()
+    with contextlib.suppress(Exception):
+        kill_children()
+        last_words()
+    os._exit(code)
+
+
+def end_cancelled(tell: Callable[[str], object]) -> NoReturn:
+    """A callback has cancelled every task of the loop: what this process lives by has gone with them."""
+    told = "a callback has cancelled tasks that are not its own, those of this process among them: ending at once"
+    end_at_once(1, lambda: tell(f"{told}; what was begun is left to recovery"))
+
+
+def limit_the_end(tell: Callable[[str], object]) -> None:
+    """All is done and handed over: what a callback has left behind keeps this process no longer than `LEFT_SECONDS`.
+
+    Python waits without end for a thread that nobody ends, and the loop for a task that takes no cancel.
+    """
+    told = (
+        f"ending without the threads or tasks that callbacks have left behind: they did not end in {LEFT_SECONDS:g} s"
+    )
+    limit = threading.Timer(LEFT_SECONDS, end_at_once, [0, lambda: tell(told)])
+    limit.daemon = True
+    limit.start()

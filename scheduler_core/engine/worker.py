@@ -235,7 +235,8 @@ class Worker:
     async def _execute_taken(self, run: Run) -> Outcome | None:
         self._in_flight.schedule(run)
         self._in_flight.begin_waiting(run)
-        return await self._executor.execute(run)
+        # In a task of its own: a callback may leave a cancel of its task behind, and what it came to is yet to be told.
+        return await asyncio.create_task(self._executor.execute(run), name=f"run {run.job_id}")
 
     async def _take(self, ticket: Ticket) -> Run | None:
         """Take the attempt; asked until it is answered, because an answer that got lost may have been a yes."""

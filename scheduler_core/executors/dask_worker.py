@@ -9,6 +9,7 @@ import threading
 from typing import Any
 from uuid import UUID
 
+from scheduler_core.cli.signals import end_cancelled
 from scheduler_core.domain.ticket import Ticket
 from scheduler_core.event_loops import run_for_ever
 
@@ -29,9 +30,10 @@ class _Host:
 
     def __init__(self) -> None:
         self._loop = asyncio.new_event_loop()
+        self._ends = threading.Event()
         self._thread = threading.Thread(
             target=run_for_ever,
-            args=(self._loop, logging.getLogger("scheduler_core")),
+            args=(self._loop, self._ends, logging.getLogger("scheduler_core")),
             name="scheduler-worker",
             daemon=True,
         )
@@ -43,9 +45,16 @@ class _Host:
         from scheduler_core.executors.service import open_service
         from scheduler_core.settings import load_settings
 
+        self._sentinel = asyncio.create_task(asyncio.Event().wait(), name="sentinel")
+        self._sentinel.add_done_callback(self._cancelled)
         service = open_service(load_settings(), max_concurrent_runs=MOST_THREADS)
         await service.worker.start()
         return service
+
+    def _cancelled(self, _sentinel: asyncio.Task[Any]) -> None:
+        if not self._ends.is_set():
+            # Nobody but a callback does this. Dask starts a process anew that has died, and not one that hears no more.
+            end_cancelled(logging.getLogger("scheduler_core").error)
 
     def execute(self, ticket: Ticket) -> Any:
         return asyncio.run_coroutine_threadsafe(self._service.worker.execute(ticket), self._loop).result()
@@ -56,6 +65,7 @@ class _Host:
         try:
             closing.result(timeout=10.0)
         finally:
+            self._ends.set()
             self._loop.call_soon_threadsafe(self._loop.stop)
 
     async def _close(self) -> None:

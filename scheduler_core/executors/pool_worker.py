@@ -11,7 +11,7 @@ import socket
 import sys
 from typing import Any
 
-from scheduler_core.cli.signals import StopSignals
+from scheduler_core.cli.signals import StopSignals, end_cancelled, limit_the_end
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.engine.worker import Worker
 from scheduler_core.event_loops import run_to_its_end
@@ -49,6 +49,8 @@ async def serve(line: socket.socket) -> None:
     waiting = asyncio.create_task(hung_up.wait(), name="signal")
     try:
         await asyncio.wait({listening, waiting}, return_when=asyncio.FIRST_COMPLETED)
+    except asyncio.CancelledError:
+        end_cancelled(logger.error)
     finally:
         for task in (listening, waiting):
             task.cancel()
@@ -82,7 +84,8 @@ def main() -> None:
     line = socket.socket(fileno=int(sys.argv[1]))
     os.set_inheritable(line.fileno(), False)
     with asyncio.Runner() as runner:
-        run_to_its_end(runner, serve(line), logging.getLogger("scheduler_core"))
+        run_to_its_end(runner, serve(line), logger)
+        limit_the_end(logger.error)
     # A thread that nobody could stop must not keep a process that has no leader.
     logging.shutdown()
     os._exit(0)

@@ -1,8 +1,9 @@
-"""Innocent jobs and one that kills its replica, each time, all due at the same instant.
+"""Innocent jobs and one that ends its replica, each time, all due at the same instant: by SIGKILL, or as ENDS says.
 
 By MUTANT, in a replica whose code has one line switched off: a test must notice.
 """
 
+import asyncio
 import os
 import signal
 
@@ -32,6 +33,14 @@ def killer(ctx: RunContext) -> None:
     os.kill(os.getpid(), signal.SIGKILL)
 
 
+async def cancels_everything(ctx: RunContext) -> None:
+    witness(ctx.job_id)
+    for task in asyncio.all_tasks():
+        task.cancel()
+
+
 for number in range(INNOCENTS):
     job(f"innocent-{number}", once=os.environ["AT"], delivery=DELIVERY)(innocent)
-job("a-killer", once=os.environ["AT"], delivery=DELIVERY)(killer)
+job("a-killer", once=os.environ["AT"], delivery=DELIVERY, executor=os.environ.get("EXECUTOR", "local"))(
+    globals()[os.environ.get("ENDS", "killer")]
+)

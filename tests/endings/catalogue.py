@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Generator
 from concurrent.futures import Future
+from types import CoroutineType
 from typing import Any
 
 from replicas import witness
@@ -23,6 +24,26 @@ PAUSE_SECONDS = {"at once": 0.0, "after 0.5 s": 0.5}
 
 class Base(BaseException):
     """What is no Exception."""
+
+
+class NamelessType(type):
+    """Of classes that leave where they are looked at."""
+
+    @property
+    def __name__(cls) -> str:  # type: ignore[override]
+        raise SystemExit(3)
+
+
+class Nameless(Exception, metaclass=NamelessType):  # noqa: N818
+    """One whose class does something else than have a name."""
+
+
+class Proxy:
+    """As werkzeug's of a request, outside of any."""
+
+    @property  # type: ignore[override]
+    def __class__(self) -> type:
+        raise RuntimeError("Working outside of request context.")
 
 
 PanicException = type("PanicException", (BaseException,), {"__module__": "pyo3_runtime"})
@@ -67,6 +88,13 @@ def cancelled_result() -> Any:
     return future.result()
 
 
+def failing_future() -> Future[None]:
+    """What `pool.submit` returns."""
+    future: Future[None] = Future()
+    future.set_exception(ValueError("no"))
+    return future
+
+
 async def cancelled_child() -> None:
     """Awaiting a task that somebody else has cancelled (httpx, anyio)."""
     child = asyncio.create_task(asyncio.sleep(30))
@@ -85,6 +113,22 @@ async def cancelled_by_itself_and_returns() -> None:
     task = asyncio.current_task()
     assert task is not None
     task.cancel()
+
+
+async def leaves_a_cancel() -> None:
+    """For its own task, which has gone on to what follows the call by then."""
+    task = asyncio.current_task()
+    assert task is not None
+    asyncio.get_running_loop().call_soon(task.cancel)
+
+
+async def leaves_a_cancel_and_raises() -> None:
+    await leaves_a_cancel()
+    raise ValueError("no")
+
+
+async def stops_the_loop() -> None:
+    asyncio.get_running_loop().stop()
 
 
 async def cancelled_in_a_thread() -> None:
@@ -169,15 +213,21 @@ ENDS: dict[str, Callable[[], Any]] = {
     "has a CancelledError out of a thread": cancelled_result,
     "cancels its own task": cancelled_by_itself,
     "cancels its own task and returns": cancelled_by_itself_and_returns,
+    "leaves a cancel of its own task behind": leaves_a_cancel,
+    "leaves a cancel of its own task behind and raises": leaves_a_cancel_and_raises,
+    "stops the event loop": stops_the_loop,
     **{f"raises a group of {name}": grouped(error) for name, error in GROUPED.items()},
     "raises what has no text": raising(lambda: BadText(raising(lambda: ValueError("no")))),
     "raises what exits for a text": raising(lambda: BadText(raising(lambda: SystemExit(3)))),
     "raises what interrupts for a text": raising(lambda: BadText(raising(KeyboardInterrupt))),
+    "raises what has no name": raising(lambda: Nameless("no")),
     "runs into its time limit": lasts,
     "swallows the cancel of its time limit": swallows,
     "returns a generator": lambda: (n for n in ()),
     "returns an async generator": _empty,
     "returns an awaitable": lambda: Later("…"),
+    "returns a failing future of a pool": failing_future,
+    "returns what can't be looked at": Proxy,
     "exits in a child task": exits_in_a_child,
     "ends its process (os._exit)": leaves,
     "ends its process (SIGKILL)": kills,
@@ -211,7 +261,7 @@ def _made(ending: str, kind: str, when: str) -> Callable[..., Any]:
         if pause_seconds:
             await asyncio.sleep(pause_seconds)
         result = end()
-        return await result if inspect.iscoroutine(result) else _named(result, ctx)
+        return await result if type(result) is CoroutineType else _named(result, ctx)
 
     def plain(ctx: Any) -> Any:
         witness(f"called {ctx.job_id}")
@@ -233,7 +283,7 @@ def _made(ending: str, kind: str, when: str) -> Callable[..., Any]:
 
 
 def _named(result: Any, ctx: Any) -> Any:
-    if isinstance(result, Later):
+    if type(result) is Later:
         result.name = ctx.job_id
     return result
 

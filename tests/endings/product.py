@@ -87,10 +87,13 @@ ERROR_TYPES = {
     "awaits a cancelled child": "CancelledError",
     "has a CancelledError out of a thread": "CancelledError",
     "cancels its own task": "CancelledError",
+    "leaves a cancel of its own task behind and raises": "ValueError",
     "raises a group of Exception": "ExceptionGroup",
     "raises what has no text": "BadText",
     "raises what exits for a text": "BadText",
     "raises what interrupts for a text": "BadText",
+    "raises what has no name": "Nameless",
+    "returns a failing future of a pool": "ValueError",
     "returns a generator": "NothingRanError",
     "returns an async generator": "NothingRanError",
     "exits in a child task": "SystemExit",
@@ -153,7 +156,10 @@ def _exists(case: Case) -> bool:
         return False
     if case.place == "ManualScheduler":
         # A test's own process and loop must live, nobody cancels a run of it, and its limits go by the virtual clock.
-        return not case.kills and case.ending not in ("is cancelled by an operator", "exits in a child task", *LIMITED)
+        return not case.kills and case.ending not in (
+            *("is cancelled by an operator", "exits in a child task", "stops the event loop"),
+            *LIMITED,
+        )
     return True
 
 

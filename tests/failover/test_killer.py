@@ -62,10 +62,47 @@ def never() -> bool:
     return False
 
 
-@pytest.mark.parametrize(
+ENDINGS = pytest.mark.parametrize(
     ("delivery", "ending", "most_calls"),
     [("at_least_once", ("failed", "owner_died"), 4), ("at_most_once", ("lost", "owner_died"), 1)],
 )
+
+
+@ENDINGS
+def test_one_that_cancels_every_task_is_as_bounded(
+    environment_of_killer: dict[str, str],
+    sql: Sql,
+    tmp_path: Path,
+    delivery: str,
+    ending: tuple[str, str],
+    most_calls: int,
+) -> None:
+    """Its replica's own are among them. Were it to hand over first, the run would be charged with nothing."""
+    plays(environment_of_killer | {"DELIVERY": delivery, "ENDS": "cancels_everything"}, sql, tmp_path, 20, never)
+    assert sql.execute(KILLER).fetchone() == ending
+    assert sql.execute(CHARGED).fetchone() == (0,), "nobody else is charged"
+    assert 1 <= Counter(witnessed(environment_of_killer))["a-killer"] <= most_calls
+    assert "cancelled tasks that are not its own" in "".join(log.read_text() for log in tmp_path.glob("replica-*.log"))
+
+
+@pytest.mark.parametrize(("executor", "reason"), [("process", None), ("dask", "owner_died")])
+def test_one_that_cancels_every_task_of_a_worker_ends_with_it(
+    executor: str, reason: str | None, environment_of_killer: dict[str, str], sql: Sql, tmp_path: Path
+) -> None:
+    """A worker that lived on would hear of no ticket any more, and its runs would never end."""
+    settings = {
+        "DELIVERY": "at_least_once",
+        "ENDS": "cancels_everything",
+        "EXECUTOR": executor,
+        "SCHEDULER_DASK_ADDRESS": "local",
+    }
+    plays(environment_of_killer | settings, sql, tmp_path, 20, never)
+    assert sql.execute(KILLER).fetchone() == ("failed", reason)
+    assert sql.execute(CHARGED).fetchone() == (0,)
+    assert 1 <= Counter(witnessed(environment_of_killer))["a-killer"] <= 4
+
+
+@ENDINGS
 def test_one_kills_its_replica_beside_a_thousand_that_do_not(
     environment_of_killer: dict[str, str],
     sql: Sql,

@@ -42,7 +42,7 @@ class Program:
         with self.log.open("wb") as file:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "scheduler_core.cli", *words],
-                env=environment | PATIENT,
+                env=PATIENT | environment,
                 cwd=folder,
                 stdout=file,
                 stderr=file,
@@ -155,6 +155,22 @@ def test_the_second_ends_at_once_and_leaves_the_run_to_recovery(
     assert "Traceback" not in said
     assert status(sql, "lasting") == "running", "nobody may say how it ended"
     assert not (tmp_path / ".scheduler" / "dev.json").exists()
+
+
+@pytest.mark.parametrize("leaves", ["leaves_a_thread", "blocks", "takes_no_cancel"])
+def test_what_a_callback_leaves_behind_keeps_no_process(
+    leaves: str, environment: dict[str, str], tmp_path: Path, sql: Sql
+) -> None:
+    """Python waits without end for a thread, and for a task that takes no cancel."""
+    settings = {"LEAVES": leaves, "SCHEDULER_DRAIN_TIMEOUT": "0.5"}
+    with running("run", "--app", "apps.stubborn", environment=environment | settings, folder=tmp_path) as program:
+        eventually(lambda: witnessed(environment), what="the callback's call")
+        program.send(SIGTERM)
+        assert program.process.wait(30) == 0
+        assert has_handed_over(sql)
+    said = program.log.read_text()
+    assert "ending without the threads or tasks that callbacks have left behind" in said
+    assert "Traceback" not in said
 
 
 def test_the_second_ends_a_process_whose_loop_is_blocked(environment: dict[str, str], tmp_path: Path, sql: Sql) -> None:

@@ -98,7 +98,8 @@ def test_one_finding_says_what_all_jobs_of_a_callback_wait_for_and_none_says_to_
     assert found["subject"] == "apps.customers:sync"
     assert found["detail"] == (
         "5 jobs call it, 'customer-0' for one, and no living replica can: start a replica of the application 'shop' "
-        "whose modules define it"
+        "whose modules define it; if that is this program under an earlier name, start it with `application` set to "
+        "that"
     )
     assert "prune" not in json.dumps(report)
     told = as_text(scheduler("explain", "customer-3", environment=environment, folder=tmp_path)).stdout
@@ -119,6 +120,29 @@ async def main():
     SchedulerService.init()
     await SchedulerService.add_job(ScheduleJob("job of " + NAME, NAME, "interval", 0.5, run))
     await SchedulerService.start()
+    await asyncio.Event().wait()
+
+if __name__ == "__main__":
+    asyncio.run(main())
+"""
+
+WORK = """
+from replicas import witness
+
+def sync(number):
+    witness(f"sync {number}")
+"""
+
+DEPLOYED = """
+import asyncio, sys
+import work
+from scheduler_core import ScheduleJob, SchedulerService
+
+async def main():
+    SchedulerService.init()
+    await SchedulerService.start()
+    if "add" in sys.argv:
+        await SchedulerService.add_job(ScheduleJob("customer-7", "C", "interval", 0.5, work.sync, args=[7]))
     await asyncio.Event().wait()
 
 if __name__ == "__main__":
@@ -178,3 +202,43 @@ def test_two_programs_on_one_schema_call_their_own(
     assert set(calls) == {"shop called shop", "blog called blog"}
     for name in ("shop", "blog"):
         assert calls[f"{name} called {name}"] >= succeeded[f"job of {name}"], "what succeeded was its own"
+
+
+@pytest.mark.parametrize("by", ["its path", "its name, in its folder"])
+def test_a_job_that_was_added_outlives_the_deployment_that_moves_its_script(
+    by: str, sql: Sql, environment: dict[str, str], tmp_path: Path
+) -> None:
+    """Each release in a folder of its own, and a link that leads to the current one."""
+    current = tmp_path / "current"
+
+    def deploy(release: str, *words: str) -> subprocess.Popen[bytes]:
+        folder = tmp_path / "releases" / release
+        folder.mkdir(parents=True)
+        (folder / "work.py").write_text(WORK)
+        (folder / "main.py").write_text(DEPLOYED)
+        current.unlink(missing_ok=True)
+        current.symlink_to(folder)
+        script, here = (current / "main.py", tmp_path) if by == "its path" else (Path("main.py"), current)
+        with (tmp_path / f"log of {release}").open("wb") as log:
+            return subprocess.Popen(
+                [sys.executable, str(script), *words],
+                env=environment | {"SCHEDULER_LEASE_TTL": "1", "PWD": str(here)},
+                cwd=here,
+                stderr=log,
+                preexec_fn=die_with_parent(os.getpid()),  # noqa: PLW1509 - prctl alone, and no thread forks
+            )
+
+    old = deploy("1", "add")
+    try:
+        eventually(lambda: len(witnessed(environment)) > 1, within_seconds=30, what=f"it fires; logs in {tmp_path}")
+    finally:
+        old.kill()
+        old.wait(10)
+    before = len(witnessed(environment))
+    new = deploy("2")
+    try:
+        eventually(lambda: len(witnessed(environment)) > before + 1, within_seconds=30, what=f"again; {tmp_path}")
+    finally:
+        new.kill()
+        new.wait(10)
+    assert set(witnessed(environment)) == {"sync 7"}

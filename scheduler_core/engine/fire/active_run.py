@@ -45,6 +45,11 @@ class ActiveRun:
 
     # Ending it early.
 
+    @property
+    def is_ended_early(self) -> bool:
+        """Whether this process has asked for it. A cancel without that is a callback's own."""
+        return self.cancel_requested or self.stop_requested
+
     def cancel(self) -> bool:
         """An operator asked for it: end it if it can be ended; False where its thread must be waited for."""
         if self.cancel_requested or self.task is None:

@@ -6,8 +6,11 @@ at a time, and whoever gives them sees to the next.
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Coroutine
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from scheduler_core.domain.begin import Begin, begin_of
 from scheduler_core.domain.ending import NOT_BEGUN, TOO_LATE, Ending, How
@@ -25,6 +28,8 @@ from scheduler_core.engine.fire.retry import Retry, delay_seconds
 from scheduler_core.engine.fire.run_lock import RunLock
 from scheduler_core.engine.fire.slots import Slots
 from scheduler_core.engine.fire.start_gate import StartGate
+
+T = TypeVar("T")
 
 START_AGAIN_SECONDS = (0.05, 1.0)
 """First and longest pause while a start can't be written down."""
@@ -179,12 +184,25 @@ class _Retried:
         active.ended_attempts = active.number
         active.next_attempt_at = now + timedelta(seconds=delay_seconds)
         retrying = active.outcome(RunStatus.RETRYING, ending.failure, now)
-        await self.attempts.journal.record_durably(replace(retrying, next_attempt_at=active.next_attempt_at))
+        retrying = replace(retrying, next_attempt_at=active.next_attempt_at)
+        await self._undisturbed(self.attempts.journal.record_durably(retrying))
         active.is_durable = False
 
     async def wait(self, delay_seconds: float) -> bool:
         """Wait, without a slot; False if the next attempt is not ours to make."""
         attempts = self.attempts
         async with attempts.slots.given_back():
-            is_lost = await attempts.clock.wait(attempts.trust.lost, delay_seconds)
+            is_lost = await self._undisturbed(attempts.clock.wait(attempts.trust.lost, delay_seconds))
         return not is_lost and attempts.trust.allows(self.active.run)
+
+    async def _undisturbed(self, step: Coroutine[Any, Any, T]) -> T:
+        """Take a step between two attempts, though the callback may have left a cancel of its own task behind."""
+        stepping = asyncio.create_task(step, name=f"between attempts of {self.active.run.job_id}")
+        while not stepping.done():
+            try:
+                await asyncio.wait({stepping})
+            except asyncio.CancelledError:
+                if self.active.is_ended_early:
+                    stepping.cancel()
+                    raise
+        return stepping.result()

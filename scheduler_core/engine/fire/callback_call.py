@@ -12,9 +12,10 @@ import concurrent.futures
 import contextvars
 import inspect
 import traceback
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from concurrent.futures import Executor
 from dataclasses import dataclass
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
 from scheduler_core.domain.ending import CUT_OFF, NOT_BEGUN, RETURNED, Ending, How
@@ -136,12 +137,15 @@ class _Call:
     async def _finish(self, result: Any) -> None:
         """Await what was returned to be awaited: a plain function may wrap a coroutine function (taskiq #343)."""
         for _ in range(MOST_AWAITABLES):
-            if inspect.isgenerator(result) or inspect.isasyncgen(result):
-                raise NothingRanError(
-                    f"the callback is a generator: calling it returned a {type(result).__name__}, and nothing of its "
-                    "body ran; make it a plain function or a coroutine function"
-                )
-            if not inspect.isawaitable(result):
+            if _is_a(result, concurrent.futures.Future):
+                # Work that a plain function has given to a pool of its own.
+                result = asyncio.wrap_future(result)
+            if not _can_be_awaited(result):
+                if _is_a(result, GeneratorType, AsyncGeneratorType):
+                    raise NothingRanError(
+                        f"the callback is a generator: calling it returned a {_name_of_type(result)}, and nothing of "
+                        "its body ran; make it a plain function or a coroutine function"
+                    )
                 return
             if self.active.cancel_requested:
                 _discard(result)
@@ -171,11 +175,11 @@ class _Call:
         return ending
 
     def _ending_of(self, error: BaseException | None) -> Ending:
-        if isinstance(error, GeneratorExit) and not _is_running():
+        if error is not None and _is_a(error, GeneratorExit) and not _is_running():
             raise error  # the loop is gone, and this coroutine is being closed
-        if isinstance(error, _NotBegunError):
+        if _is_a(error, _NotBegunError):
             return NOT_BEGUN
-        cancelled = isinstance(error, asyncio.CancelledError)
+        cancelled = _is_a(error, asyncio.CancelledError)
         if self.active.cancel_requested:
             if cancelled:
                 return Ending(How.CANCELLED, note="the callback was stopped")
@@ -208,7 +212,7 @@ class _Call:
             text += "; its thread could not be stopped and has ended"
         elif error is None:
             text += ", and went on after it was told to stop"
-        elif not isinstance(error, (TimeoutError, asyncio.CancelledError)):
+        elif not _is_a(error, TimeoutError, asyncio.CancelledError):
             text += f", and then ended with {_failure(error).summary}"
         return Failure("timeout", "TimeoutError", text[:MAX_MESSAGE_CHARACTERS])
 
@@ -239,7 +243,7 @@ def _call_guarded(
 
 
 def _failure(error: BaseException) -> Failure:
-    return error.failure if isinstance(error, _RaisedInThreadError) else failure_of(error)
+    return error.failure if type(error) is _RaisedInThreadError else failure_of(error)
 
 
 def failure_of(error: BaseException) -> Failure:
@@ -247,10 +251,10 @@ def failure_of(error: BaseException) -> Failure:
     try:
         message = str(error)
     except BaseException as worse:  # noqa: BLE001 - an exception whose text raises, or exits, is an outcome too
-        message = f"(its text raised {type(worse).__name__})"
-    if not message and isinstance(error, (asyncio.CancelledError, concurrent.futures.CancelledError)):
+        message = f"(its text raised {_name_of_type(worse)})"
+    if not message and _is_a(error, asyncio.CancelledError, concurrent.futures.CancelledError):
         message = _NOBODY_ASKED
-    return Failure("failed", type(error).__name__, message[:MAX_MESSAGE_CHARACTERS], _traceback_of(error))
+    return Failure("failed", _name_of_type(error), message[:MAX_MESSAGE_CHARACTERS], _traceback_of(error))
 
 
 def _traceback_of(error: BaseException | None) -> str:
@@ -259,15 +263,33 @@ def _traceback_of(error: BaseException | None) -> str:
     try:
         text = "".join(traceback.format_exception(error, limit=-MAX_TRACEBACK_FRAMES))
     except BaseException as worse:  # noqa: BLE001 - as above
-        return f"(its traceback raised {type(worse).__name__})"
+        return f"(its traceback raised {_name_of_type(worse)})"
     return text[-MAX_TRACEBACK_CHARACTERS:]
 
 
 def _discard(result: Any) -> None:
     """Nobody will await this: say so, or it complains when it is collected."""
-    close = getattr(result, "close", None)
-    if inspect.iscoroutine(result) and close is not None:
-        close()
+    if _is_a(result, CoroutineType):
+        result.close()
+
+
+# What a callback returns or raises is asked nothing: a proxy raises where it is looked at (werkzeug's outside of its
+# request), and a class may make up its name. Its type says it all.
+
+
+def _is_a(given: object, *kinds: type) -> bool:
+    return issubclass(type(given), kinds)
+
+
+def _can_be_awaited(given: object) -> bool:
+    if _is_a(given, GeneratorType):
+        return bool(given.gi_code.co_flags & inspect.CO_ITERABLE_COROUTINE)  # type: ignore[attr-defined]
+    return issubclass(type(given), Awaitable)
+
+
+def _name_of_type(given: object) -> str:
+    name: str = type.__dict__["__name__"].__get__(type(given))
+    return name
 
 
 def _is_running() -> bool:

@@ -115,13 +115,23 @@ class RunExecutor:
             self.journal.record_soon(handed_back(run))
 
     async def _execute_and_record(self, run: Run, in_order: bool) -> None:
+        outcome = None
         try:
             outcome = await self.execute(run, in_order=in_order)
             if outcome is not None:
-                await self.journal.record(outcome)
+                await self._record(outcome)
         finally:
+            if outcome is None:
+                self.attempts.gate.leave(run.run_id)  # nothing will be durable that others would wait for
             self.in_flight.wait_no_more(run)
             self.tasks.pop(id(run), None)
+
+    async def _record(self, outcome: Outcome) -> None:
+        try:
+            await self.journal.record(outcome)
+        except asyncio.CancelledError:
+            # It waited for room. Whoever cancelled this task: the run has ended, and how is not to be lost.
+            self.journal.record_soon(outcome)
 
     async def drain(self, timeout_seconds: float) -> None:
         """Let what executes end, for at most so long; the rest is cut off and left to recovery."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
@@ -13,6 +14,9 @@ from scheduler_core.domain.run import Failure, LoggerLike, Run
 from scheduler_core.ports import Locks
 
 RENEWALS_PER_TTL = 3
+
+MOST_CANCELS = 2
+"""While a lock is being released: by then it goes on, and nobody waits for it any more."""
 
 
 class RunLocks:
@@ -116,5 +120,15 @@ class RunLock:
         return None if self._is_held else LOCKED
 
     async def release(self) -> None:
-        """Let go of it."""
-        await self._stack.aclose()
+        """Let go of it.
+
+        The run has ended. A cancel that comes now is one that the callback has left behind for its own task, or a
+        stop's: neither may keep the lock from being given back, or the outcome from being recorded.
+        """
+        releasing = asyncio.create_task(self._stack.aclose(), name=f"release of the lock of {self._run.job_id}")
+        for _ in range(MOST_CANCELS):
+            with contextlib.suppress(asyncio.CancelledError):
+                await asyncio.wait({releasing})
+                break
+        if releasing.done():
+            releasing.result()
