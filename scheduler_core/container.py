@@ -359,6 +359,7 @@ class Container:
                 application=settings.application_name,
                 allowed_callbacks=settings.allowed_callbacks,
                 own_modules=self._own_modules(),
+                is_application_named=settings.application is not None,
                 executors=Executors(self._find_executors),
                 logger=self._logger,
             )

@@ -5,7 +5,9 @@ The database stores a name, and beside it the application whose code gave it. A 
     if this process has declared the very job with it,
     or the job belongs to this application, or to none, and the name was declared or marked here, or is under
     `allowed_callbacks`,
-    or this application's own code has added the job, and it is a function of one of the application's own modules;
+    or this application's own code has added the job, and it is a function of one of the application's own modules,
+    but never a job that code declares as it starts, and this code only declares others with that name, where nobody has
+    said what the application is called: two services that each have `jobs:run` (huey #436, taskiq #507)
 
 and what is looked up by its name reaches only what its module defines (`callback_resolution`): a row can't make us run
 any function it likes, nor another program's of the same name.
@@ -59,18 +61,27 @@ class CallbackRegistry:
 
     Parameters: application, whose code this is; allowed_callbacks, names that may be looked up for jobs of others:
     `package.module` for all of a module, `package.module:function`, or either with `*`; own_modules, whose functions
-    the jobs that this application's code has added may name.
+    the jobs that this application's code has added may name; is_name_given, whether somebody has said what the
+    application is called: else another program may be called the same.
     """
 
     def __init__(
-        self, application: str, allowed_callbacks: Iterable[str] = (), *, own_modules: OwnModules | None = None
+        self,
+        application: str,
+        allowed_callbacks: Iterable[str] = (),
+        *,
+        own_modules: OwnModules | None = None,
+        is_name_given: bool = True,
     ) -> None:
         self.application = application
+        self._is_name_given = is_name_given
         self._allowed = tuple(allowed_callbacks)
         self._own_modules = own_modules or OwnModules(is_trusted=False)
         self._declared: dict[str, Callback] = {}
         self._bound: dict[str, Callback] = {}
         self._named: set[str] = set()
+        self._jobs_of: dict[str, set[str]] = {}
+        """The jobs that this process has declared, by the name of what they call."""
         self._permitted: dict[str, Callback] = {}
         """What was looked up because code has named it, or `allowed_callbacks` allows it."""
         self._own: dict[str, Callback] = {}
@@ -85,12 +96,15 @@ class CallbackRegistry:
 
     def bind(self, job_id: str, callback: Callable[..., Any] | str) -> str:
         """Register a job's callback; a lambda or closure is found by the job's id, in this process only."""
+        self.unbind(job_id)
         if isinstance(callback, str):
             self._named.add(callback)
-            self._bound.pop(job_id, None)
-            return callback
-        self._bound[job_id] = described = self._describe(callback)
-        return described.reference
+            reference = callback
+        else:
+            self._bound[job_id] = described = self._describe(callback)
+            reference = described.reference
+        self._jobs_of.setdefault(reference, set()).add(job_id)
+        return reference
 
     def _describe(self, callback: Callable[..., Any]) -> Callback:
         """Look at a callable, unless it is the one that already goes by its name; the last of a name goes by it."""
@@ -103,13 +117,24 @@ class CallbackRegistry:
     def unbind(self, job_id: str) -> None:
         """Forget what a removed job was bound to."""
         self._bound.pop(job_id, None)
+        for job_ids in self._jobs_of.values():
+            job_ids.discard(job_id)
 
     def find(self, job: StoredJob) -> Callback:
         """The callback of a job.
 
         Raises CallbackNotAllowedError, CallbackNotFoundError; both say what to do.
         """
+        if self._is_of_a_namesake(job):
+            raise self._perhaps_not_ours(job)
         return self._find(job.definition, job.application)
+
+    def _is_of_a_namesake(self, job: StoredJob) -> bool:
+        """Whether it looks like another program's job: see the module's last rule."""
+        if self._is_name_given or job.application != self.application or job.added_at_run_time is not False:
+            return False
+        ours = self._jobs_of.get(job.definition.callback)
+        return bool(ours) and job.job_id not in ours
 
     def _find(self, definition: JobDefinition, application: str | None) -> Callback:
         reference = definition.callback
@@ -198,6 +223,14 @@ class CallbackRegistry:
             f"job {definition.job_id!r} was added by the application {application!r}, and this replica runs "
             f"{self.application!r}: start a replica of that one; if both are one program, set `application` to the "
             "same name in both"
+        )
+
+    def _perhaps_not_ours(self, job: StoredJob) -> CallbackNotFoundError:
+        return CallbackNotFoundError(
+            f"job {job.job_id!r} is none that this process declares, and {job.definition.callback} is declared here "
+            f"for others: another program that is called {self.application!r} too may have a function of that name. If it "
+            "is another program, set `application` to a name of its own in each; if it is this one, set it to the same "
+            "name in every replica; if no code declares the job any more, remove it: `scheduler jobs prune`"
         )
 
     def _not_known(self, definition: JobDefinition) -> CallbackNotAllowedError:

@@ -75,12 +75,15 @@ class BaseScheduler:
         application: str = "",
         allowed_callbacks: Sequence[str] = (),
         own_modules: OwnModules | None = None,
+        is_application_named: bool = True,
         executors: Executors | None = None,
         logger: LoggerLike | None = None,
     ) -> None:
         self.instance = instance
         self.default_timezone = default_timezone
-        self.callbacks = CallbackRegistry(application, allowed_callbacks, own_modules=own_modules)
+        self.callbacks = CallbackRegistry(
+            application, allowed_callbacks, own_modules=own_modules, is_name_given=is_application_named
+        )
         self.counters = Counters()
         actor = Actor(Source.CODE, f"{instance.instance_name}@{instance.host}")
         self.operations = Operations(

@@ -159,11 +159,13 @@ async def run():
 """
 
 
-@pytest.mark.parametrize("kind", ["script", "service"])
+@pytest.mark.parametrize("kind", ["script", "service", "namesake"])
 def test_two_programs_on_one_schema_call_their_own(
     kind: str, sql: Sql, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """Each `python main.py` has its `run`; each service has its `jobs:run` (huey #436, taskiq #507)."""
+    """Each `python main.py` has its `run`; each service has its `jobs:run` (huey #436, taskiq #507). Where nobody has
+    said what the services are called, both have one name, and take turns.
+    """
     programs = []
     try:
         for name in ("shop", "blog"):
@@ -176,7 +178,7 @@ def test_two_programs_on_one_schema_call_their_own(
             else:
                 (folder / "jobs.py").write_text(SERVICE.format(name=name))
                 words = ["-m", "scheduler_core.cli", "run", "--app", "jobs"]
-                variables = {"SCHEDULER_APPLICATION": name}
+                variables = {"SCHEDULER_APPLICATION": name} if kind == "service" else {}
             with (folder / "log").open("wb") as log:
                 program = subprocess.Popen(
                     [sys.executable, *words],

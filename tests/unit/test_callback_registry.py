@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 import sys
+from dataclasses import replace
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any
@@ -114,6 +115,31 @@ def test_the_right_function_or_none(how: str, application: str | None, monkeypat
         THERE: how == "bound to the job",
     }[application]
     assert knowing(how, monkeypatch).can_call(stored(IMPORTABLE, application=application)) == may
+
+
+@pytest.mark.parametrize(
+    ("is_name_given", "declares", "added_at_run_time", "may"),
+    [
+        (False, ("others",), False, False),  # it looks like a namesake's
+        (False, ("others", "j"), False, True),
+        (False, ("others",), True, True),  # no start declares it: any replica of the program has it
+        (False, ("others",), None, True),  # no code has added it
+        (False, (), False, True),  # this code declares no job with it: perhaps it has come to declare less
+        (True, ("others",), False, True),  # somebody has said that it is one program
+    ],
+)
+def test_a_job_that_only_a_namesake_declares_is_not_called(
+    is_name_given: bool, declares: tuple[str, ...], added_at_run_time: bool | None, may: bool
+) -> None:
+    """Two services that both have `jobs:run`, and whose names nobody has given (huey #436, taskiq #507)."""
+    registry = CallbackRegistry(HERE, own_modules=OwnModules(__name__), is_name_given=is_name_given)
+    for job_id in declares:
+        registry.bind(job_id, work)
+    job = replace(stored(IMPORTABLE, application=HERE), added_at_run_time=added_at_run_time)
+    assert registry.can_call(job) == may
+    if not may:
+        with pytest.raises(CallbackNotFoundError, match="set `application`"):
+            registry.find(job)
 
 
 @pytest.mark.parametrize("application", [HERE, THERE])
