@@ -133,7 +133,7 @@ class CallbackRegistry:
         """Whether it looks like another program's job: see the module's last rule."""
         if self._is_name_given or job.application != self.application or job.added_at_run_time is not False:
             return False
-        ours = self._jobs_of.get(job.definition.callback)
+        ours = self._jobs_of.get(job.definition.callback, set())
         return bool(ours) and job.job_id not in ours
 
     def _find(self, definition: JobDefinition, application: str | None) -> Callback:
@@ -228,9 +228,9 @@ class CallbackRegistry:
     def _perhaps_not_ours(self, job: StoredJob) -> CallbackNotFoundError:
         return CallbackNotFoundError(
             f"job {job.job_id!r} is none that this process declares, and {job.definition.callback} is declared here "
-            f"for others: another program that is called {self.application!r} too may have a function of that name. If it "
-            "is another program, set `application` to a name of its own in each; if it is this one, set it to the same "
-            "name in every replica; if no code declares the job any more, remove it: `scheduler jobs prune`"
+            f"for others: another program that is called {self.application!r} too may have a function of that name. If "
+            "it is another program, set `application` to a name of its own in each; if it is this one, set it to the "
+            "same name in every replica; if no code declares the job any more, remove it: `scheduler jobs prune`"
         )
 
     def _not_known(self, definition: JobDefinition) -> CallbackNotAllowedError:
