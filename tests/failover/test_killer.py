@@ -85,11 +85,14 @@ def test_one_that_cancels_every_task_is_as_bounded(
     assert "cancelled tasks that are not its own" in "".join(log.read_text() for log in tmp_path.glob("replica-*.log"))
 
 
-@pytest.mark.parametrize(("executor", "reason"), [("process", None), ("dask", "owner_died")])
+@pytest.mark.parametrize("executor", ["process", "dask"])
 def test_one_that_cancels_every_task_of_a_worker_ends_with_it(
-    executor: str, reason: str | None, environment_of_killer: dict[str, str], sql: Sql, tmp_path: Path
+    executor: str, environment_of_killer: dict[str, str], sql: Sql, tmp_path: Path
 ) -> None:
-    """A worker that lived on would hear of no ticket any more, and its runs would never end."""
+    """A worker that lived on would hear of no ticket any more, and its runs would never end.
+
+    Whether its executor tells of the death first (a failed attempt) or the database (the owner's) is a race.
+    """
     settings = {
         "DELIVERY": "at_least_once",
         "ENDS": "cancels_everything",
@@ -97,7 +100,7 @@ def test_one_that_cancels_every_task_of_a_worker_ends_with_it(
         "SCHEDULER_DASK_ADDRESS": "local",
     }
     plays(environment_of_killer | settings, sql, tmp_path, 20, never)
-    assert sql.execute(KILLER).fetchone() == ("failed", reason)
+    assert sql.execute(KILLER).fetchone() in (("failed", None), ("failed", "owner_died"))
     assert sql.execute(CHARGED).fetchone() == (0,)
     assert 1 <= Counter(witnessed(environment_of_killer))["a-killer"] <= 4
 
