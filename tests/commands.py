@@ -68,18 +68,18 @@ class Started:
 
     def poll(self) -> int | None:
         """How it ended; None if it has not."""
-        return self._process.exitcode
+        return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """How it ended. Raises TimeoutExpired if it has not, after `timeout` seconds."""
         self._process.join(timeout)
-        if self._process.exitcode is None:
+        if (ended := self.returncode) is None:
             raise subprocess.TimeoutExpired(self._words, timeout or 0.0)
-        return self._process.exitcode
+        return ended
 
     def send_signal(self, number: int) -> None:
         """Send a signal, unless it has ended."""
-        if self._process.exitcode is None:
+        if self.returncode is None:
             os.kill(self.pid, number)
 
     def terminate(self) -> None:
@@ -87,6 +87,29 @@ class Started:
 
     def kill(self) -> None:
         self.send_signal(signal.SIGKILL)
+
+
+class StartedAnew(Started):
+    """The same in an interpreter of its own."""
+
+    def __init__(self, *words: str, environment: Mapping[str, str], folder: Path, log: Path) -> None:
+        with log.open("wb") as file:
+            self._own = subprocess.Popen(
+                [sys.executable, "-m", "scheduler_core.cli", *words],
+                env=dict(environment),
+                stderr=file,
+                stdout=file,
+                cwd=folder,
+                preexec_fn=die_with_parent(os.getpid()),  # noqa: PLW1509 - prctl alone, and no thread forks
+            )
+        self.pid = self._own.pid
+
+    @property
+    def returncode(self) -> int | None:
+        return self._own.poll()
+
+    def wait(self, timeout: float | None = None) -> int:
+        return self._own.wait(timeout)
 
 
 def as_text(done: subprocess.CompletedProcess[bytes]) -> subprocess.CompletedProcess[str]:
@@ -97,6 +120,8 @@ def as_text(done: subprocess.CompletedProcess[bytes]) -> subprocess.CompletedPro
 def _play(words: tuple[str, ...], environment: dict[str, str], folder: str, streams: list[Path]) -> None:
     """In the forked process: be `python -m scheduler_core.cli WORDS…`."""
     die_with_parent(os.getppid())()
+    # It may have children of its own, as a process that nobody forked may: a cluster's workers.
+    multiprocessing.current_process().daemon = False
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(environment)

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import psycopg
-from commands import Started
+from commands import Started, StartedAnew
 from waiting import eventually
 
 LIVING = """
@@ -23,9 +23,14 @@ WHERE l.nonce IS NOT NULL AND scheduler.witness_held(i.life_key)
 
 
 class Replicas:
-    """Replica processes of one app, ended with the test."""
+    """Replica processes of one app, ended with the test.
 
-    def __init__(self, environment: Mapping[str, str], app: str, logs: Path) -> None:
+    Parameters: starts_anew, whether each has an interpreter of its own: where other code, or other time zones, are to
+    be found than those that this process has.
+    """
+
+    def __init__(self, environment: Mapping[str, str], app: str, logs: Path, *, starts_anew: bool = False) -> None:
+        self._kind = StartedAnew if starts_anew else Started
         self.environment = dict(environment)
         self.app = app
         self.logs = logs
@@ -36,7 +41,7 @@ class Replicas:
         """Start replicas, with these variables in their environment."""
         new = []
         for _ in range(count):
-            process = Started(
+            process = self._kind(
                 *("run", "--app", self.app),
                 environment=self.environment | variables,
                 folder=self.logs,

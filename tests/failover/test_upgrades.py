@@ -42,7 +42,7 @@ def empty(empty_database_url: str) -> Iterator[psycopg.Connection[Any]]:
 
 @pytest.fixture
 def replicas(environment_of_empty: dict[str, str], tmp_path: Path) -> Iterator[Replicas]:
-    made = Replicas(environment_of_empty, "apps.upgrading", tmp_path)
+    made = Replicas(environment_of_empty, "apps.upgrading", tmp_path, starts_anew=True)
     yield made
     made.stop()
 
