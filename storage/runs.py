@@ -21,18 +21,19 @@ from itertools import chain
 from typing import Any
 from uuid import UUID
 
-from scheduler_core.domain.errors import NotLeaderError, SchemaError, ServerUnreachableError
+from scheduler_core.domain.errors import NotLeaderError, RefusedForNowError, SchemaError, ServerUnreachableError
 from scheduler_core.domain.planning import Plan
 from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.domain.ticket import Ticket
 from scheduler_core.ports import Claimed, DueJob, DueJobs, InvalidRun, Leadership, Owner, Recorded
 from storage.claims import CLAIM, CLAIMED, DUE, claim_parameters, runs_of
-from storage.database import Database, MissingPartitionError, Row
+from storage.database import Database, Row
 from storage.handing import TAKE, TAKE_BACK, ticket_parameters
 from storage.jobs import LOAD
 from storage.keys import NUDGE_CHANNEL, new_run_id
 from storage.outcomes import RECORD, START, record_parameters, start_parameters
 from storage.partitions import Partitions
+from storage.postgres_errors import MissingPartitionError
 from storage.takeovers import (
     ADOPT,
     OWNERS,
@@ -108,6 +109,8 @@ class RunStore:
         parameters = claim_parameters(leadership, plans, fires, uncallable)
         try:
             row = await self._with_partitions(CLAIM, parameters)
+        except RefusedForNowError:
+            raise  # nothing was written, and nothing is to be read
         except ServerUnreachableError:
             # A reply that got lost is not an answer: what the claim won is read again. Where it can't be, or the
             # server is still at it, `adopt` finds the runs later.

@@ -25,9 +25,11 @@ import asyncpg
 from scheduler_core.domain.errors import SchedulerError, SchemaError
 from scheduler_core.domain.run import Outcome
 from scheduler_core.ports import Instance, LeaderRow, Leadership, SessionListener
-from storage.database import DRIVER_ERRORS, check_schema_name, explain
+from storage.database import DRIVER_ERRORS, check_schema_name
 from storage.keys import NUDGE_CHANNEL, advisory_key
+from storage.postgres_errors import explain
 from storage.postgres_url import let_go_of, open_session, parse_url
+from storage.sqlstates import condition_of_error
 
 LEADER = """
 SELECT term, nonce, instance_id, witnessed, heir FROM {schema}.leader
@@ -464,8 +466,8 @@ class PostgresControlSession:
         except asyncpg.LockNotAvailableError as error:
             raise RowHeldError("another session holds the leader's row: it is ended") from error
         except DRIVER_ERRORS as error:
-            if not isinstance(error, asyncpg.PostgresError) or isinstance(error, asyncpg.PostgresConnectionError):
-                # After a time-out nobody knows what the session is doing: it is not used again.
+            if condition_of_error(error).ends_session:
+                # After a time-out nobody knows what the session is doing; and a reader's takes no leader's word.
                 connection.terminate()
             raise explain(error, self._url, self._schema) from error
 
