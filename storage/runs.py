@@ -88,15 +88,19 @@ class RunStore:
         self._partitions = partitions
         self._timeout_seconds = timeout_seconds
 
-    async def due(self, *, ahead_seconds: float, limit: int, excluding: Sequence[str]) -> DueJobs:
-        """The jobs that are due within `ahead_seconds`, at most `limit`, earliest first.
+    async def due(
+        self, *, ahead_seconds: float, limit: int, excluding: Sequence[str], since: datetime | None = None
+    ) -> DueJobs:
+        """The jobs that are due within `ahead_seconds`, at most `limit`, earliest first, and none due before `since`.
 
         `at_most_once` jobs are due at their instant and not ahead of it.
         """
-        rows = await self._fetch(DUE, {"ahead": ahead_seconds, "limit": limit, "excluding": list(excluding)})
+        rows = await self._fetch(
+            DUE, {"ahead": ahead_seconds, "limit": limit, "excluding": list(excluding), "since": since}
+        )
         (row,) = rows
         jobs = list(map(DueJob, row.job_ids or (), row.versions or (), row.cursors or ()))
-        return DueJobs(row.now, jobs, row.next_due_at, row.calendars_revision)
+        return DueJobs(row.now, jobs, row.next_due_at, row.calendars_revision, row.earliest_due_at)
 
     async def claim(self, leadership: Leadership, plans: Sequence[Plan], *, uncallable: bool) -> Claimed:
         """Move the plans' cursors and insert their runs, in one fenced statement.
@@ -130,7 +134,7 @@ class RunStore:
         """
         nobody = Leadership(-1, "", "")
         statements: Sequence[tuple[str, Mapping[str, Any]]] = (
-            (DUE, {"ahead": 0.0, "limit": 0, "excluding": []}),
+            (DUE, {"ahead": 0.0, "limit": 0, "excluding": [], "since": None}),
             (CLAIM, claim_parameters(nobody, (), (), False)),
             (ADOPT, adopt_parameters(nobody, (), 0.0, 0.0, 0, ())),
             (OWNERS, {"silence": MAX_INSTANCE_SILENCE_SECONDS}),

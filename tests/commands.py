@@ -1,8 +1,8 @@
 """The command line as tests call it: a real process for each command, without a second's imports for each.
 
 The processes are forked from one that has imported the command line already (multiprocessing's fork server, one for
-each worker of pytest): a second of a core for each, of which there are hundreds. Tests of the console script itself, and
-of how a process starts, start their own.
+each worker of pytest): a second of a core for each, of which there are hundreds. Tests of the console script itself,
+and of how a process starts, start their own.
 """
 
 from __future__ import annotations
