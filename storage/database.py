@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import re
 import weakref
@@ -30,7 +31,14 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from scheduler_core.domain.errors import InvalidSettingsError, SchedulerError
 from scheduler_core.loop_affinity import Elsewhere, LoopAffinity
 from storage.postgres_errors import DatabaseClosedError, UnreadableRowError, explain
-from storage.postgres_url import let_go_of, open_session, parse_url, server_name
+from storage.postgres_url import (
+    SESSION_SETTINGS,
+    let_go_of,
+    open_session,
+    parse_url,
+    server_name,
+    settle_session,
+)
 from storage.sqlstates import Condition, condition_of_error
 
 DRIVER_ERRORS = (
@@ -45,6 +53,7 @@ DRIVER_ERRORS = (
 RuntimeError where the driver writes to it once more."""
 
 COMMAND_TIMEOUT_SECONDS = 30.0
+PREPARED_STATEMENTS = 100
 CONNECT_TIMEOUT_SECONDS = 5.0
 GIVE_BACK_SECONDS = 3.0
 
@@ -55,6 +64,8 @@ REMEDIES = dict.fromkeys(
 _DIALECT = asyncpg_dialect()  # type: ignore[no-untyped-call]
 
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,39}\Z")
+
+logger = logging.getLogger("scheduler_core")
 
 _pools: weakref.WeakSet[Database] = weakref.WeakSet()
 
@@ -106,7 +117,9 @@ class Database:
         settings: Mapping[str, str] | None = None,
     ) -> None:
         self._given_url = url
-        self._settings = dict(settings or {})
+        self._settings = SESSION_SETTINGS | dict(settings or {})
+        self._is_pooled = False
+        """Whether a transaction pooler was found before the server."""
         self.schema = check_schema_name(schema)
         self._pool_size = pool_size
         self._open: set[asyncpg.Connection[Any]] = set()
@@ -138,12 +151,6 @@ class Database:
             json_deserializer=_decode_json,
         )
 
-        @event.listens_for(engine.sync_engine, "connect")
-        def settle(connection: Any, _record: Any) -> None:
-            # Not at start-up: a pooler refuses parameters that it does not know.
-            for name, value in self._settings.items():
-                connection.run_async(lambda driver: driver.execute("SELECT set_config($1, $2, false)", name, value))  # noqa: B023 - called now
-
         @event.listens_for(engine.sync_engine, "checkout")
         def check_out(connection: Any, _record: Any, _proxy: Any) -> None:
             if connection.driver_connection.is_closed():
@@ -163,15 +170,35 @@ class Database:
         return engine
 
     async def _open_session(self) -> asyncpg.Connection[Any]:
-        connection = await open_session(
-            self.url, timeout_seconds=CONNECT_TIMEOUT_SECONDS, command_timeout=COMMAND_TIMEOUT_SECONDS
-        )
-        if self._is_closed:
+        connection = await self._open_plain_session()
+        try:
+            # Not as it is opened: a pooler refuses parameters that it does not know.
+            if not self._is_pooled and not await settle_session(connection, self._settings):
+                connection.terminate()
+                self._is_pooled = True
+                logger.warning(
+                    "a transaction pooler stands before Postgres at %s: each statement is prepared anew, in a "
+                    "transaction of its own; a direct address is faster",
+                    server_name(self.url),
+                )
+                connection = await self._open_plain_session()
+            if self._is_closed:
+                raise self._closed()
+        except BaseException:
             connection.terminate()
-            raise self._closed()
+            raise
         self._open.add(connection)
         connection.add_termination_listener(self._forget)
         return connection
+
+    async def _open_plain_session(self) -> asyncpg.Connection[Any]:
+        # What is prepared behind a pooler stays with a server process that the next statement may not be given.
+        return await open_session(
+            self.url,
+            timeout_seconds=CONNECT_TIMEOUT_SECONDS,
+            command_timeout=COMMAND_TIMEOUT_SECONDS,
+            statement_cache_size=0 if self._is_pooled else PREPARED_STATEMENTS,
+        )
 
     def _forget(self, connection: asyncpg.Connection[Any]) -> None:
         self._open.discard(connection)
@@ -243,6 +270,8 @@ class Database:
             async with asyncio.timeout(timeout_seconds + GIVE_BACK_SECONDS), self._connect() as connection:
                 driver = _driver_of(connection)
                 used.append(driver)
+                if self._is_pooled:
+                    return await self._fetch_pooled(driver, statement, arguments)
                 rows: Sequence[Row] = await driver.fetch(statement, *arguments, record_class=Row)
                 return rows
         except (SQLAlchemyError, *DRIVER_ERRORS) as error:
@@ -260,6 +289,15 @@ class Database:
             raise UnreadableRowError(f"a row holds a value that can't be read ({error}): correct it in SQL") from error
         finally:
             out_of_patience.cancel()
+
+    async def _fetch_pooled(
+        self, driver: asyncpg.Connection[Any], statement: str, arguments: Sequence[Any]
+    ) -> Sequence[Row]:
+        """Behind a pooler only a transaction has one server process from beginning to end, settings and all."""
+        async with driver.transaction(isolation="read_committed"):
+            await driver.execute("".join(f"SET LOCAL {name} = '{value}';" for name, value in self._settings.items()))
+            rows: Sequence[Row] = await driver.fetch(statement, *arguments, record_class=Row)
+            return rows
 
     async def fetch_one(
         self,

@@ -28,7 +28,7 @@ from scheduler_core.ports import Instance, LeaderRow, Leadership, SessionListene
 from storage.database import DRIVER_ERRORS, check_schema_name
 from storage.keys import NUDGE_CHANNEL, advisory_key
 from storage.postgres_errors import explain
-from storage.postgres_url import let_go_of, open_session, parse_url
+from storage.postgres_url import SESSION_SETTINGS, let_go_of, open_session, parse_url, settle_session
 from storage.sqlstates import condition_of_error
 
 LEADER = """
@@ -295,7 +295,7 @@ class PostgresControlSession:
         raise ConnectionError("a former session of this replica still holds its life witness")
 
     async def _connect(self, application_name: str) -> asyncpg.Connection[Any]:
-        return await open_session(
+        connection = await open_session(
             self._url,
             timeout_seconds=CONNECT_TIMEOUT_SECONDS,
             application_name=application_name,
@@ -303,6 +303,12 @@ class PostgresControlSession:
             command_timeout=CONNECT_TIMEOUT_SECONDS,
             statement_cache_size=0,
         )
+        try:
+            await settle_session(connection, SESSION_SETTINGS)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
     async def uptime_seconds(self) -> float:
         """How long the server has been up: a witness that fell with the server is no death certificate."""
