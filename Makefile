@@ -22,13 +22,15 @@ CHROMIUM := command -v chromium || command -v chromium-browser || command -v goo
 
 # The wheels' servers know no TLS, and one version of Postgres: Debian's packages, where they are missing and we may. No
 # cluster is made and no service is started (redis-tools has the server, under the name of redis-check-rdb).
-DEBIAN_SERVERS := { test -x $(call postgres_bin,$(OTHER_POSTGRES))/postgres && command -v redis-check-rdb; } || \
-	{ test "$$(id -u)" = 0 && command -v apt-get && export DEBIAN_FRONTEND=noninteractive && \
+DEBIAN_PACKAGES := redis-tools postgresql-$(OTHER_POSTGRES) pgbouncer
+DEBIAN_SERVERS := { test -x $(call postgres_bin,$(OTHER_POSTGRES))/postgres && command -v redis-check-rdb && \
+	    PATH="$$PATH:/usr/sbin" command -v pgbouncer; } || \
+	{ test "$$(id -u)" = 0 && command -v apt-get && export DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 && \
 	  mkdir -p /etc/postgresql-common/createcluster.d && \
 	  { test -x /usr/bin/pg_createcluster || \
 	    echo "create_main_cluster = false" > /etc/postgresql-common/createcluster.d/no-main.conf; } && \
-	  { apt-get install -qq -y --no-install-recommends redis-tools postgresql-$(OTHER_POSTGRES) || \
-	    { apt-get update -qq && apt-get install -qq -y --no-install-recommends redis-tools postgresql-$(OTHER_POSTGRES); }; }; }
+	  { apt-get install -qq -y --no-install-recommends $(DEBIAN_PACKAGES) || \
+	    { apt-get update -qq && apt-get install -qq -y --no-install-recommends $(DEBIAN_PACKAGES); }; }; }
 
 .PHONY: setup demo test other-postgres unit check format docs newcomer bench chaos endings fuzz screens clean
 
@@ -39,7 +41,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@{ $(CHROMIUM); } >/dev/null 2>&1 || echo "make: there is no Chromium, and it can't be installed here: the tests of the dashboard will be skipped"
-	@{ $(DEBIAN_SERVERS); } >/dev/null 2>&1 || echo "make: Debian's postgresql-$(OTHER_POSTGRES) and redis-tools are not here, and can't be installed: TLS and Postgres $(OTHER_POSTGRES) will not be tested"
+	@{ $(DEBIAN_SERVERS); } >/dev/null 2>&1 || echo "make: not all of Debian's $(DEBIAN_PACKAGES) are here, nor can they be installed: TLS, poolers and Postgres $(OTHER_POSTGRES) will not be tested"
 	@touch $(STAMP)
 
 demo: setup

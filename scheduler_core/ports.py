@@ -83,6 +83,8 @@ class DueJobs:
     next_due_at: datetime | None
     calendars_revision: str = ""
     """Differs after any change of any calendar: jobs that name calendars are then read again."""
+    earliest_due_at: datetime | None = None
+    """When the first of the jobs was due; None: there is none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,7 +227,9 @@ class Jobs(Protocol):
 class Runs(Protocol):
     """The hot path."""
 
-    async def due(self, *, ahead_seconds: float, limit: int, excluding: Sequence[str]) -> DueJobs: ...
+    async def due(
+        self, *, ahead_seconds: float, limit: int, excluding: Sequence[str], since: datetime | None = None
+    ) -> DueJobs: ...
 
     async def claim(self, leadership: Leadership, plans: Sequence[Plan], *, uncallable: bool) -> Claimed:
         """Move cursors and insert runs in one statement. Raises NotLeaderError if the term has ended."""

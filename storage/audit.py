@@ -8,6 +8,7 @@ from typing import Any
 from uuid import UUID
 
 from storage.database import Database, Row
+from storage.open_transactions import LONG_SECONDS, OPEN_TRANSACTIONS
 
 JOBS = """
 SELECT v.*, j.paused_at IS NOT NULL AS paused, j.paused_until, j.paused_by, j.pause_note, j.auto_disabled_at,
@@ -284,6 +285,7 @@ class Audit:
         """What a person should look at."""
         found = await self._rows(TROUBLES, overdue=overdue_seconds)
         found += [_uncallable(**row) for row in await self._rows(UNCALLABLE)]
+        found += await self._rows(OPEN_TRANSACTIONS, long=LONG_SECONDS)
         return [*found, *await self._rows(TIME_TROUBLES)]
 
     async def declarers(self, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:

@@ -14,23 +14,27 @@ from storage.jobs import count_of
 from storage.keys import new_run_id
 
 # The clock is read once, in a sub-select, so that the index on due_at serves the comparison. Work and answer
-# grow with what is due, not with what is stored. Claimed within `ahead` is all but at_most_once, which has an index
-# of its own for being looked for there. Edited by hand, an instant may be what Python does not have (infinity, BC):
-# next_run comes as NULL then, and the next due_at is none that far away. A due_at means nothing without a next_run, or
-# where somebody has disabled the job by hand.
+# grow with what is due, not with what is stored; and, from `since` on, not with the dead entries that somebody's open
+# transaction keeps below it. Claimed within `ahead` is all but at_most_once, which has an index of its own for being
+# looked for there. Edited by hand, an instant may be what Python does not have (infinity, BC): next_run comes as NULL
+# then, and the next due_at is none that far away. A due_at means nothing without a next_run, or where somebody has
+# disabled the job by hand.
 DUE = """
 WITH clock AS MATERIALIZED (
     SELECT now, now + make_interval(secs => :ahead) AS horizon FROM (SELECT clock_timestamp() AS now) AS read
 ), due AS (
     SELECT job_id, version,
-           CASE WHEN next_run BETWEEN '0001-01-03' AND '9999-12-30' THEN next_run END AS next_run
+           CASE WHEN next_run BETWEEN '0001-01-03' AND '9999-12-30' THEN next_run END AS next_run, due_at
     FROM {schema}.jobs
-    WHERE due_at <= (SELECT horizon FROM clock) AND next_run IS NOT NULL AND enabled AND auto_disabled_at IS NULL
+    WHERE due_at >= coalesce(CAST(:since AS timestamptz), '-infinity')
+      AND due_at <= (SELECT horizon FROM clock) AND next_run IS NOT NULL AND enabled AND auto_disabled_at IS NULL
       AND (delivery = 'at_least_once' OR due_at <= (SELECT now FROM clock))
       AND NOT job_id = ANY(CAST(:excluding AS text[]))
     ORDER BY due_at LIMIT :limit
 ), listed AS (
-    SELECT array_agg(job_id) AS job_ids, array_agg(version) AS versions, array_agg(next_run) AS cursors FROM due
+    SELECT array_agg(job_id) AS job_ids, array_agg(version) AS versions, array_agg(next_run) AS cursors,
+           CASE WHEN min(due_at) IS NOT NULL THEN greatest(min(due_at), '0001-01-03') END AS earliest_due_at
+    FROM due
 )
 SELECT (SELECT now FROM clock) AS now,
        least((SELECT due_at FROM {schema}.jobs
@@ -42,7 +46,7 @@ SELECT (SELECT now FROM clock) AS now,
                 AND NOT job_id = ANY(CAST(:excluding AS text[]))
               ORDER BY due_at LIMIT 1)) AS next_due_at,
        {calendars} AS calendars_revision,
-       job_ids, versions, cursors
+       job_ids, versions, cursors, earliest_due_at
 FROM listed
 """.replace("{calendars}", REVISION.strip())
 

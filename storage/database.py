@@ -11,9 +11,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 import os
 import re
-import ssl
 import weakref
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -25,34 +25,21 @@ import asyncpg
 from sqlalchemy import event, text
 from sqlalchemy.dialects.postgresql.asyncpg import dialect as asyncpg_dialect
 from sqlalchemy.engine import URL
-from sqlalchemy.exc import (
-    DBAPIError,
-    DisconnectionError,
-    InterfaceError,
-    OperationalError,
-    SQLAlchemyError,
-)
+from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from scheduler_core.domain.errors import (
-    InvalidSettingsError,
-    SchedulerError,
-    SchemaError,
-    ServerUnreachableError,
-)
+from scheduler_core.domain.errors import InvalidSettingsError, SchedulerError
 from scheduler_core.loop_affinity import Elsewhere, LoopAffinity
-from storage.postgres_url import let_go_of, open_session, parse_url, server_name
-
-NO_PARTITION = "23514"
-"""SQLSTATE of "no partition of relation found for row" (a check violation)."""
-
-_UNDEFINED = {"42P01", "3F000", "42703", "42883"}
-_READ_ONLY = {"25006"}
-_FORBIDDEN = {"42501"}
-_REFUSED_LOGIN = {"28P01", "28000"}
-_UNREACHABLE_CLASSES = {"08", "57", "53"}
-_TRANSIENT_CLASSES = {"40", "55"}
-"""Deadlocks, serialization, locks not available: the same statement may succeed a moment later."""
+from storage.postgres_errors import DatabaseClosedError, UnreadableRowError, explain
+from storage.postgres_url import (
+    SESSION_SETTINGS,
+    let_go_of,
+    open_session,
+    parse_url,
+    server_name,
+    settle_session,
+)
+from storage.sqlstates import Condition, condition_of_error
 
 DRIVER_ERRORS = (
     OSError,
@@ -66,6 +53,7 @@ DRIVER_ERRORS = (
 RuntimeError where the driver writes to it once more."""
 
 COMMAND_TIMEOUT_SECONDS = 30.0
+PREPARED_STATEMENTS = 100
 CONNECT_TIMEOUT_SECONDS = 5.0
 GIVE_BACK_SECONDS = 3.0
 
@@ -76,6 +64,8 @@ REMEDIES = dict.fromkeys(
 _DIALECT = asyncpg_dialect()  # type: ignore[no-untyped-call]
 
 _IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,39}\Z")
+
+logger = logging.getLogger("scheduler_core")
 
 _pools: weakref.WeakSet[Database] = weakref.WeakSet()
 
@@ -127,7 +117,9 @@ class Database:
         settings: Mapping[str, str] | None = None,
     ) -> None:
         self._given_url = url
-        self._settings = dict(settings or {})
+        self._settings = SESSION_SETTINGS | dict(settings or {})
+        self._is_pooled = False
+        """Whether a transaction pooler was found before the server."""
         self.schema = check_schema_name(schema)
         self._pool_size = pool_size
         self._open: set[asyncpg.Connection[Any]] = set()
@@ -159,12 +151,6 @@ class Database:
             json_deserializer=_decode_json,
         )
 
-        @event.listens_for(engine.sync_engine, "connect")
-        def settle(connection: Any, _record: Any) -> None:
-            # Not at start-up: a pooler refuses parameters that it does not know.
-            for name, value in self._settings.items():
-                connection.run_async(lambda driver: driver.execute("SELECT set_config($1, $2, false)", name, value))  # noqa: B023 - called now
-
         @event.listens_for(engine.sync_engine, "checkout")
         def check_out(connection: Any, _record: Any, _proxy: Any) -> None:
             if connection.driver_connection.is_closed():
@@ -184,15 +170,35 @@ class Database:
         return engine
 
     async def _open_session(self) -> asyncpg.Connection[Any]:
-        connection = await open_session(
-            self.url, timeout_seconds=CONNECT_TIMEOUT_SECONDS, command_timeout=COMMAND_TIMEOUT_SECONDS
-        )
-        if self._is_closed:
+        connection = await self._open_plain_session()
+        try:
+            # Not as it is opened: a pooler refuses parameters that it does not know.
+            if not self._is_pooled and not await settle_session(connection, self._settings):
+                connection.terminate()
+                self._is_pooled = True
+                logger.warning(
+                    "a transaction pooler stands before Postgres at %s: each statement is prepared anew, in a "
+                    "transaction of its own; a direct address is faster",
+                    server_name(self.url),
+                )
+                connection = await self._open_plain_session()
+            if self._is_closed:
+                raise self._closed()
+        except BaseException:
             connection.terminate()
-            raise self._closed()
+            raise
         self._open.add(connection)
         connection.add_termination_listener(self._forget)
         return connection
+
+    async def _open_plain_session(self) -> asyncpg.Connection[Any]:
+        # What is prepared behind a pooler stays with a server process that the next statement may not be given.
+        return await open_session(
+            self.url,
+            timeout_seconds=CONNECT_TIMEOUT_SECONDS,
+            command_timeout=COMMAND_TIMEOUT_SECONDS,
+            statement_cache_size=0 if self._is_pooled else PREPARED_STATEMENTS,
+        )
 
     def _forget(self, connection: asyncpg.Connection[Any]) -> None:
         self._open.discard(connection)
@@ -264,9 +270,14 @@ class Database:
             async with asyncio.timeout(timeout_seconds + GIVE_BACK_SECONDS), self._connect() as connection:
                 driver = _driver_of(connection)
                 used.append(driver)
+                if self._is_pooled:
+                    return await self._fetch_pooled(driver, statement, arguments)
                 rows: Sequence[Row] = await driver.fetch(statement, *arguments, record_class=Row)
                 return rows
         except (SQLAlchemyError, *DRIVER_ERRORS) as error:
+            if condition_of_error(error) is Condition.UNFIT_SESSION:
+                # The idle ones were opened to the same place: a primary that turned reader keeps all its sockets open.
+                self._abandon_connections(used)
             raise self.explain(error) from error
         except AttributeError as error:
             # Of a connection that was closed in the middle of a step: the driver has taken it apart.
@@ -278,6 +289,15 @@ class Database:
             raise UnreadableRowError(f"a row holds a value that can't be read ({error}): correct it in SQL") from error
         finally:
             out_of_patience.cancel()
+
+    async def _fetch_pooled(
+        self, driver: asyncpg.Connection[Any], statement: str, arguments: Sequence[Any]
+    ) -> Sequence[Row]:
+        """Behind a pooler only a transaction has one server process from beginning to end, settings and all."""
+        async with driver.transaction(isolation="read_committed"):
+            await driver.execute("".join(f"SET LOCAL {name} = '{value}';" for name, value in self._settings.items()))
+            rows: Sequence[Row] = await driver.fetch(statement, *arguments, record_class=Row)
+            return rows
 
     async def fetch_one(
         self,
@@ -291,7 +311,7 @@ class Database:
         return rows[0] if rows else None
 
     def _abandon_connections(self, used: Sequence[asyncpg.Connection[Any]]) -> None:
-        """After an answer that never came, neither the connection nor an idle one is known to lead anywhere.
+        """Neither these nor an idle one is known to lead anywhere: after an answer that never came, or a reader's.
 
         A network that swallows packets says nothing. Trying the pooled connections one by one would take a time-out
         each, long after the network is back: there is another pool from now on. What other statements are using is
@@ -391,112 +411,3 @@ SELECT EXISTS (
     SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
     WHERE n.nspname = :schema AND c.relname = :name)
 """
-
-
-class UnreadableRowError(SchedulerError):
-    """A row of the answer holds a value that Python can't; which one, only asking for each alone tells."""
-
-
-class DatabaseClosedError(ServerUnreachableError):
-    """Whoever owns the connections has closed them."""
-
-
-class MissingPartitionError(SchedulerError):
-    """A row found no partition. Create the day's partition and repeat."""
-
-
-def explain(error: BaseException, url: URL, schema: str) -> SchedulerError:
-    """A driver's error as one of ours."""
-    if isinstance(error, SchedulerError):
-        return error
-    where = server_name(url)
-    code = sqlstate(error)
-    message = _first_line(error)
-    tls = _explain_tls(_root(error), where)
-    if tls is not None:
-        return tls
-    if code == NO_PARTITION and "no partition" in message:
-        return MissingPartitionError(message)
-    if code == "28000" and "no encryption" in message:
-        return ServerUnreachableError(
-            f"Postgres at {where} takes no connection without TLS ({message}): add sslmode=require, or better "
-            "verify-full with sslrootcert, to database_url"
-        )
-    if code in _REFUSED_LOGIN:
-        return ServerUnreachableError(
-            f"Postgres at {where} refused the login of {url.username!r}: check user and password in database_url"
-        )
-    if code == "3D000":
-        return ServerUnreachableError(
-            f"Postgres at {where} has no database {url.database!r}: create it, or correct database_url"
-        )
-    if code in _READ_ONLY:
-        return SchemaError(
-            f"the database {where} is read-only (a standby, or default_transaction_read_only): "
-            "point database_url at the primary"
-        )
-    if code in _FORBIDDEN:
-        return SchemaError(f"the database role {url.username!r} lacks a right on {where}: {message}")
-    if code in _UNDEFINED:
-        return SchemaError(
-            f"the schema {schema!r} in {where} does not fit this version ({message}): run `scheduler migrate`"
-        )
-    if code is not None and code[:2] in _TRANSIENT_CLASSES:
-        return ServerUnreachableError(f"Postgres at {where} could not do it just now ({message}): try again")
-    if code is None or code[:2] in _UNREACHABLE_CLASSES or _is_disconnect(error):
-        return ServerUnreachableError(
-            f"Postgres at {where} can't be reached ({message}): is it running, is database_url right?"
-        )
-    return SchedulerError(f"Postgres at {where} refused a statement ({code}: {message})")
-
-
-def _explain_tls(error: BaseException, where: str) -> SchedulerError | None:
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return ServerUnreachableError(
-            f"the certificate of Postgres at {where} is not trusted ({error.verify_message}): check sslrootcert, and "
-            "the host's name, in database_url"
-        )
-    if isinstance(error, ssl.SSLError):
-        return ServerUnreachableError(
-            f"TLS with Postgres at {where} failed ({error.reason or 'no reason given'}): check the certificates and "
-            "keys that database_url names"
-        )
-    if isinstance(error, asyncpg.ClientConfigurationError):
-        return InvalidSettingsError(f"database_url for Postgres at {where}: {_first_line(error)}")
-    return None
-
-
-def _is_disconnect(error: BaseException) -> bool:
-    if isinstance(error, DBAPIError):
-        return error.connection_invalidated
-    return isinstance(error, (OSError, asyncio.TimeoutError, OperationalError, InterfaceError))
-
-
-def _root(error: BaseException) -> BaseException:
-    seen: set[int] = set()
-    while id(error) not in seen:
-        seen.add(id(error))
-        inner = getattr(error, "orig", None) or error.__cause__
-        if inner is None or isinstance(inner, asyncio.CancelledError):
-            break  # a time limit is kept by a cancel, which says nothing of what happened
-        error = inner
-    return error
-
-
-def sqlstate(error: BaseException) -> str | None:
-    """The SQLSTATE that the server gave, wherever in the chain it stands; None without one."""
-    seen: set[int] = set()
-    current: BaseException | None = error
-    while current is not None and id(current) not in seen:
-        seen.add(id(current))
-        code = getattr(current, "sqlstate", None) or getattr(current, "pgcode", None)
-        if code:
-            return str(code)
-        current = getattr(current, "orig", None) or current.__cause__
-    return None
-
-
-def _first_line(error: BaseException) -> str:
-    root = _root(error)
-    lines = str(root).strip().splitlines()
-    return lines[0] if lines else type(root).__name__

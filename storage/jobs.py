@@ -20,11 +20,12 @@ from scheduler_core.domain.planning import Missed, Plan, StoredJob
 from scheduler_core.domain.schedule.zone import is_zone
 from scheduler_core.ports import Declared, InvalidRow, Settlement
 from storage.calendars import CalendarStore
-from storage.database import Database, MissingPartitionError, Row, UnreadableRowError
+from storage.database import Database, Row
 from storage.declarations import DECLARE, DEFINITION, declaration
 from storage.job_changes import TELL, definition_at, telling
 from storage.keys import NUDGE_CHANNEL, new_run_id
 from storage.partitions import Partitions
+from storage.postgres_errors import MissingPartitionError, UnreadableRowError
 
 _INSTANTS = (
     *("start_at", "end_at", "declared_since", "anchor", "next_run", "due_at"),

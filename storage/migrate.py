@@ -20,7 +20,8 @@ from sqlalchemy.pool import NullPool
 from scheduler_core.domain.errors import SchemaError
 from scheduler_core.domain.revision import WORKABLE, Fit, fit
 from scheduler_core.domain.revision import explain as explain_fit
-from storage.database import check_schema_name, explain
+from storage.database import check_schema_name
+from storage.postgres_errors import explain
 from storage.postgres_url import engine_of_single_sessions, parse_url
 from storage.revisions import LOCK_TIMEOUTS_MS, STATEMENT_TIMEOUT, configuration, current_revision, head
 from storage.upgrading import upgrade, upgrade_async

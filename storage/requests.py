@@ -13,9 +13,10 @@ from uuid import UUID
 
 from scheduler_core.domain.run import Origin, Run, RunStatus
 from scheduler_core.ports import CANCEL_REQUEST, CancelAnswer, CancelledRuns, RerunAnswer
-from storage.database import Database, MissingPartitionError, Row
+from storage.database import Database, Row
 from storage.keys import NUDGE_CHANNEL, new_run_id
 from storage.partitions import Partitions
+from storage.postgres_errors import MissingPartitionError
 
 # Two reruns of one run are two runs: somebody asked twice. Where the instant is taken (a fire in the very same
 # microsecond) nothing is added, and the caller asks again.

@@ -21,18 +21,19 @@ from itertools import chain
 from typing import Any
 from uuid import UUID
 
-from scheduler_core.domain.errors import NotLeaderError, SchemaError, ServerUnreachableError
+from scheduler_core.domain.errors import NotLeaderError, RefusedForNowError, SchemaError, ServerUnreachableError
 from scheduler_core.domain.planning import Plan
 from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.domain.ticket import Ticket
 from scheduler_core.ports import Claimed, DueJob, DueJobs, InvalidRun, Leadership, Owner, Recorded
 from storage.claims import CLAIM, CLAIMED, DUE, claim_parameters, runs_of
-from storage.database import Database, MissingPartitionError, Row
+from storage.database import Database, Row
 from storage.handing import TAKE, TAKE_BACK, ticket_parameters
 from storage.jobs import LOAD
 from storage.keys import NUDGE_CHANNEL, new_run_id
 from storage.outcomes import RECORD, START, record_parameters, start_parameters
 from storage.partitions import Partitions
+from storage.postgres_errors import MissingPartitionError
 from storage.takeovers import (
     ADOPT,
     OWNERS,
@@ -87,15 +88,19 @@ class RunStore:
         self._partitions = partitions
         self._timeout_seconds = timeout_seconds
 
-    async def due(self, *, ahead_seconds: float, limit: int, excluding: Sequence[str]) -> DueJobs:
-        """The jobs that are due within `ahead_seconds`, at most `limit`, earliest first.
+    async def due(
+        self, *, ahead_seconds: float, limit: int, excluding: Sequence[str], since: datetime | None = None
+    ) -> DueJobs:
+        """The jobs that are due within `ahead_seconds`, at most `limit`, earliest first, and none due before `since`.
 
         `at_most_once` jobs are due at their instant and not ahead of it.
         """
-        rows = await self._fetch(DUE, {"ahead": ahead_seconds, "limit": limit, "excluding": list(excluding)})
+        rows = await self._fetch(
+            DUE, {"ahead": ahead_seconds, "limit": limit, "excluding": list(excluding), "since": since}
+        )
         (row,) = rows
         jobs = list(map(DueJob, row.job_ids or (), row.versions or (), row.cursors or ()))
-        return DueJobs(row.now, jobs, row.next_due_at, row.calendars_revision)
+        return DueJobs(row.now, jobs, row.next_due_at, row.calendars_revision, row.earliest_due_at)
 
     async def claim(self, leadership: Leadership, plans: Sequence[Plan], *, uncallable: bool) -> Claimed:
         """Move the plans' cursors and insert their runs, in one fenced statement.
@@ -108,6 +113,8 @@ class RunStore:
         parameters = claim_parameters(leadership, plans, fires, uncallable)
         try:
             row = await self._with_partitions(CLAIM, parameters)
+        except RefusedForNowError:
+            raise  # nothing was written, and nothing is to be read
         except ServerUnreachableError:
             # A reply that got lost is not an answer: what the claim won is read again. Where it can't be, or the
             # server is still at it, `adopt` finds the runs later.
@@ -127,7 +134,7 @@ class RunStore:
         """
         nobody = Leadership(-1, "", "")
         statements: Sequence[tuple[str, Mapping[str, Any]]] = (
-            (DUE, {"ahead": 0.0, "limit": 0, "excluding": []}),
+            (DUE, {"ahead": 0.0, "limit": 0, "excluding": [], "since": None}),
             (CLAIM, claim_parameters(nobody, (), (), False)),
             (ADOPT, adopt_parameters(nobody, (), 0.0, 0.0, 0, ())),
             (OWNERS, {"silence": MAX_INSTANCE_SILENCE_SECONDS}),

@@ -25,6 +25,7 @@ from scheduler_core.domain.table_steps import CreateParent, Detach, Found, Plann
 from scheduler_core.ports import TableWork
 from storage import history
 from storage.database import DRIVER_ERRORS, Database
+from storage.sqlstates import Condition, condition_of_error
 from storage.table_catalog import RELATIONS, found_from, relation_parameters
 from storage.table_families import FamilyStore
 from storage.table_statements import Block, block_of, guards, script_of
@@ -37,7 +38,6 @@ PATIENCE_SECONDS = 20.0
 STATEMENT_SECONDS = 1_800.0
 """A month of rows may take minutes to sum up; beyond this something is wrong."""
 
-UNDEFINED = ("42P01", "42703", "42704", "42883", "3F000")
 """SQLSTATE of a table, column, type, function or schema that does not exist."""
 
 _OURS = (
@@ -149,7 +149,7 @@ class TableStore:
                 for statement in self._block(fresh).statements:
                     await driver.execute(statement, timeout=STATEMENT_SECONDS)
         except (SQLAlchemyError, *DRIVER_ERRORS) as error:
-            if getattr(error, "sqlstate", None) in UNDEFINED and not self._is_history(step.family):
+            if condition_of_error(error) is Condition.UNFIT_SCHEMA and not self._is_history(step.family):
                 # Not our schema lacks something, but the user's.
                 raise SchedulerError(f"Postgres refused it ({error}): correct the family's columns or like") from error
             raise self._database.explain(error) from error

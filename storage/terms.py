@@ -25,9 +25,11 @@ import asyncpg
 from scheduler_core.domain.errors import SchedulerError, SchemaError
 from scheduler_core.domain.run import Outcome
 from scheduler_core.ports import Instance, LeaderRow, Leadership, SessionListener
-from storage.database import DRIVER_ERRORS, check_schema_name, explain
+from storage.database import DRIVER_ERRORS, check_schema_name
 from storage.keys import NUDGE_CHANNEL, advisory_key
-from storage.postgres_url import let_go_of, open_session, parse_url
+from storage.postgres_errors import explain
+from storage.postgres_url import SESSION_SETTINGS, let_go_of, open_session, parse_url, settle_session
+from storage.sqlstates import condition_of_error
 
 LEADER = """
 SELECT term, nonce, instance_id, witnessed, heir FROM {schema}.leader
@@ -293,7 +295,7 @@ class PostgresControlSession:
         raise ConnectionError("a former session of this replica still holds its life witness")
 
     async def _connect(self, application_name: str) -> asyncpg.Connection[Any]:
-        return await open_session(
+        connection = await open_session(
             self._url,
             timeout_seconds=CONNECT_TIMEOUT_SECONDS,
             application_name=application_name,
@@ -301,6 +303,12 @@ class PostgresControlSession:
             command_timeout=CONNECT_TIMEOUT_SECONDS,
             statement_cache_size=0,
         )
+        try:
+            await settle_session(connection, SESSION_SETTINGS)
+        except BaseException:
+            connection.terminate()
+            raise
+        return connection
 
     async def uptime_seconds(self) -> float:
         """How long the server has been up: a witness that fell with the server is no death certificate."""
@@ -464,8 +472,8 @@ class PostgresControlSession:
         except asyncpg.LockNotAvailableError as error:
             raise RowHeldError("another session holds the leader's row: it is ended") from error
         except DRIVER_ERRORS as error:
-            if not isinstance(error, asyncpg.PostgresError) or isinstance(error, asyncpg.PostgresConnectionError):
-                # After a time-out nobody knows what the session is doing: it is not used again.
+            if condition_of_error(error).ends_session:
+                # After a time-out nobody knows what the session is doing; and a reader's takes no leader's word.
                 connection.terminate()
             raise explain(error, self._url, self._schema) from error
 

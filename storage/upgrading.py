@@ -19,16 +19,16 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scheduler_core.domain.errors import SchemaError
 from scheduler_core.domain.revision import UPGRADABLE, Fit, explain, fit
-from storage.database import check_schema_name, sqlstate
-from storage.database import explain as explain_driver
+from storage.database import check_schema_name
 from storage.keys import advisory_key
+from storage.postgres_errors import explain as explain_driver
 from storage.postgres_url import engine_of_single_sessions, parse_url
 from storage.revisions import LOCK_TIMEOUTS_MS, configuration, current_revision, head
-
-GIVE_UP_SECONDS = 60.0
-POLL_SECONDS = 0.1
+from storage.sqlstates import sqlstate
 
 LOCK_NOT_AVAILABLE, DEADLOCK = "55P03", "40P01"
+GIVE_UP_SECONDS = 60.0
+POLL_SECONDS = 0.1
 
 # Tried and not waited for: a statement that waits holds a snapshot, and CREATE INDEX CONCURRENTLY in the process that
 # migrates would wait for its end.

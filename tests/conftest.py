@@ -22,6 +22,7 @@ import pytest
 from commands import Command
 from databases import load_schema, url_of
 from hypothesis import settings
+from pooler import pooled
 from pytest_postgresql import factories
 from xdist.scheduler import LoadScopeScheduling
 from zones import use_newer_zones
@@ -168,6 +169,13 @@ def redis_url(request: pytest.FixtureRequest) -> str:
     """The session's Redis. A lease's name holds the database's; a lock's is what the test names it."""
     url: str = request.config.servers[1]  # type: ignore[attr-defined]
     return url
+
+
+@pytest.fixture
+def pooled_url(database_url: str, tmp_path: Path) -> Iterator[str]:
+    """The test's database behind a transaction pooler."""
+    with pooled(database_url, tmp_path) as url:
+        yield url
 
 
 @pytest.fixture

@@ -131,6 +131,14 @@ class ServerUnreachableError(SchedulerError, ConnectionError):
     exit_code = 3
 
 
+class RefusedForNowError(ServerUnreachableError):
+    """A server answered that it can't do it now. Nothing was written: the same may be done a moment later."""
+
+
+class UnstorableError(SchedulerError):
+    """Postgres can't store this data; it will say so each time. Nothing was written."""
+
+
 class SchemaError(SchedulerError):
     """The database's schema is older or newer than this code, or may not be changed."""
 

@@ -7,6 +7,7 @@ import functools
 
 from scheduler_core.domain.errors import NotLeaderError, SchedulerError
 from scheduler_core.engine.election.elector import Elector
+from scheduler_core.engine.election.reasons import CAN_NOT_CLAIM
 from scheduler_core.engine.election.trust_window import LeaderTrust
 from scheduler_core.engine.fire.claiming import Claiming
 from scheduler_core.engine.fire.recorder import Recorder
@@ -125,6 +126,7 @@ class LeaderLoop:
         self._tasks.spawn(self._look_at_clock(leadership), "scheduler looks at the clock")
         # Not in the first moments of a term: those belong to what is due.
         maintained_at = clock.monotonic() - MAINTENANCE_SECONDS + MAINTENANCE_DELAY_SECONDS
+        claimed_at = clock.monotonic()
         while self._leads(leadership):
             try:
                 # Days are dropped by the database's clock, and not by one that has jumped.
@@ -132,6 +134,7 @@ class LeaderLoop:
                     maintained_at = clock.monotonic()
                     self._tasks.spawn(self._context.storage.maintain(), "scheduler maintenance")
                 pause = await self._claiming.claim_due(leadership)
+                claimed_at = clock.monotonic()
             except NotLeaderError as error:
                 counters.refused += 1
                 logger.warning("%s", error)
@@ -141,6 +144,10 @@ class LeaderLoop:
                 counters.claim_errors += 1
                 logger.warning("claiming pauses: %s", error)
                 pause = CLAIM_AGAIN_SECONDS
+                if clock.monotonic() - claimed_at > self._context.timing.ttl_seconds:
+                    # Whoever leads and fires nothing keeps the seat from those who could: the control session may be
+                    # well while every session of the pool leads to a server that is the primary no more.
+                    await self.resign(CAN_NOT_CLAIM)
             await self.wake.sleep(pause)
 
     async def _look_at_clock(self, leadership: Leadership) -> None:

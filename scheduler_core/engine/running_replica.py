@@ -305,5 +305,6 @@ class RunningReplica:
             self.jobs.invalidate(message)
             self.claiming.retry([message])
             self._parts.statuses.change(message)
+        self.claiming.changed()
         self._recovery_wake.wake()
         self.leader_loop.wake.wake()

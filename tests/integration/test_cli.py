@@ -96,7 +96,7 @@ def test_a_wrong_password_a_missing_and_a_newer_schema_say_why(
 
 def test_a_read_only_database_says_so(command: Command, sql: psycopg.Connection[Any]) -> None:
     sql.execute(f'ALTER DATABASE "{sql.info.dbname}" SET default_transaction_read_only = on')
-    done = command("run", "--app", "apps.idle", code=1)
+    done = command("run", "--app", "apps.idle", code=3)
     assert "read-only" in done.stderr
 
 

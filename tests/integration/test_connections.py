@@ -26,9 +26,10 @@ from scheduler_core.domain.errors import ServerUnreachableError
 from scheduler_core.executors.process import ProcessExecutor
 from scheduler_core.ports import ExecutorContext, Instance
 from storage import migrate
-from storage.database import Database, DatabaseClosedError
+from storage.database import Database
 from storage.leases import LeaseStore
 from storage.locks import LockService
+from storage.postgres_errors import DatabaseClosedError
 from storage.postgres_url import open_session, parse_url
 from storage.redis_url import connect
 from storage.terms import PostgresControlSession

@@ -10,7 +10,7 @@ import pytest
 from commands import Command
 from versions import NEXT, PREVIOUS, next_migrations
 
-from scheduler_core.domain.errors import SchemaError, ServerUnreachableError
+from scheduler_core.domain.errors import RefusedForNowError, SchemaError, ServerUnreachableError
 from storage import migrate
 
 
@@ -115,7 +115,7 @@ async def test_a_read_only_database_says_so(empty_database_url: str) -> None:
     name = empty_database_url.rpartition("/")[2]
     with psycopg.connect(empty_database_url, autocommit=True) as connection:
         connection.execute(f'ALTER DATABASE "{name}" SET default_transaction_read_only = on')
-    with pytest.raises(SchemaError, match="read-only"):
+    with pytest.raises(RefusedForNowError, match="read-only"):
         await migrate.upgrade_async(empty_database_url)
 
 

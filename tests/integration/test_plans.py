@@ -83,6 +83,9 @@ async def explained(database: Database, statement: str, parameters: dict[str, An
     return "\n".join(row[0] for row in rows)
 
 
+LOOK = {"ahead": 0.05, "limit": 2000, "excluding": []}
+
+
 def walks(plan: str) -> list[str]:
     """What a plan reads without a key: sequential scans of jobs and runs, and scans of runs by time alone."""
     found = re.findall(r"Seq Scan on (?:jobs|runs|attempts)\S*", plan)
@@ -93,7 +96,7 @@ def walks(plan: str) -> list[str]:
 
 
 async def test_what_is_due_is_read_from_its_index(database: Database) -> None:
-    plan = await explained(database, DUE, {"ahead": 0.05, "limit": 2000, "excluding": []})
+    plan = await explained(database, DUE, {**LOOK, "since": None})
     assert walks(plan) == []
     assert len(re.findall(r"Index (?:Only )?Scan using jobs_due(?:_once)? on jobs", plan)) == 3
     assert "Sort Key: jobs.due_at" not in plan
@@ -225,3 +228,38 @@ def told_runs() -> list[Run]:
 def told() -> dict[str, Any]:
     outcomes = [Outcome(run, RunStatus.SUCCEEDED, 1, None, NOW, NOW) for run in told_runs()]
     return {**record_parameters(outcomes), "instance_id": "me", "earliest": NOW}
+
+
+LONG_DUE = """
+UPDATE scheduler.jobs SET next_run = instant, due_at = instant
+FROM (SELECT 'job-' || n AS id, clock_timestamp() - interval '5 min' + n * interval '1 ms' AS instant
+      FROM generate_series(1, 200) AS n) AS due
+WHERE job_id = id
+"""
+
+MOVE_CURSORS = """
+UPDATE scheduler.jobs SET next_run = due_at + interval '1 s', due_at = due_at + interval '1 s'
+WHERE job_id = ANY(ARRAY(SELECT 'job-' || n FROM generate_series(1, 200) AS n))
+"""
+
+OLDEST = "SELECT min(due_at) FROM scheduler.jobs WHERE job_id LIKE 'job-%'"
+
+
+async def pages_of_a_look(database: Database, since: datetime | None) -> int:
+    plan = await explained(database, f"(ANALYZE, BUFFERS) {DUE}", {**LOOK, "since": since})
+    hit, read = (re.search(rf"^  Buffers: .*?{word}=(\d+)", plan, re.MULTILINE) for word in ("hit", "read"))
+    return int(hit[1] if hit else 0) + int(read[1] if read else 0)
+
+
+async def test_a_look_does_not_walk_what_an_open_transaction_keeps(
+    database: Database, database_url: str, sql: psycopg.Connection[Any]
+) -> None:
+    """river #59: the longer a transaction stays open, the more dead entries lie below what is due."""
+    with psycopg.connect(database_url) as somebody:
+        somebody.execute("SELECT pg_current_xact_id()")
+        sql.execute(LONG_DUE)
+        for _ in range(100):
+            sql.execute(MOVE_CURSORS)
+        (since,) = sql.execute(OLDEST).fetchone()  # type: ignore[misc]
+        assert await pages_of_a_look(database, None) > 1_000
+        assert await pages_of_a_look(database, since) < 100

@@ -16,6 +16,7 @@ from scheduler_core.domain.errors import NotLeaderError, SchedulerError, SchemaE
 from scheduler_core.domain.job import Delivery
 from scheduler_core.domain.planning import Plan, StoredJob, plan
 from scheduler_core.domain.run import LoggerLike
+from scheduler_core.domain.watermark import Watermark
 from scheduler_core.engine.callback_registry import CallbackRegistry
 from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.clock_guard import ClockGuard
@@ -82,14 +83,21 @@ class Claiming:
         self._counters = counters
         self._logger = logger
         self._uncallable: set[str] = set()
+        self._watermark = Watermark()
 
     def begin_term(self) -> None:
         """What could not be called in a former term is tried again."""
         self._uncallable.clear()
+        self._watermark.forget()
+
+    def changed(self) -> None:
+        """Some job has changed: it may be due since before the last look."""
+        self._watermark.nudge()
 
     def retry(self, job_ids: Sequence[str]) -> None:
         """These jobs have changed: perhaps they can be called now."""
         self._uncallable.difference_update(job_ids)
+        self.changed()
 
     async def claim_due(self, leadership: Leadership) -> float:
         """Claim what is due; returns the seconds until there may be more. Raises NotLeaderError."""
@@ -97,12 +105,14 @@ class Claiming:
         if room <= 0 or self._recorder.queued > MAX_QUEUED // 2:
             return CLAIM_EVERY_SECONDS
         sent_at, asked_at = time.monotonic(), boottime()
-        due = await self._runs.due(
-            ahead_seconds=CLAIM_AHEAD_SECONDS, limit=room, excluding=[*self._uncallable, *self._jobs.unreadable]
-        )
+        excluding = [*self._uncallable, *self._jobs.unreadable]
+        since = self._watermark.since(sent_at, excluding)
+        due = await self._runs.due(ahead_seconds=CLAIM_AHEAD_SECONDS, limit=room, excluding=excluding, since=since)
         if not self._clock_guard.admits(due.now, asked_at, boottime()):
+            self._watermark.forget()
             await self._clock_guard.look(leadership)
             return 0.0 if self._clock_guard.jump is None else LOOK_AT_CLOCK_SECONDS
+        self._watermark.looked(since, sent_at, time.monotonic(), due.now, due.earliest_due_at)
         self._jobs.observe_calendars(due.calendars_revision)
         coming = [due.next_due_at]
         if due.jobs:

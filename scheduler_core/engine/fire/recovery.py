@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from scheduler_core.domain.alarm import FOR_A_CALLBACK, FOR_A_TIME_ZONE
 from scheduler_core.domain.errors import NotLeaderError, SchedulerError
 from scheduler_core.domain.run import LoggerLike, Run
+from scheduler_core.domain.watermark import NUDGED_REST_PER_WORK, REST_PER_WORK
 from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.fire.in_flight import InFlightRuns
@@ -78,6 +79,7 @@ class Recovery:
         self._elsewhere.forget()
         leads_since = boottime()
         while not over.is_set():
+            began = boottime()
             try:
                 # Side by side: in a term's first moments runs wait for the survey.
                 adopted, owners = await asyncio.gather(self._adopt(leadership), self._survey())
@@ -95,8 +97,12 @@ class Recovery:
                 adopted = reaped = 0
             if adopted == BATCH or reaped:
                 continue
-            # Somebody may wait for a run elsewhere to end: then look more often.
-            await self._wake.sleep(0.1 if self._elsewhere else min(1.0, self._ttl_seconds / 3))
+            # Somebody may wait for a run elsewhere to end: then look more often. Where a look is dear, because
+            # somebody's open transaction keeps what is dead in the way of it, it rests in proportion, woken or not.
+            took = boottime() - began
+            await asyncio.sleep(NUDGED_REST_PER_WORK * took)
+            often = 0.1 if self._elsewhere else min(1.0, self._ttl_seconds / 3)
+            await self._wake.sleep(max(often, REST_PER_WORK * took))
         return None
 
     async def _find_preferred_successor(self) -> PreferredSuccessor | None:
