@@ -46,7 +46,7 @@ from storage.audit import Audit
 from storage.audit_questions import Auditor
 from storage.calendars import CalendarStore
 from storage.clock import ClockStore
-from storage.database import Database
+from storage.database import FORBIDDEN, Database, sqlstate
 from storage.export import RunExport
 from storage.idempotency import IdempotencyStore
 from storage.jobs import JobStore
@@ -60,6 +60,7 @@ from storage.partitions import Partitions
 from storage.postgres_url import parse_url, server_name
 from storage.redis_url import connect, redis_server_name
 from storage.requests import RequestStore
+from storage.rights import Rights
 from storage.runs import HOT_PATH_SETTINGS, RunStore
 from storage.sessions import SessionStore
 from storage.tables import TableStore
@@ -199,6 +200,10 @@ class Container:
     def get_audit(self) -> Audit:
         """The views that auditors, listings and the doctor read."""
         return Audit(self.get_database())
+
+    def get_rights(self) -> Rights:
+        """What the role of the configured Postgres may do."""
+        return Rights(self.get_database())
 
     def get_auditor(self) -> Auditor:
         """The questions that auditors ask; a role that reads only the views may."""
@@ -414,7 +419,18 @@ class Container:
             await migrate.upgrade_async(url, schema)
         if (notice := await migrate.check(url, schema)) is not None:
             (self._logger or logging.getLogger("scheduler_core")).warning("%s", notice)
-        await self.create_history()
+        try:
+            await self.create_history()
+        except SchedulerError as error:
+            if sqlstate(error) != FORBIDDEN:
+                raise
+            # What is there is enough for today; doctor says until when.
+            log = self._logger or logging.getLogger("scheduler_core")
+            log.error(
+                "the history's partitions ahead can't be made by this role, so it starts with those there are: %s; "
+                "`scheduler doctor` says what to grant",
+                error,
+            )
         self._lease_name = await self._database_identity()
 
     async def start(self, jobs: Sequence[ScheduleJob] = ()) -> BaseScheduler:

@@ -30,6 +30,12 @@ WISHES = frozenset({"paused", "reverted"})
 async def examine(container: Container, declared: Sequence[ScheduleJob] | None = None) -> dict[str, Any]:
     """Gather facts and troubles. `declared` are the jobs of the code that the stored ones are compared with."""
     notice = await container.check_schema()
+    lacking = await container.get_rights().lacking()
+    if not lacking.can_look:
+        return {
+            "facts": {"version": version(), "servers": container.servers},
+            "troubles": list(lacking.troubles),
+        }
     audit = container.get_audit()
     before = datetime.now(UTC)
     server = await audit.server()
@@ -44,7 +50,7 @@ async def examine(container: Container, declared: Sequence[ScheduleJob] | None =
         "clock skew": f"{skew:+.3f} s against Postgres",
         "partitions until": str(server["last_partition"]),
     }
-    troubles = []
+    troubles: list[dict[str, Any]] = list(lacking.troubles)
     if notice is not None:
         troubles.append({"kind": "schema", "subject": container.settings.schema, "detail": notice})
     found = await audit.troubles(overdue_seconds=OVERDUE_SECONDS)

@@ -48,7 +48,9 @@ NO_PARTITION = "23514"
 
 _UNDEFINED = {"42P01", "3F000", "42703", "42883"}
 _READ_ONLY = {"25006"}
-_FORBIDDEN = {"42501"}
+FORBIDDEN = "42501"
+"""SQLSTATE of a right that the role lacks."""
+
 _REFUSED_LOGIN = {"28P01", "28000"}
 _UNREACHABLE_CLASSES = {"08", "57", "53"}
 _TRANSIENT_CLASSES = {"40", "55"}
@@ -435,8 +437,10 @@ def explain(error: BaseException, url: URL, schema: str) -> SchedulerError:
             f"the database {where} is read-only (a standby, or default_transaction_read_only): "
             "point database_url at the primary"
         )
-    if code in _FORBIDDEN:
-        return SchemaError(f"the database role {url.username!r} lacks a right on {where}: {message}")
+    if code == FORBIDDEN:
+        return SchemaError(
+            f"the database role {url.username!r} lacks a right on {where}: {message} (docs/roles.md has the GRANTs)"
+        )
     if code in _UNDEFINED:
         return SchemaError(
             f"the schema {schema!r} in {where} does not fit this version ({message}): run `scheduler migrate`"
