@@ -38,7 +38,7 @@ from scheduler_core.engine.scheduler import BaseScheduler
 from scheduler_core.engine.table_scheduler import TableScheduler, look_after_history
 from scheduler_core.engine.webhooks import Webhook
 from scheduler_core.engine.worker import Worker
-from scheduler_core.ports import RESIGN_REQUEST, Executor, ExecutorContext, Instance, Locks, Storage
+from scheduler_core.ports import Executor, ExecutorContext, Instance, Locks, Storage
 from scheduler_core.settings import Settings, load_settings
 from storage.activity import ActivityStore
 from storage.alarms import AlarmStore
@@ -515,9 +515,12 @@ class Container:
             await lease.close()
         return None if view is None else view.remaining_seconds
 
-    async def ask_to_resign(self, term: int) -> None:
-        """Tell the leader of this term, wherever it is, to give it up."""
-        await self.get_storage().jobs.notify(f"{RESIGN_REQUEST}{term}")
+    async def ask_to_resign(self, term: int, by: str | None = None) -> bool:
+        """Ask the leader of this term, wherever it is, to give it up; False if it has ended.
+
+        Parameters: by, who asks, the user of this process by default.
+        """
+        return await self.get_storage().requests.ask_to_resign(term, by or self.user.name)
 
     async def job_statuses(self, job_ids: Sequence[str]) -> list[JobStatus]:
         """Counters and state of jobs, as the database has them."""
