@@ -23,6 +23,10 @@ from scheduler_core.support.zone_data import zone_data
 
 OVERDUE_SECONDS = 10.0
 SKEW_WARNING_SECONDS = 1.0
+SHARES_SCHEMA = (
+    "is where this role's tables land that name no schema, because the role or its search_path is called so: let the "
+    "role be called otherwise, or ALTER ROLE … SET search_path TO public"
+)
 WISHES = frozenset({"paused", "reverted"})
 """Troubles that are somebody's wish and no error."""
 
@@ -53,6 +57,8 @@ async def examine(container: Container, declared: Sequence[ScheduleJob] | None =
     troubles: list[dict[str, Any]] = list(lacking.troubles)
     if notice is not None:
         troubles.append({"kind": "schema", "subject": container.settings.schema, "detail": notice})
+    if server["current_schema"] == container.settings.schema:
+        troubles.append({"kind": "search path", "subject": container.settings.schema, "detail": SHARES_SCHEMA})
     found = await audit.troubles(overdue_seconds=OVERDUE_SECONDS)
     if (hold := await open_hold(container)) is not None:
         # By a clock that has jumped everything may be overdue, and every machine's clock wrong.

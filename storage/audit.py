@@ -226,7 +226,7 @@ HAVING count(*) > 0
 
 SERVER = """
 SELECT current_setting('server_version') AS version, current_setting('TimeZone') AS timezone,
-       clock_timestamp() AS now, pg_is_in_recovery() AS is_standby,
+       clock_timestamp() AS now, pg_is_in_recovery() AS is_standby, current_schema() AS current_schema,
        (SELECT max(to_date(right(c.relname, 8), 'YYYYMMDD')) FROM pg_inherits n
         JOIN pg_class c ON c.oid = n.inhrelid
         WHERE n.inhparent = to_regclass('{schema}.runs') AND c.relname ~ '_[0-9]{8}$') AS last_partition

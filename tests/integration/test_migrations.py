@@ -123,7 +123,7 @@ async def test_a_read_only_database_says_so(empty_database_url: str) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda url: url.replace("scheduler:", "scheduler:wrong"), "refused the login"),
+        (lambda url: url.replace("postgres:", "postgres:wrong"), "refused the login"),
         (lambda url: url.rpartition("/")[0] + "/nowhere", "no database"),
         (lambda _: "postgresql://scheduler:hidden@127.0.0.1:1/x", "can't be reached"),
     ],
