@@ -7,7 +7,7 @@ get lost. Every replica hears it; who leads in the term that it names looks, and
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from typing import Protocol
 
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.run import LoggerLike
@@ -21,15 +21,19 @@ REST_SECONDS = 0.1
 """Between two looks, however many hints come."""
 
 
-class ResignWatch:
-    """Parameters: resign, what is done for whoever asked."""
+class Resigning(Protocol):
+    """Who can give leadership up."""
 
-    def __init__(
-        self, requests: Requests, trust: LeaderTrust, resign: Callable[[str], Awaitable[None]], logger: LoggerLike
-    ) -> None:
+    async def resign(self, reason: str) -> None: ...
+
+
+class ResignWatch:
+    """Parameters: leader, who resigns when somebody has asked."""
+
+    def __init__(self, requests: Requests, trust: LeaderTrust, leader: Resigning, logger: LoggerLike) -> None:
         self._requests = requests
         self._trust = trust
-        self._resign = resign
+        self._leader = leader
         self._logger = logger
         self._wake = Wake()
 
@@ -56,4 +60,4 @@ class ResignWatch:
             return
         if who is not None:
             self._logger.info("%s asked the leader of term %s to resign", who, term)
-            await self._resign("asked to")
+            await self._leader.resign("asked to")

@@ -184,7 +184,7 @@ class RunningReplica:
             tasks=self._tasks,
         )
         self._cancels = CancelWatch(storage.requests, instance.instance_id, in_flight, logger, self.remote)
-        self._resignations = ResignWatch(storage.requests, trust, self.leader_loop.resign, logger)
+        self._resignations = ResignWatch(storage.requests, trust, self.leader_loop, logger)
 
     # Life.
 
