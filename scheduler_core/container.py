@@ -38,7 +38,7 @@ from scheduler_core.engine.scheduler import BaseScheduler
 from scheduler_core.engine.table_scheduler import TableScheduler, look_after_history
 from scheduler_core.engine.webhooks import Webhook
 from scheduler_core.engine.worker import Worker
-from scheduler_core.ports import RESIGN_REQUEST, Executor, ExecutorContext, Instance, Locks, Storage
+from scheduler_core.ports import Executor, ExecutorContext, Instance, Locks, Storage
 from scheduler_core.settings import Settings, load_settings
 from storage.activity import ActivityStore
 from storage.alarms import AlarmStore
@@ -60,8 +60,10 @@ from storage.partitions import Partitions
 from storage.postgres_url import parse_url, server_name
 from storage.redis_url import connect, redis_server_name
 from storage.requests import RequestStore
+from storage.rights import Rights
 from storage.runs import HOT_PATH_SETTINGS, RunStore
 from storage.sessions import SessionStore
+from storage.sqlstates import Condition, condition_of_error
 from storage.tables import TableStore
 from storage.terms import PostgresControlSession, host_name
 from storage.tokens import TokenStore
@@ -199,6 +201,10 @@ class Container:
     def get_audit(self) -> Audit:
         """The views that auditors, listings and the doctor read."""
         return Audit(self.get_database())
+
+    def get_rights(self) -> Rights:
+        """What the role of the configured Postgres may do."""
+        return Rights(self.get_database())
 
     def get_auditor(self) -> Auditor:
         """The questions that auditors ask; a role that reads only the views may."""
@@ -415,7 +421,18 @@ class Container:
             await migrate.upgrade_async(url, schema)
         if (notice := await migrate.check(url, schema)) is not None:
             (self._logger or logging.getLogger("scheduler_core")).warning("%s", notice)
-        await self.create_history()
+        try:
+            await self.create_history()
+        except SchedulerError as error:
+            if condition_of_error(error) is not Condition.FORBIDDEN:
+                raise
+            # What is there is enough for today; doctor says until when.
+            log = self._logger or logging.getLogger("scheduler_core")
+            log.error(
+                "the history's partitions ahead can't be made by this role, so it starts with those there are: %s; "
+                "`scheduler doctor` says what to grant",
+                error,
+            )
         self._lease_name = await self._database_identity()
 
     async def start(self, jobs: Sequence[ScheduleJob] = ()) -> BaseScheduler:
@@ -500,9 +517,12 @@ class Container:
             await lease.close()
         return None if view is None else view.remaining_seconds
 
-    async def ask_to_resign(self, term: int) -> None:
-        """Tell the leader of this term, wherever it is, to give it up."""
-        await self.get_storage().jobs.notify(f"{RESIGN_REQUEST}{term}")
+    async def ask_to_resign(self, term: int, by: str | None = None) -> bool:
+        """Ask the leader of this term, wherever it is, to give it up; False if it has ended.
+
+        Parameters: by, who asks, the user of this process by default.
+        """
+        return await self.get_storage().requests.ask_to_resign(term, by or self.user.name)
 
     async def job_statuses(self, job_ids: Sequence[str]) -> list[JobStatus]:
         """Counters and state of jobs, as the database has them."""

@@ -23,6 +23,10 @@ from scheduler_core.support.zone_data import zone_data
 
 OVERDUE_SECONDS = 10.0
 SKEW_WARNING_SECONDS = 1.0
+SHARES_SCHEMA = (
+    "is where this role's tables land that name no schema, because the role or its search_path is called so: let the "
+    "role be called otherwise, or ALTER ROLE … SET search_path TO public"
+)
 WISHES = frozenset({"paused", "reverted"})
 """Troubles that are somebody's wish and no error."""
 
@@ -30,6 +34,12 @@ WISHES = frozenset({"paused", "reverted"})
 async def examine(container: Container, declared: Sequence[ScheduleJob] | None = None) -> dict[str, Any]:
     """Gather facts and troubles. `declared` are the jobs of the code that the stored ones are compared with."""
     notice = await container.check_schema()
+    lacking = await container.get_rights().lacking()
+    if not lacking.can_look:
+        return {
+            "facts": {"version": version(), "servers": container.servers},
+            "troubles": list(lacking.troubles),
+        }
     audit = container.get_audit()
     before = datetime.now(UTC)
     server = await audit.server()
@@ -44,9 +54,11 @@ async def examine(container: Container, declared: Sequence[ScheduleJob] | None =
         "clock skew": f"{skew:+.3f} s against Postgres",
         "partitions until": str(server["last_partition"]),
     }
-    troubles = []
+    troubles: list[dict[str, Any]] = list(lacking.troubles)
     if notice is not None:
         troubles.append({"kind": "schema", "subject": container.settings.schema, "detail": notice})
+    if server["current_schema"] == container.settings.schema:
+        troubles.append({"kind": "search path", "subject": container.settings.schema, "detail": SHARES_SCHEMA})
     found = await audit.troubles(overdue_seconds=OVERDUE_SECONDS)
     if (hold := await open_hold(container)) is not None:
         # By a clock that has jumped everything may be overdue, and every machine's clock wrong.

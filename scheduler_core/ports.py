@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, timedelta
 from typing import Any, Protocol
@@ -24,12 +24,12 @@ from scheduler_core.domain.value import value
 from scheduler_core.domain.webhook import Verdict
 
 RESIGN_REQUEST = "\x01resign "
-"""With a term behind it: a nudge that asks whoever leads in that term to resign. Every replica hears it, and one that
-hears it late may lead by then. No job_id looks like it, because those are printable.
+"""With a term behind it: a hint that somebody has asked whoever leads in that term to resign. Anybody may send it:
+whether it was asked for, and by whom, stands in the row of the term. No job_id looks like it: those are printable.
 """
 
 CANCEL_REQUEST = "\x01cancel "
-"""With a run_id behind it: a nudge that asks whoever has the run in hand to end it."""
+"""With a run_id behind it: a hint that somebody has asked for the run to be cancelled, which its row says."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,9 +220,6 @@ class Jobs(Protocol):
 
     async def now(self) -> datetime: ...
 
-    async def notify(self, message: str) -> None:
-        """Nudge the leader: a job_id that changed, "" for any, or RESIGN_REQUEST with its term."""
-
 
 class Runs(Protocol):
     """The hot path."""
@@ -311,7 +308,7 @@ class Executor(Protocol):
 
 
 class Requests(Protocol):
-    """What operators ask of runs."""
+    """What operators ask of runs, and of the leader."""
 
     async def rerun(self, run_id: UUID, new_id: UUID | None = None, at: datetime | None = None) -> RerunAnswer | None:
         """Add a run for now that repeats a finished one; None if there is no such run. `at` as for `trigger`."""
@@ -321,6 +318,15 @@ class Requests(Protocol):
 
     async def cancelled_since(self, since: datetime | None, instance_id: str) -> CancelledRuns:
         """The runs of a replica that somebody asked to be cancelled since then."""
+
+    async def cancelled_among(self, run_ids: Collection[UUID]) -> Sequence[UUID]:
+        """Those of these runs that somebody asked to be cancelled."""
+
+    async def ask_to_resign(self, term: int, by: str) -> bool:
+        """Ask whoever leads in this term to resign; False if the term has ended."""
+
+    async def asked_to_resign(self, term: int) -> str | None:
+        """Who asked the leader of this term to resign; None if nobody did."""
 
     async def rows_between(self, job_id: str, start: datetime, end: datetime) -> dict[datetime, str]:
         """The job's rows in [start, end] by their instant, with their status."""
@@ -371,7 +377,7 @@ class SessionListener(Protocol):
     """Who is told what comes over a control session, in the loop that it was opened in."""
 
     def nudged(self, message: str) -> None:
-        """Somebody says that something has changed: see `Jobs.notify`."""
+        """Somebody says that something has changed: a job_id, "" for any, or a hint to a request."""
 
     def session_lost(self) -> None:
         """The connection has ended, whoever ended it."""

@@ -213,9 +213,21 @@ ORDER BY kind, subject
 LIMIT 100
 """
 
+# Whether there is a publication or not: who makes one does not ask us first.
+UNIDENTIFIED = """
+SELECT 'replica identity' AS kind, min(c.relname::text) AS subject, count(*) AS tables
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = '{plain_schema}' AND c.relkind = 'r'
+  AND NOT CASE c.relreplident
+          WHEN 'f' THEN true
+          WHEN 'd' THEN EXISTS (SELECT FROM pg_index x WHERE x.indrelid = c.oid AND x.indisprimary AND x.indisvalid)
+          ELSE EXISTS (SELECT FROM pg_index x WHERE x.indrelid = c.oid AND x.indisreplident AND x.indisvalid) END
+HAVING count(*) > 0
+"""
+
 SERVER = """
 SELECT current_setting('server_version') AS version, current_setting('TimeZone') AS timezone,
-       clock_timestamp() AS now, pg_is_in_recovery() AS is_standby,
+       clock_timestamp() AS now, pg_is_in_recovery() AS is_standby, current_schema() AS current_schema,
        (SELECT max(to_date(right(c.relname, 8), 'YYYYMMDD')) FROM pg_inherits n
         JOIN pg_class c ON c.oid = n.inhrelid
         WHERE n.inhparent = to_regclass('{schema}.runs') AND c.relname ~ '_[0-9]{8}$') AS last_partition
@@ -286,6 +298,7 @@ class Audit:
         found = await self._rows(TROUBLES, overdue=overdue_seconds)
         found += [_uncallable(**row) for row in await self._rows(UNCALLABLE)]
         found += await self._rows(OPEN_TRANSACTIONS, long=LONG_SECONDS)
+        found += [_unidentified(**row) for row in await self._rows(UNIDENTIFIED)]
         return [*found, *await self._rows(TIME_TROUBLES)]
 
     async def declarers(self, job_ids: Sequence[str]) -> dict[str, dict[str, Any]]:
@@ -308,12 +321,25 @@ class Audit:
         return (await self._rows(SERVER))[0]
 
     async def _rows(self, statement: str, **parameters: Any) -> list[dict[str, Any]]:
-        audit = statement.replace("{audit}", f'"{self._database.schema}_audit"')
+        schema = self._database.schema
+        audit = statement.replace("{audit}", f'"{schema}_audit"').replace("{plain_schema}", schema)
         return [_as_dict(row) for row in await self._database.fetch(audit, parameters)]
 
 
 def _as_dict(row: Row) -> dict[str, Any]:
     return dict(row)
+
+
+def _unidentified(*, kind: str, subject: str, tables: int) -> dict[str, Any]:
+    """What is to be done about tables whose rows nothing names: without a publication, nobody notices."""
+    others = f" (and {tables - 1} more tables)" if tables > 1 else ""
+    return {
+        "kind": kind,
+        "subject": subject,
+        "detail": f"has neither a primary key nor a replica identity{others}: once a publication has it, as FOR ALL "
+        "TABLES does, Postgres refuses its updates and nothing fires: run `scheduler migrate`, or ALTER TABLE … "
+        "REPLICA IDENTITY FULL",
+    }
 
 
 def _uncallable(*, kind: str, subject: str, application: str | None, jobs: int, job_id: str) -> dict[str, Any]:

@@ -11,9 +11,18 @@ from typing import Any
 
 from scheduler_core.domain.errors import SchemaError
 from scheduler_core.domain.table_family import TableFamily
-from scheduler_core.domain.table_steps import Detach, Drop, Found, FoundTable, Step, read_leaving
+from scheduler_core.domain.table_steps import (
+    AttachDay,
+    CreateDay,
+    Detach,
+    Drop,
+    Found,
+    FoundTable,
+    Step,
+    read_leaving,
+)
 from storage.schema import PARTITIONED
-from storage.table_statements import quoted
+from storage.table_statements import Block, block_of, quoted
 
 Fetch = Callable[[str, dict[str, Any]], Awaitable[Sequence[Any]]]
 
@@ -74,6 +83,17 @@ WHERE excluded.is_final OR NOT s.is_final
 # Rows of a job that had some when the day was stored ahead, and has none any more.
 FORGET_DRAFT = "DELETE FROM {schema}.daily_summaries WHERE day = '{day}' AND NOT is_final"
 
+# Postgres does both with the rights of the schema's owner, for whoever may have it done: a replica's role owns nothing.
+CREATE_DAY = "SELECT {schema}.create_history_day('{parent}', '{table}', '{day}')"
+SET_REPLICA_IDENTITIES = "SELECT {schema}.set_replica_identities()"
+
+# They came with revision 0005. Not to_regproc: it asks for rights on the schema.
+MAKES_DAYS = """
+SELECT EXISTS (
+    SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+    WHERE n.nspname = :schema AND p.proname = 'create_history_day')
+"""
+
 
 class HistoryFamily(TableFamily):
     """A day of the history, with the day before: its rows may come late."""
@@ -98,7 +118,18 @@ def families(schema: str, history_days: int | None) -> tuple[TableFamily, ...]:
     )
 
 
-def before_step(step: Step) -> list[str]:
+def block_of_history(step: Step, *, postgres_makes_days: bool) -> Block:
+    """What a step on the history runs. Parameters: postgres_makes_days, whether the schema has the functions for it."""
+    block = block_of(step)
+    names = {"schema": quoted(step.family.schema), "parent": step.family.name, "table": step.table.name}
+    if postgres_makes_days and isinstance(step, CreateDay):
+        return Block((CREATE_DAY.format(**names, day=step.day.isoformat()),))
+    if postgres_makes_days and isinstance(step, AttachDay):
+        return Block((*block.statements, SET_REPLICA_IDENTITIES.format(**names)))
+    return Block((*_sums_before(step), *block.statements), block.alone)
+
+
+def _sums_before(step: Step) -> list[str]:
     """What a day of `runs` needs before it is detached, and in the transaction that drops it.
 
     Stored before the day is detached, so that the view `daily_summary` never misses it; and once more, for good, when

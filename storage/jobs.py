@@ -142,13 +142,6 @@ class JobStore:
         """The database's time: it says what is due."""
         return await self._database.now()
 
-    async def notify(self, message: str) -> None:
-        """Nudge the leader, over its control session."""
-        await self._database.fetch(
-            "SELECT pg_notify(:channel, concat(CAST(:schema AS text), ':', CAST(:message AS text)))",
-            {"channel": NUDGE_CHANNEL, "schema": self._database.schema, "message": message},
-        )
-
     async def declare(self, jobs: Iterable[StoredJob], instance_id: str, actor: Actor) -> Declared:
         """Insert the jobs that are not there yet, in batches of a transaction each.
 

@@ -103,6 +103,7 @@ def configure_offline(context: Any, schema: str) -> None:
     context.get_context().impl.static_output(f'SET search_path TO "{schema}";')
     context.get_context().impl.static_output(f"SET lock_timeout = '{LOCK_TIMEOUTS_MS[-1]}ms';")
     context.get_context().impl.static_output(f"SET statement_timeout = '{STATEMENT_TIMEOUT}';")
+    context.get_context().impl.static_output("SET standard_conforming_strings = on;")
 
 
 @contextmanager

@@ -75,7 +75,9 @@ def explain(error: BaseException, url: URL, schema: str) -> SchedulerError:
         case Condition.NOT_NOW:
             return RefusedForNowError(f"Postgres at {where} could not do it just now ({code}: {said}): try again")
         case Condition.FORBIDDEN:
-            return SchemaError(f"the database role {url.username!r} lacks a right on {where}: {said}")
+            return SchemaError(
+                f"the database role {url.username!r} lacks a right on {where}: {said} (docs/roles.md has the GRANTs)"
+            )
         case Condition.UNFIT_SCHEMA if code == "55000":
             return SchemaError(f"a table of the schema {schema!r} in {where} can't be written ({said})")
         case Condition.UNFIT_SCHEMA:

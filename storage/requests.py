@@ -1,18 +1,18 @@
-"""What operators ask of runs: rerun, cancel, backfill.
+"""What operators ask: rerun, cancel, backfill of runs; of the leader, to resign.
 
-Any process may ask, leader or not. Each is one statement, and so one transaction; what it makes or ends is then
-found by whoever leads, or told to whoever has the run in hand.
+Any process may ask, leader or not. Each is one statement, and so one transaction: what is asked for stands in a row,
+and by whom. A NOTIFY that goes along only has somebody look there at once: anybody may send one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
 from scheduler_core.domain.run import Origin, Run, RunStatus
-from scheduler_core.ports import CANCEL_REQUEST, CancelAnswer, CancelledRuns, RerunAnswer
+from scheduler_core.ports import CANCEL_REQUEST, RESIGN_REQUEST, CancelAnswer, CancelledRuns, RerunAnswer
 from storage.database import Database, Row
 from storage.keys import NUDGE_CHANNEL, new_run_id
 from storage.partitions import Partitions
@@ -79,6 +79,28 @@ SELECT clock_timestamp() AS now,
                AND instance_id = :instance_id) AS run_ids
 """
 
+CANCELLED_AMONG = """
+SELECT run_id FROM {schema}.runs
+WHERE run_id = ANY(CAST(:run_ids AS uuid[])) AND cancel_requested_at IS NOT NULL
+"""
+
+# Who asked first stays. A term that has ended has nobody who could resign from it.
+ASK_TO_RESIGN = f"""
+WITH asked AS (
+    UPDATE {{schema}}.leader_terms
+    SET resign_requested_at = coalesce(resign_requested_at, clock_timestamp()),
+        resign_requested_by = coalesce(resign_requested_by, :by)
+    WHERE term = :term AND ended_at IS NULL
+    RETURNING term
+)
+SELECT term, pg_notify('{NUDGE_CHANNEL}', :schema || ':' || :message) FROM asked
+"""
+
+# The columns came with revision 0005: on the one before, nobody has asked.
+ASKED_TO_RESIGN = """
+SELECT to_jsonb(t) ->> 'resign_requested_by' AS who FROM {schema}.leader_terms t WHERE term = :term
+"""
+
 ROWS_BETWEEN = """
 SELECT scheduled_for, status FROM {schema}.runs
 WHERE job_id = :job_id AND scheduled_for BETWEEN :start AND :end
@@ -117,7 +139,7 @@ MAX_TRIES = 5
 
 
 class RequestStore:
-    """Requests of operators, on the table `runs`."""
+    """Requests of operators, on the tables `runs` and `leader_terms`."""
 
     def __init__(self, database: Database, partitions: Partitions) -> None:
         self._database = database
@@ -167,6 +189,24 @@ class RequestStore:
         row = await self._database.fetch_one(CANCELLED_SINCE, {"since": since, "instance_id": instance_id})
         assert row is not None
         return CancelledRuns(row.now, tuple(row.run_ids))
+
+    async def cancelled_among(self, run_ids: Collection[UUID]) -> Sequence[UUID]:
+        """Those of these runs that somebody asked to be cancelled."""
+        return [row.run_id for row in await self._database.fetch(CANCELLED_AMONG, {"run_ids": list(run_ids)})]
+
+    async def ask_to_resign(self, term: int, by: str) -> bool:
+        """Ask whoever leads in this term to resign; False if the term has ended.
+
+        Raises SchemaError where the schema is older than 0005.
+        """
+        message = f"{RESIGN_REQUEST}{term}"
+        given = {"term": term, "by": by, "schema": self._database.schema, "message": message}
+        return await self._database.fetch_one(ASK_TO_RESIGN, given) is not None
+
+    async def asked_to_resign(self, term: int) -> str | None:
+        """Who asked the leader of this term to resign; None if nobody did."""
+        row = await self._database.fetch_one(ASKED_TO_RESIGN, {"term": term})
+        return None if row is None else row.who
 
     async def rows_between(self, job_id: str, start: datetime, end: datetime) -> dict[datetime, str]:
         """The job's rows in [start, end] by their instant, with their status."""

@@ -44,6 +44,8 @@ def enter_schema(connection: Connection, schema: str, lock_timeout_ms: int = LOC
     connection.execute(text(f'SET LOCAL search_path TO "{schema}"'))
     connection.execute(text(f"SET LOCAL lock_timeout = '{lock_timeout_ms}ms'"))
     connection.execute(text(f"SET LOCAL statement_timeout = '{STATEMENT_TIMEOUT}'"))
+    # What a view holds was read once: with it off, a backslash in a pattern would be gone for good.
+    connection.execute(text("SET LOCAL standard_conforming_strings = on"))
 
 
 def current_revision(connection: Connection, schema: str) -> str | None:

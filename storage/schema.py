@@ -232,6 +232,8 @@ leader_terms = Table(
     Column("ended_at", _INSTANT),
     Column("end_reason", Text),
     Column("leaderless_for", Interval),
+    Column("resign_requested_at", _INSTANT),
+    Column("resign_requested_by", Text, comment="who asked the leader of this term to resign; NULL: nobody"),
 )
 
 instances = Table(
@@ -259,6 +261,7 @@ instances = Table(
     Column("zones", ARRAY(Text), comment="the time zones that it knows; NULL: it has not said"),
     Column("boot", Text, comment="names the last start of its machine"),
     Column("clock_ahead", Double, comment="the database's clock minus its machine's, in seconds"),
+    Column("control_pid", Integer, comment="the server process that holds life_key; NULL: any that holds it"),
 )
 
 clock = Table(

@@ -28,7 +28,7 @@ from storage.database import DRIVER_ERRORS, Database
 from storage.sqlstates import Condition, condition_of_error
 from storage.table_catalog import RELATIONS, found_from, relation_parameters
 from storage.table_families import FamilyStore
-from storage.table_statements import Block, block_of, guards, script_of
+from storage.table_statements import Block, block_of, guards, quoted, script_of
 
 logger = logging.getLogger("scheduler_core")
 
@@ -76,7 +76,21 @@ class TableStore:
         """Have the history's partitions, from yesterday's to those ahead; returns the names of the new ones."""
         for family in self.history:
             await self.remember(family)
-        return await self.ensure_history(self.history[0].days_to_create(today))
+        created = await self.ensure_history(self.history[0].days_to_create(today))
+        await self._identify_history()
+        return created
+
+    async def _identify_history(self) -> None:
+        """Have what replicates the tables tell the rows of each day apart, also of one that an older version made."""
+        if not await self._makes_days(self.history[0]):
+            return
+        statement = history.SET_REPLICA_IDENTITIES.format(schema=quoted(self._database.schema))
+        try:
+            async with self._database.transaction() as connection:
+                for line in (*guards(self.history[0]), statement):
+                    await connection.execute(text(line))
+        except (SQLAlchemyError, *DRIVER_ERRORS) as error:
+            raise self._database.explain(error) from error
 
     async def ensure_history(self, days: Iterable[date]) -> list[str]:
         """Have the history's partitions of these days, whatever stands in their way.
@@ -136,8 +150,9 @@ class TableStore:
 
     async def _do(self, step: Step, planning: Planning) -> bool:
         """Do one step unless somebody else has; False if it was done, or waits for another that failed."""
-        if self._block(step).alone:
+        if block_of(step).alone:
             return await self._do_alone(step, planning)
+        makes_days = await self._makes_days(step.family)
         try:
             async with self._database.transaction() as connection:
                 for guard in guards(step.family):
@@ -146,7 +161,7 @@ class TableStore:
                 if fresh is None or getattr(fresh, "waits_for", None):
                     return False
                 driver: Any = (await connection.get_raw_connection()).driver_connection
-                for statement in self._block(fresh).statements:
+                for statement in self._block(fresh, makes_days).statements:
                     await driver.execute(statement, timeout=STATEMENT_SECONDS)
         except (SQLAlchemyError, *DRIVER_ERRORS) as error:
             if condition_of_error(error) is Condition.UNFIT_SCHEMA and not self._is_history(step.family):
@@ -160,9 +175,9 @@ class TableStore:
         fresh = planning(await self._found(step.family)).again(step)
         if fresh is None or getattr(fresh, "waits_for", None):
             return False
-        block = self._block(fresh)
-        if not block.alone:
+        if not block_of(fresh).alone:
             return await self._do(fresh, planning)
+        block = self._block(fresh, await self._makes_days(fresh.family))
         try:
             await self._direct.run_alone([line.replace(":", "\\:") for line in block.script(fresh.family)])
         except SchedulerError:
@@ -171,21 +186,25 @@ class TableStore:
             raise
         return True
 
-    def script(self, steps: Iterable[Step]) -> str:
-        """What carrying these steps out runs, as psql takes it."""
-        return script_of([(step.family, self._block(step)) for step in steps])
-
     async def rehearse(self, family: TableFamily, planning: Planning) -> tuple[str, Sequence[str]]:
-        """What `carry_out` would run now, and the problems that it would report; changes nothing."""
+        """What `carry_out` would run now, as psql takes it, and the problems that it would report; changes nothing."""
         if self._is_ours(family):
             return "", (_OURS.format(family=family),)
         plan = planning(await self._found(family))
-        return self.script(plan.steps), plan.problems
+        makes_days = await self._makes_days(family)
+        return script_of([(step.family, self._block(step, makes_days)) for step in plan.steps]), plan.problems
 
-    def _block(self, step: Step) -> Block:
-        block = block_of(step)
-        extra = history.before_step(step) if self._is_history(step.family) else []
-        return Block((*extra, *block.statements), block.alone)
+    def _block(self, step: Step, makes_days: bool) -> Block:
+        if not self._is_history(step.family):
+            return block_of(step)
+        return history.block_of_history(step, postgres_makes_days=makes_days)
+
+    async def _makes_days(self, family: TableFamily) -> bool:
+        """Whether the schema makes this family's days by itself: those of the history, from revision 0005 on."""
+        if not self._is_history(family):
+            return False
+        row = await self._database.fetch_one(history.MAKES_DAYS, {"schema": self._database.schema})
+        return row is not None and bool(row[0])
 
     def _is_history(self, family: TableFamily) -> bool:
         return isinstance(family, history.HistoryFamily)

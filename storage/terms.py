@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import secrets
 import socket
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
@@ -121,19 +122,11 @@ WHERE r.run_id = b.run_id AND r.scheduled_for = b.scheduled_for AND r.instance_i
   AND r.status IN ('pending', 'queued', 'retrying')
 """
 
-END_HOLDER = """
-SELECT pg_terminate_backend(pid) FROM pg_locks
-WHERE locktype = 'advisory' AND granted AND objsubid = 1 AND pid <> pg_backend_pid()
-  AND database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND classid = (($1::bigint >> 32) & 4294967295)::oid AND objid = ($1::bigint & 4294967295)::oid
-"""
-
 DEPART = """
 UPDATE {schema}.instances SET ended_at = clock_timestamp(), last_seen = clock_timestamp() WHERE instance_id = $1
 """
 
 CONNECT_TIMEOUT_SECONDS = 3.0
-TAKE_LIFE_ATTEMPTS = 50
 
 T = TypeVar("T")
 
@@ -200,13 +193,14 @@ class PostgresControlSession:
         self._connection = connection
         _open_sessions.add(self)
         try:
-            life = advisory_key("life", self._schema, instance.instance_id)
+            # A name of this session's own: who saw the former one's can't be there before us, and the former session,
+            # which the server may believe in for long, has nothing that we would have to wait for.
+            life = advisory_key("life", self._schema, instance.instance_id, secrets.token_hex(8))
             if self._is_direct is None:
                 self._is_direct = await self._is_session(connection)
             if self._is_direct:
                 await self._settle_session(connection)
-                await self._take_life(connection, life)
-                self._witnesses_work = True
+                self._witnesses_work = await connection.fetchval("SELECT pg_try_advisory_lock($1)", life)
             started: datetime = await connection.fetchval(
                 self._sql(REGISTER),
                 instance.instance_id,
@@ -284,15 +278,6 @@ class PostgresControlSession:
             return bool(pid == again and pid != taken)
         finally:
             other.terminate()
-
-    async def _take_life(self, connection: asyncpg.Connection[Any], key: int) -> None:
-        """Take the life witness; from our own former session, if the server has not noticed yet that it is gone."""
-        for _ in range(TAKE_LIFE_ATTEMPTS):
-            if await connection.fetchval("SELECT pg_try_advisory_lock($1)", key):
-                return
-            await connection.execute(END_HOLDER, key)
-            await asyncio.sleep(0.02)
-        raise ConnectionError("a former session of this replica still holds its life witness")
 
     async def _connect(self, application_name: str) -> asyncpg.Connection[Any]:
         connection = await open_session(

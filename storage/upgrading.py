@@ -34,6 +34,8 @@ POLL_SECONDS = 0.1
 # migrates would wait for its end.
 TRY_LOCK = "SELECT pg_try_advisory_xact_lock(CAST(:key AS bigint))"
 
+ENCODING = "SELECT current_database(), current_setting('server_encoding')"
+
 # What was asked last keeps its snapshot until the next statement comes, and this one takes none: or CREATE INDEX
 # CONCURRENTLY would wait for the guard, and the guard for it. It is idle on purpose, too.
 LET_GO_OF_THE_SNAPSHOT = "SET LOCAL idle_in_transaction_session_timeout = 0"
@@ -75,6 +77,7 @@ async def upgrade_async(
         # A look without any lock first: a database at head, a read-only one too, is left alone.
         if not await _is_behind(engine, schema):
             return
+        await _require_unicode(engine)
         async with engine.connect() as guard:
             await _be_alone(guard, schema, give_up_seconds)
             while await _is_behind(engine, schema):
@@ -92,6 +95,18 @@ async def _is_behind(engine: AsyncEngine, schema: str) -> bool:
     if found is Fit.TOO_NEW:
         raise SchemaError(explain(schema, current, head()))
     return found in UPGRADABLE
+
+
+async def _require_unicode(engine: AsyncEngine) -> None:
+    """Refuse a database that can't hold what names, errors and arguments are written in, before anything is made."""
+    async with engine.connect() as connection:
+        name, encoding = (await connection.execute(text(ENCODING))).one()
+    if encoding != "UTF8":
+        raise SchemaError(
+            f"the database {name!r} has the encoding {encoding}, and what jobs are called, are given and fail with is "
+            "Unicode: nothing was made; CREATE DATABASE … ENCODING 'UTF8' TEMPLATE template0, and point database_url "
+            "there"
+        )
 
 
 async def _be_alone(guard: AsyncConnection, schema: str, give_up_seconds: float) -> None:

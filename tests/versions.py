@@ -77,13 +77,13 @@ def next_migrations(folder: Path) -> Path:
 
 def previous_code(folder: Path) -> Path:
     """The packages as they were before the newest revision came, from git; skips, loudly, where there is no history."""
-    # However the file of that number was called at first: until a round is over, its revision may be written anew.
+    # However the file of that number was called at first: until a round is over, its revision may be written anew. One
+    # of an earlier round may have had the number for a while, too.
     newest = f"alembic/versions/{head()}_*.py"
     try:
-        added = (
-            _git("log", "--reverse", "--topo-order", "--diff-filter=A", "--format=%H", "--", newest).decode().split()
-        )
-        packed = _git("archive", f"{added[0]}^", "scheduler_core", "storage", "alembic") if added else b""
+        added = _git("log", "--topo-order", "--diff-filter=A", "--format=%H", "--", newest).decode().split()
+        before = next((f"{commit}^" for commit in added if not _has_newest(f"{commit}^")), None)
+        packed = _git("archive", before, "scheduler_core", "storage", "alembic") if before else b""
     except (OSError, subprocess.CalledProcessError):
         packed = b""
     if not packed:
@@ -92,6 +92,11 @@ def previous_code(folder: Path) -> Path:
         # Python 3.11.4 knows the filter; what is unpacked is our own.
         archive.extractall(folder, **({"filter": "data"} if hasattr(tarfile, "data_filter") else {}))
     return folder
+
+
+def _has_newest(commit: str) -> bool:
+    names = _git("ls-tree", "--name-only", commit, "--", "alembic/versions/").decode().split()
+    return any(Path(name).name.startswith(f"{head()}_") for name in names)
 
 
 def _git(*words: str) -> bytes:

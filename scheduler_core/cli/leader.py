@@ -45,16 +45,14 @@ def status(as_json: AsJson = False) -> None:
 def resign() -> None:
     """Ask the leader to give the term up for another replica."""
 
-    async def work(container: Container) -> dict[str, Any]:
+    async def work(container: Container) -> tuple[dict[str, Any], bool]:
         await container.check_schema()
         before = await leader_status(container)
-        if before["instance_id"] is not None:
-            await container.ask_to_resign(before["term"])
-        return before
+        return before, before["instance_id"] is not None and await container.ask_to_resign(before["term"])
 
-    before = with_container(work)
-    if before["instance_id"] is None:
-        console.print("Nobody leads.")
+    before, is_asked = with_container(work)
+    if not is_asked:
+        console.print("Nobody leads." if before["instance_id"] is None else f"Term {before['term']} has just ended.")
         raise typer.Exit(1)
     console.print(f"asked {before['instance_id']} to resign from term {before['term']}", markup=False)
 

@@ -7,7 +7,6 @@ from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from uuid import UUID
 
 from scheduler_core.domain.errors import ExecutorError, SchedulerError
 from scheduler_core.domain.run import LoggerLike
@@ -40,6 +39,7 @@ from scheduler_core.engine.fire.tracing import traced
 from scheduler_core.engine.handing import Handing
 from scheduler_core.engine.leader_loop import LeaderLoop
 from scheduler_core.engine.replica_context import ReplicaContext
+from scheduler_core.engine.resign_watch import ResignWatch
 from scheduler_core.engine.status_cache import StatusCache
 from scheduler_core.engine.supervision import TaskGroup
 from scheduler_core.engine.wake import Wake
@@ -184,6 +184,7 @@ class RunningReplica:
             tasks=self._tasks,
         )
         self._cancels = CancelWatch(storage.requests, instance.instance_id, in_flight, logger, self.remote)
+        self._resignations = ResignWatch(storage.requests, trust, self.leader_loop, logger)
 
     # Life.
 
@@ -208,6 +209,7 @@ class RunningReplica:
             (self._look_after_clock, "scheduler clock"),
             (self._parts.statuses.keep_fresh, "scheduler statuses"),
             (self._cancels.work, "scheduler cancels"),
+            (self._resignations.work, "scheduler resignations"),
         ):
             self._tasks.keep_going(work, name)
 
@@ -292,14 +294,12 @@ class RunningReplica:
         self.leader_loop.leadership_changed(leadership, reason)
 
     def nudged(self, message: str) -> None:
-        """Somebody says that something has changed: a job_id, or a request."""
+        """Somebody says that something has changed, a job or a request: a hint to look. Anybody may say anything."""
         if message.startswith(RESIGN_REQUEST):
-            leadership = self.trust.leadership()
-            if leadership is not None and message == f"{RESIGN_REQUEST}{leadership.term}":
-                self._tasks.spawn(self.leader_loop.resign("asked to"), "scheduler resigns")
+            self._resignations.hint(message.removeprefix(RESIGN_REQUEST))
             return
         if message.startswith(CANCEL_REQUEST):
-            self._cancels.cancel(UUID(message.removeprefix(CANCEL_REQUEST)))
+            self._cancels.hint(message.removeprefix(CANCEL_REQUEST))
             return
         if message:
             self.jobs.invalidate(message)

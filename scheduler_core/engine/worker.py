@@ -262,7 +262,7 @@ class Worker:
     def nudged(self, message: str) -> None:
         """Somebody says that something has changed."""
         if message.startswith(CANCEL_REQUEST):
-            self._cancels.cancel(UUID(message.removeprefix(CANCEL_REQUEST)))
+            self._cancels.hint(message.removeprefix(CANCEL_REQUEST))
         elif message and not message.startswith(RESIGN_REQUEST):
             self._jobs.invalidate(message)
 

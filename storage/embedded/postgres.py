@@ -20,7 +20,9 @@ from storage.embedded.process import Plan, clear_strays
 from storage.embedded.programs import find_postgres, give, readable_binaries
 from storage.embedded.server import HOST, Server, StopMode, write_private
 
-USER = "scheduler"
+USER = "postgres"
+"""Not the schema's name: `"$user"` comes first where Postgres finds names, and a user's tables would land in ours."""
+
 DATABASE = "scheduler"
 OURS = frozenset({"listen_addresses", "port", "unix_socket_directories", "data_directory"})
 SETTINGS = {
@@ -36,7 +38,7 @@ _PROTOCOL = 196_608  # version 3.0
 
 
 class PostgresServer(Server):
-    """A PostgreSQL of one's own: user and database are called scheduler."""
+    """A PostgreSQL of one's own: the user is called postgres, the database scheduler."""
 
     name = "PostgreSQL"
     key = "postgres"
@@ -61,7 +63,7 @@ class PostgresServer(Server):
 
     @property
     def url(self) -> str:
-        """postgresql://scheduler:PASSWORD@127.0.0.1:PORT/scheduler."""
+        """postgresql://postgres:PASSWORD@127.0.0.1:PORT/scheduler."""
         return f"postgresql://{USER}:{self.password}@{HOST}:{self.port}/{DATABASE}"
 
     def answers(self) -> bool:

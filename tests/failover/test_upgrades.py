@@ -18,6 +18,7 @@ from replicas import Replicas
 from versions import NEXT, PREVIOUS, next_migrations, previous_code, upgrade_to
 from waiting import eventually
 
+from scheduler_core.domain.revision import OLDEST
 from storage import migrate
 
 FIRES = "SELECT count(*) FROM scheduler.runs WHERE status = 'succeeded'"
@@ -91,22 +92,53 @@ def migrate_behind_a_long_transaction(sql: psycopg.Connection[Any], url: str, fo
     assert sql.execute("SELECT version_num FROM scheduler.alembic_version").fetchone() == (NEXT,)
 
 
-def test_this_code_does_not_start_on_the_schema_before_and_says_what_to_do(
+def test_this_code_does_not_start_on_a_schema_that_lacks_what_it_needs_and_says_what_to_do(
     replicas: Replicas, empty: psycopg.Connection[Any], environment_of_empty: dict[str, str], tmp_path: Path
 ) -> None:
-    """Without `auto_migrate`. What it reads for each fire came with its own revision: it can't do without."""
+    """Without `auto_migrate`. What each fire reads came with that revision: it can't do without."""
     url = environment_of_empty["SCHEDULER_DATABASE_URL"]
-    upgrade_to(url, PREVIOUS)
+    too_old = f"{int(OLDEST) - 1:04}"
+    upgrade_to(url, too_old)
     [early] = replicas.start(1)
     assert early.wait(30) == 1
     told = (tmp_path / "replica-0.log").read_text()
-    assert f"at revision {PREVIOUS}, too old for this version, which needs {migrate.head()}" in told
+    assert f"at revision {too_old}, too old for this version, which needs {migrate.head()}" in told
     assert "run `scheduler migrate`" in told
 
     migrate.upgrade(url)
     replicas.start(1)
     replicas.wait_for(empty, 1)
     fires_on(empty)
+
+
+@pytest.mark.skipif(PREVIOUS < OLDEST, reason="this version needs its own revision at once")
+def test_this_code_fires_on_the_schema_before_and_under_the_migration(
+    replicas: Replicas, empty: psycopg.Connection[Any], environment_of_empty: dict[str, str], tmp_path: Path
+) -> None:
+    """Without `auto_migrate`, and the code first: it starts, says what waits, and the schema comes to head under it."""
+    url = environment_of_empty["SCHEDULER_DATABASE_URL"]
+    upgrade_to(url, PREVIOUS)
+    replicas.start(2)
+    replicas.wait_for(empty, 2)
+    fires_on(empty)
+    fires_on(empty, FAILURES, 5)
+    told = (tmp_path / "replica-0.log").read_text()
+    assert f"what is new in {migrate.head()} waits for `scheduler migrate`" in told
+    for words in (("jobs", "pause", "tick-0"), ("jobs", "resume", "tick-0"), ("jobs", "trigger", "tick-1")):
+        done = commands.as_text(commands.scheduler(*words, environment=environment_of_empty, folder=tmp_path))
+        assert done.returncode == 0, (words, done.stderr)
+    replicas.leader(empty)[0].send_signal(signal.SIGKILL)
+    fires_on(empty)
+    replicas.start(1)
+    replicas.wait_for(empty, 2)
+
+    migrate.upgrade(url)
+    fires_on(empty)
+    replicas.leader(empty)[0].send_signal(signal.SIGKILL)
+    fires_on(empty)
+    fires_on(empty, FAILURES, 5)
+    replicas.stop()
+    assert_nothing_was_lost(empty, environment_of_empty, tmp_path, "code N on schema N-1, then on schema N")
 
 
 def test_the_code_before_fires_on_while_this_one_migrates_and_takes_over(

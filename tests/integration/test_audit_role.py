@@ -190,7 +190,7 @@ async def test_each_change_says_by_which_door_it_came(container: Container, sql:
     await operations.pause("j")
     await operations.remove("j")
     rows = sql.execute("SELECT DISTINCT source, actor, database_user FROM scheduler_audit.job_changes").fetchall()
-    assert rows == [(source.value, actor.name, "scheduler")]
+    assert rows == [(source.value, actor.name, "postgres")]
 
 
 async def test_what_one_statement_says_of_itself_does_not_stay_with_the_session(container: Container, sql: Sql) -> None:

@@ -10,6 +10,7 @@ import commands
 import psycopg
 import pytest
 from commands import Command
+from logins import login, url_as
 from replicas import Replicas
 from waiting import eventually
 
@@ -84,7 +85,7 @@ def test_a_replica_that_can_not_start_says_why(
 def test_a_wrong_password_a_missing_and_a_newer_schema_say_why(
     command: Command, environment: dict[str, str], sql: psycopg.Connection[Any]
 ) -> None:
-    wrong = environment["SCHEDULER_DATABASE_URL"].replace("scheduler:", "scheduler:wrong")
+    wrong = environment["SCHEDULER_DATABASE_URL"].replace("postgres:", "postgres:wrong")
     assert "refused the login" in command("jobs", "list", code=3, database_url=wrong).stderr
     redis = environment["SCHEDULER_REDIS_URL"].replace("redis://:", "redis://:wrong")
     assert "refused the login" in command("run", "--app", "apps.idle", code=3, redis_url=redis).stderr
@@ -163,6 +164,19 @@ def test_the_leader_is_shown_and_can_be_asked_to_resign(
         assert history[-1]["end_reason"] == "asked to"
     finally:
         replicas.stop()
+
+
+def test_the_doctor_says_when_somebody_s_tables_land_in_our_schema(
+    command: Command, sql: psycopg.Connection[Any]
+) -> None:
+    """`"$user"` stands first in search_path: a role of the schema's name."""
+    with login(sql, "named") as role:
+        schema = f"s_{sql.info.dbname}"
+        sql.execute(f"ALTER ROLE {role} SET search_path TO {schema}, public")
+        sql.execute(f"GRANT CREATE ON DATABASE {sql.info.dbname} TO {role}")
+        command("migrate", database_url=url_as(sql, role), schema=schema)
+        found = json.loads(command("doctor", "--json", code=1, database_url=url_as(sql, role), schema=schema).stdout)
+        assert [trouble["subject"] for trouble in found["troubles"] if trouble["kind"] == "search path"] == [schema]
 
 
 def test_the_doctor_finds_what_needs_a_person(command: Command, sql: psycopg.Connection[Any]) -> None:

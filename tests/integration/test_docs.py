@@ -33,6 +33,7 @@ ELSEWHERE = {
     ("docs/restore.md", "sh"): "tests/failover/test_restore.py",
     ("docs/restore.md", "sql"): "tests/failover/test_restore.py",
     ("docs/tables.md", "sql"): "tests/unit/test_docs_tables.py",
+    ("docs/roles.md", "sql"): "tests/integration/test_roles.py",
 }
 
 LANGUAGES = {"sh", "python", "toml", "json", "yaml", "sql", "text", "dockerfile"}

@@ -18,6 +18,7 @@ import psycopg
 import pytest
 import redis as redis_py
 
+from scheduler_core import load_settings
 from scheduler_core.domain.errors import EmbeddedServerError
 from storage import embedded
 
@@ -144,6 +145,10 @@ def test_settings_of_the_server(tmp_path: Path) -> None:
             assert query(server.url, f"SHOW {name}") == (value,), name
         locale = query(server.url, "SELECT datcollate FROM pg_database WHERE datname = 'scheduler'")
         assert locale == ("C.UTF-8",)
+        # What names no schema lands in public, whatever the scheduler's is called.
+        query(server.url, f"CREATE SCHEMA {load_settings().schema}")
+        query(server.url, "CREATE TABLE mine (a integer)")
+        assert query(server.url, "SELECT schemaname FROM pg_tables WHERE tablename = 'mine'") == ("public",)
         wrong = server.url.replace(server.password, "wrong")
         with pytest.raises(psycopg.OperationalError, match="password authentication failed"):
             query(wrong, "SELECT 1")

@@ -89,15 +89,15 @@ async def test_a_hand_edit_is_logged_as_such_and_gets_a_number(container: Contai
     )
     sql.execute("DELETE FROM scheduler.jobs WHERE job_id = 'j'")
     assert sql.execute(LOG).fetchall()[1:] == [
-        (2, "changed", "sql", "scheduler"),
-        (3, "paused", "sql", "scheduler"),
-        (4, "resumed", "sql", "scheduler"),
-        (5, "renumbered", "sql", "scheduler"),
-        (6, "removed", "sql", "scheduler"),
-        (7, "added", "sql", "scheduler"),
-        (8, "removed", "sql", "scheduler"),
+        (2, "changed", "sql", "postgres"),
+        (3, "paused", "sql", "postgres"),
+        (4, "resumed", "sql", "postgres"),
+        (5, "renumbered", "sql", "postgres"),
+        (6, "removed", "sql", "postgres"),
+        (7, "added", "sql", "postgres"),
+        (8, "removed", "sql", "postgres"),
     ]
-    assert sql.execute(LOG.replace("'j'", "'k'")).fetchall() == [(5, "added", "sql", "scheduler")]
+    assert sql.execute(LOG.replace("'j'", "'k'")).fetchall() == [(5, "added", "sql", "postgres")]
     chain = sql.execute(
         "SELECT count(*) FROM scheduler_audit.job_changes a JOIN scheduler_audit.job_changes b "
         "ON b.job_id = a.job_id AND b.version = a.version + 1 WHERE b.old IS DISTINCT FROM a.new"

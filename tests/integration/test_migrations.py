@@ -11,6 +11,7 @@ from commands import Command
 from versions import NEXT, PREVIOUS, next_migrations
 
 from scheduler_core.domain.errors import RefusedForNowError, SchemaError, ServerUnreachableError
+from scheduler_core.domain.revision import OLDEST
 from storage import migrate
 
 
@@ -66,7 +67,7 @@ async def test_a_schema_one_revision_ahead_is_left_alone_and_worked_with(
 async def test_a_schema_that_lacks_what_this_version_needs_is_refused(
     database_url: str, sql: psycopg.Connection[object], command: Command
 ) -> None:
-    sql.execute("UPDATE scheduler.alembic_version SET version_num = %s", [PREVIOUS])
+    sql.execute("UPDATE scheduler.alembic_version SET version_num = %s", [f"{int(OLDEST) - 1:04}"])
     with pytest.raises(SchemaError, match="too old"):
         await migrate.check(database_url)
     assert "run `scheduler migrate`" in command("migrate", "--check", code=1).stderr
@@ -122,7 +123,7 @@ async def test_a_read_only_database_says_so(empty_database_url: str) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        (lambda url: url.replace("scheduler:", "scheduler:wrong"), "refused the login"),
+        (lambda url: url.replace("postgres:", "postgres:wrong"), "refused the login"),
         (lambda url: url.rpartition("/")[0] + "/nowhere", "no database"),
         (lambda _: "postgresql://scheduler:hidden@127.0.0.1:1/x", "can't be reached"),
     ],

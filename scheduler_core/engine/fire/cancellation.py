@@ -1,13 +1,14 @@
-"""Asking again which runs are to be cancelled.
+"""Looking which runs are to be cancelled: the request stands in the run's row, with who asked.
 
-A replica is told of a cancel over its control session, within milliseconds. A message can get lost (the session was
-being made anew, or a pooler stands before Postgres); the request itself stands in the run's row. So whoever has runs
-in flight looks there once a second.
+A replica hears a hint over its control session, within milliseconds, and looks. Anybody may send one, and one can get
+lost (the session was being made anew, or a pooler stands before Postgres). So a hint is worth a look at a run that is
+in flight here, and whoever has runs in flight looks once a second anyway.
 """
 
 from __future__ import annotations
 
 import asyncio
+import time
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
@@ -15,9 +16,13 @@ from uuid import UUID
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.run import LoggerLike
 from scheduler_core.engine.fire.in_flight import InFlightRuns
+from scheduler_core.engine.wake import Wake
 from scheduler_core.ports import Requests
 
 LOOK_EVERY_SECONDS = 1.0
+
+REST_SECONDS = 0.02
+"""Between two looks at hints, however many come."""
 
 OVERLAP = timedelta(seconds=10)
 """A request that was made before the last look may have been committed after it: looks overlap by this much."""
@@ -45,6 +50,18 @@ class CancelWatch:
         self._in_flight = in_flight
         self._further = further
         self._logger = logger
+        self._hinted: set[UUID] = set()
+        self._wake = Wake()
+
+    def hint(self, run_id: str) -> None:
+        """Somebody says that a run is to be cancelled. What is nonsense, or not in flight here, is not worth a look."""
+        try:
+            named = UUID(run_id)
+        except ValueError:
+            return
+        if named in self._in_flight:
+            self._hinted.add(named)
+            self._wake.wake()
 
     def cancel(self, run_id: UUID) -> None:
         """Somebody asked for a run to be cancelled."""
@@ -55,15 +72,28 @@ class CancelWatch:
     async def work(self) -> None:
         """Look for requests, for ever."""
         since: datetime | None = None
+        look_at = time.monotonic() + LOOK_EVERY_SECONDS
         while True:
-            await asyncio.sleep(LOOK_EVERY_SECONDS)
-            if not self._in_flight:
-                continue
+            await self._wake.sleep(look_at - time.monotonic())
             try:
-                found = await self._requests.cancelled_since(since, self._instance_id)
+                await self._look_at_hints()
+                if time.monotonic() >= look_at:
+                    look_at = time.monotonic() + LOOK_EVERY_SECONDS
+                    since = await self._look_for_requests(since)
             except SchedulerError as error:
                 self._logger.debug("requests to cancel are looked for again: %s", error)
-                continue
-            since = found.now - OVERLAP
-            for run_id in found.run_ids:
+            await asyncio.sleep(REST_SECONDS)
+
+    async def _look_at_hints(self) -> None:
+        hinted, self._hinted = self._hinted, set()
+        if hinted:
+            for run_id in await self._requests.cancelled_among(hinted):
                 self.cancel(run_id)
+
+    async def _look_for_requests(self, since: datetime | None) -> datetime | None:
+        if not self._in_flight:
+            return since
+        found = await self._requests.cancelled_since(since, self._instance_id)
+        for run_id in found.run_ids:
+            self.cancel(run_id)
+        return found.now - OVERLAP

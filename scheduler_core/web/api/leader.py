@@ -22,12 +22,12 @@ async def get_leader(_caller: Viewer, container: Served) -> dict[str, Any]:
 
 
 @router.post("/leader/resign", status_code=202, response_model=schemas.ResignAsked, responses=problems(409))
-async def ask_leader_to_resign(_caller: Operator, container: Served) -> dict[str, Any]:
+async def ask_leader_to_resign(caller: Operator, container: Served) -> dict[str, Any]:
     """Ask the leader, wherever it is, to give the term up for another replica."""
     before = await leader_status(container)
     if before["instance_id"] is None:
         raise Problem(409, "no-leader", "nobody leads, so nobody can resign")
-    await container.ask_to_resign(before["term"])
+    await container.ask_to_resign(before["term"], caller.actor.name)
     return before
 
 

@@ -105,11 +105,11 @@ async def _cancel(container: Container, caller: Caller, values: Values) -> Place
     return "/run", {"id": values["id"], "done": done}
 
 
-async def _resign(container: Container, _caller: Caller, _values: Values) -> Place:
+async def _resign(container: Container, caller: Caller, _values: Values) -> Place:
     pulse = await container.get_activity().pulse()
     leads = pulse["instance_id"] is not None
     if leads:
-        await container.ask_to_resign(pulse["term"])
+        await container.ask_to_resign(pulse["term"], caller.actor.name)
     return "/replicas", {"done": "resigning" if leads else "nobody-leads"}
 
 
