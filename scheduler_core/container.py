@@ -22,6 +22,7 @@ from scheduler_core.domain.errors import (
     ExecutorError,
     RunNotFoundError,
     SchedulerError,
+    ServerRefusesError,
     ServerUnreachableError,
 )
 from scheduler_core.domain.job import JobDefinition, JobStatus, ScheduleJob
@@ -552,14 +553,16 @@ class Container:
     async def _require_redis(self) -> None:
         """A Redis that can't be reached at a start: a wrong setting, or an outage?
 
-        Where nobody has ever led it is taken for a wrong setting and raised. Where the scheduler has run before,
-        `redis_outage` decides: under "hold" a replica may start and lead by Postgres alone.
+        Where nobody has ever led it is taken for a wrong setting and raised; one that answers that it can't just now is
+        the right one. Where the scheduler has run before, `redis_outage` decides: under "hold" a replica may start and
+        lead by Postgres alone.
         """
         lease = self._open_lease()
         try:
             await lease.ping()
-        except ServerUnreachableError:
-            if self.settings.redis_outage is RedisOutage.STOP or not await self._anybody_ever_led():
+        except ServerUnreachableError as error:
+            known = isinstance(error, ServerRefusesError) or await self._anybody_ever_led()
+            if self.settings.redis_outage is RedisOutage.STOP or not known:
                 raise
         finally:
             await lease.close()

@@ -11,15 +11,9 @@ import asyncio
 from collections.abc import Awaitable
 from typing import Any, cast
 
-from redis.asyncio.sentinel import MasterNotFoundError
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
-
-from scheduler_core.domain.errors import SchedulerError, ServerUnreachableError
 from scheduler_core.ports import LeaseView
-from storage.redis_url import connect, redis_server_name
-
-CLIENT_ERRORS = (RedisError, OSError, RuntimeError, TimeoutError)
-"""Whatever a call to Redis raises; uvloop says RuntimeError where a connection was closed under the client."""
+from storage.redis_answers import CLIENT_ERRORS, Cause, explain, meaning
+from storage.redis_url import connect
 
 # KEYS[1] the lease. ARGV: own token, TTL in ms, instance, the dead leader's token or '', term, 1 for a new term.
 # The term that the lease carries only grows: a standby of Postgres that has not seen it must not give it out again.
@@ -60,48 +54,6 @@ return {fields[1], fields[2], fields[3], fields[4], redis.call('PTTL', KEYS[1])}
 """
 
 
-def explain(error: BaseException, url: str) -> SchedulerError:
-    """A client's error as one of ours: what happened to which server, and what to do."""
-    if isinstance(error, SchedulerError):
-        return error
-    # Of a master that was not found the cause tells what the Sentinels said.
-    where, told = (
-        redis_server_name(url),
-        (error.__cause__ or error) if isinstance(error, MasterNotFoundError) else error,
-    )
-    said = str(told)
-    if "CERTIFICATE_VERIFY_FAILED" in said:
-        reason = said.partition("certificate verify failed: ")[2].partition(" (_ssl")[0] or "it can't be verified"
-        return ServerUnreachableError(
-            f"the certificate of Redis at {where} is not trusted ({reason}): check ssl_ca_certs in redis_url"
-        )
-    if isinstance(error, MasterNotFoundError):
-        if isinstance(told, (AuthenticationError, NoPermissionError)):
-            return ServerUnreachableError(
-                f"Redis {where}: a Sentinel refused the login: check sentinel_username and sentinel_password in "
-                "redis_url"
-            )
-        silent = "" if told is error else f" ({type(told).__name__})"
-        return ServerUnreachableError(
-            f"no Sentinel names a living master{silent}: Redis {where}: are they running, do they watch a master of "
-            "this name?"
-        )
-    if isinstance(error, (AuthenticationError, NoPermissionError)) or "NOAUTH" in said:
-        return ServerUnreachableError(f"Redis at {where} refused the login: check the password in redis_url")
-    if _is_replica(error):
-        return ServerUnreachableError(f"Redis at {where} is a replica: point redis_url at the master, or at Sentinels")
-    if isinstance(error, ResponseError):
-        return SchedulerError(f"Redis at {where} refused a command: {error}")
-    return ServerUnreachableError(
-        f"Redis at {where} can't be reached ({type(error).__name__}): is it running, is redis_url right?"
-    )
-
-
-def _is_replica(error: BaseException) -> bool:
-    """Whether what was a master once refused a write. Before Redis 7 a script says so in the midst of its error."""
-    return isinstance(error, ResponseError) and "against a read only replica" in str(error)
-
-
 async def answered(call: Awaitable[Any], *, within_seconds: float) -> Any:
     """A call's answer, with no cancellation lost on the way.
 
@@ -133,8 +85,7 @@ class _Scripts:
         try:
             return await answered(call, within_seconds=self._timeout_seconds)
         except CLIENT_ERRORS as error:
-            if _is_replica(error):
-                # The next call asks for the master anew.
+            if (found := meaning(error)) is not None and found.cause is Cause.PLACE:
                 await self._client.connection_pool.disconnect()
             raise explain(error, self._url) from error
 

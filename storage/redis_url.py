@@ -167,7 +167,7 @@ class _Sentinels(Sentinel):
     """All are asked at once, and the first that names a living master is believed.
 
     redis-py asks one after the other: one that swallows packets would use up the time of a renewal, and each of the
-    next ones too. What the last one said that could not answer is the cause of the error, for `leases.explain`.
+    next ones too. What the last one said that could not answer is the cause of the error, for `redis_answers.explain`.
     """
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:

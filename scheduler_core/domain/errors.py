@@ -131,6 +131,10 @@ class ServerUnreachableError(SchedulerError, ConnectionError):
     exit_code = 3
 
 
+class ServerRefusesError(ServerUnreachableError):
+    """The server is there, and answers that it does not do what it was asked for. For the caller an outage."""
+
+
 class SchemaError(SchedulerError):
     """The database's schema is older or newer than this code, or may not be changed."""
 
