@@ -1,7 +1,7 @@
 """What an error of Redis means: said once, for the lease, the locks and the start of a replica.
 
-An error that Redis *answers* with is an outage like a silence: the server is there and does not do what it is asked for,
-and `redis_outage` says what follows. Each kind has a line in `MEANINGS`; one that has none is an outage too.
+An error that Redis *answers* with is an outage like a silence: the server is there and does not do what it is asked
+for, and `redis_outage` says what follows. Each kind has a line in `MEANINGS`; one that has none is an outage too.
 """
 
 from __future__ import annotations

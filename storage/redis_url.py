@@ -144,6 +144,8 @@ def connect(url: str, *, timeout_seconds: float) -> Redis:
         **address.login,
         "db": address.database,
         "decode_responses": True,
+        # Whatever lies there is taken as it is, and goes back as it was.
+        "encoding_errors": "surrogateescape",
         "health_check_interval": 0,
     }
     if address.master is not None:

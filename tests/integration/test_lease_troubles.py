@@ -15,7 +15,7 @@ from scheduler_core import Container, load_settings
 from scheduler_core.domain.errors import ServerUnreachableError
 from scheduler_core.domain.trust import RedisOutage, Renewal, Timing
 from scheduler_core.engine.election.lease_holder import LeaseHolder
-from scheduler_core.ports import Leadership
+from scheduler_core.ports import Leadership, LeaseName
 from storage.embedded import RedisServer
 from storage.leases import LeaseStore
 from storage.redis_answers import MEANINGS
@@ -41,7 +41,7 @@ def trouble(request: pytest.FixtureRequest, server: RedisServer, lease: LeaseSto
 
 @pytest.fixture
 async def lease(server: RedisServer) -> AsyncIterator[LeaseStore]:
-    made = LeaseStore(server.url, "troubled", timeout_seconds=2.0)
+    made = LeaseStore(server.url, LeaseName("troubled", "here"), timeout_seconds=2.0)
     yield made
     await made.close()
 
@@ -56,18 +56,18 @@ async def test_hold_holds_whatever_redis_answers(
     """redis #8623: a master without replicas refuses every write, and answers."""
     caplog.set_level(logging.WARNING)
     held = holder(lease, RedisOutage.HOLD)
-    assert await held.take(ME, None, is_new=True) == ME.term, "a candidate stands without Redis"
+    assert await held.stand(ME, None) == ME.term, "a candidate stands without Redis"
     assert MEANINGS[trouble].sentence in caplog.text
     assert await held.renew(ME) in {Renewal.UNREADABLE, Renewal.ABSENT}
-    assert await held.take(ME, None) == ME.term, "where it may be read, and nothing written, there is no lease to renew"
+    assert await held.take(ME, None), "where it may be read, and nothing written, there is no lease to renew"
     await held.release(ME.nonce)
-    await held.observe(TIMING.watch())
+    await held.observe(TIMING.watch(), TIMING.suspicion(), "another", witnessed=True)
 
 
 async def test_stop_stops_whatever_redis_answers(trouble: str, lease: LeaseStore) -> None:
     stopped = holder(lease, RedisOutage.STOP)
     with pytest.raises(ServerUnreachableError):
-        await stopped.take(ME, None, is_new=True)
+        await stopped.stand(ME, None)
 
 
 async def test_a_first_replica_starts_though_redis_answers_with_errors(database_url: str, server: RedisServer) -> None:

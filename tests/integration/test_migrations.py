@@ -11,6 +11,7 @@ from commands import Command
 from versions import NEXT, PREVIOUS, next_migrations
 
 from scheduler_core.domain.errors import SchemaError, ServerUnreachableError
+from scheduler_core.domain.revision import OLDEST
 from storage import migrate
 
 
@@ -66,7 +67,7 @@ async def test_a_schema_one_revision_ahead_is_left_alone_and_worked_with(
 async def test_a_schema_that_lacks_what_this_version_needs_is_refused(
     database_url: str, sql: psycopg.Connection[object], command: Command
 ) -> None:
-    sql.execute("UPDATE scheduler.alembic_version SET version_num = %s", [PREVIOUS])
+    sql.execute("UPDATE scheduler.alembic_version SET version_num = %s", [f"{int(OLDEST) - 1:04}"])
     with pytest.raises(SchemaError, match="too old"):
         await migrate.check(database_url)
     assert "run `scheduler migrate`" in command("migrate", "--check", code=1).stderr

@@ -18,7 +18,7 @@ from scheduler_core.domain.trust import Confirmation, State, Verdict, judge
 from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.election.office import Office
 from scheduler_core.engine.election.reasons import SEATED_AGAIN
-from scheduler_core.engine.election.vacancy_watch import STAND_AGAIN_SECONDS
+from scheduler_core.engine.election.vacancy_watch import SEEN_EVERY_SECONDS, STAND_AGAIN_SECONDS
 from scheduler_core.ports import Leadership
 
 RECLAIM_PAUSE_SECONDS = 0.05
@@ -52,6 +52,7 @@ class Term:
         self._control = office.control
         self._logger: LoggerLike = office.logger
         self._leadership = leadership
+        self._beat_at = boottime()
         self._requests: list[ResignRequest] = []
         self._problem: SchedulerError | None = None
         """Why the successor could not be told."""
@@ -72,17 +73,20 @@ class Term:
     async def _lead(self) -> None:
         office = self._office
         # The first beat follows the claim at once: a candidate's lease is short.
-        next_beat_at = boottime()
+        next_beat_at = seen_at = self._beat_at = boottime()
         while not self._ends():
             await office.wake.sleep(next_beat_at - boottime())
             if self._ends():
                 break
-            next_beat_at = boottime() + self._timing.renew_every_seconds
+            next_beat_at = boottime() + self._timing.beat_every_seconds
             if (stalled_seconds := office.pulse.stalled_seconds) > self._timing.stall_timeout_seconds:
                 await self._give_up_stalled(stalled_seconds)
                 return
             if not await self._beat():
                 return
+            if boottime() - seen_at >= SEEN_EVERY_SECONDS:
+                seen_at = boottime()
+                await self._show_life()
         await self._resign()
 
     def _ends(self) -> bool:
@@ -97,6 +101,7 @@ class Term:
         verdict = judge(renewal, confirmation, office.lease.outage)
         if verdict is Verdict.RETAKE_LEASE:
             verdict = Verdict.EXTEND if await office.lease.take(leadership, None) else Verdict.STEP_DOWN
+        self._note_pause(sent_at)
         if verdict is Verdict.EXTEND:
             office.trust.extend(self._timing.trusted_until(sent_at))
         elif verdict is Verdict.STEP_DOWN:
@@ -107,6 +112,20 @@ class Term:
         elif verdict is Verdict.RESEAT:
             return await self._reseat()
         return True
+
+    def _note_pause(self, sent_at: float) -> None:
+        """One that was longer than a follower's patience, and ended, deposed a leader that lived: as a follower this
+        replica knows that such pauses are made here. One of a TTL was no pause.
+        """
+        pause, self._beat_at = sent_at - self._beat_at, sent_at
+        if pause < self._timing.ttl_seconds:
+            self._office.suspicion.learn(pause, sent_at)
+
+    async def _show_life(self) -> None:
+        try:
+            await self._control.seen()
+        except SchedulerError as error:
+            self._office.logger.debug("no sign of life: %s", error)
 
     async def _confirm(self) -> Confirmation:
         try:
@@ -137,11 +156,12 @@ class Term:
         while boottime() < deadline and not self._ends():
             try:
                 await office.link.reopen()
+                office.lease.go_by(control.lease_name)
                 seated = await control.reseat(self._leadership, nonce)
                 if seated is None:
                     return False
                 if await self._retake_lease(seated, deadline):
-                    self._leadership = seated
+                    self._leadership, self._beat_at = seated, boottime()
                     return True
                 await control.resign(seated, "lease taken")
                 return False
@@ -152,8 +172,9 @@ class Term:
         return False
 
     async def _retake_lease(self, seated: Leadership, deadline: float) -> bool:
-        """Take the lease under the new nonce. A candidate that saw the witness fall may hold it for a moment: it
-        finds the row moved and gives it back."""
+        """Take the lease under the new nonce, where one is needed. A candidate that saw the witness fall may hold it
+        for
+        a moment: it finds the row moved and gives it back."""
         office = self._office
         while boottime() < deadline and not self._ends():
             sent_at = boottime()
