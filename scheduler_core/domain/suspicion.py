@@ -19,8 +19,11 @@ LEAST_SECONDS = 0.8
 PAUSES = 3.0
 """So many times the longest pause that was survived lately."""
 
-FORGET_SECONDS = 900.0
-"""After so long a pause counts for a third."""
+FORGET_SECONDS = 60.0
+"""After so long a pause counts for a third: of a machine that is busy there are more by then."""
+
+FORGET_LONG_SECONDS = 900.0
+"""The same of one that would have deposed a leader: those have their cause in what it executes, now and then."""
 
 LOOKS = 3
 """So many looks in a row, each in time and answered at once, have to show the same old beat."""
@@ -89,4 +92,5 @@ class Suspicion:
         return max(self.beat_every_seconds, self._beat_at + self.patience_seconds(now) - now)
 
     def _longest_pause(self, now: float) -> float:
-        return self._pause_seconds * exp((self._pause_at - now) / FORGET_SECONDS)
+        forget_seconds = FORGET_SECONDS if self._pause_seconds < LEAST_SECONDS else FORGET_LONG_SECONDS
+        return self._pause_seconds * exp((self._pause_at - now) / forget_seconds)

@@ -13,8 +13,8 @@ from scheduler_core.domain.suspicion import Suspicion
 
 BEAT_SECONDS = 0.1
 
-REDIS_PATIENCE_SECONDS = 0.04
-"""Forty times what it takes on a network without trouble."""
+REDIS_PATIENCE_SECONDS = 0.06
+"""Many times what it takes on a network without trouble, and little of what a takeover may take."""
 
 
 class State(StrEnum):

@@ -492,7 +492,7 @@ def beat(protocol: Protocol, world: World, r: int) -> Steps:
 
 
 def _is_a_candidates(world: World) -> bool:
-    """Whether the lease is of somebody who stands just now: that ends, or the row will name it, before it is outlived."""
+    """Whether the lease is of somebody who stands just now: it ends, or the row names it, before it is outlived."""
     return any(it.phase in _STANDING and it.nonce == world.lease.token for it in world.replicas)
 
 

@@ -80,10 +80,19 @@ def test_a_hang_after_pauses_takes_longer_to_tell_and_no_longer_than_the_limit()
 
 
 def test_what_was_learnt_is_forgotten_in_time() -> None:
-    follower = Follower()
-    follower.suspicion.learn(0.9, 100.0)
-    assert follower.suspicion.patience_seconds(100.0) == pytest.approx(2.7)
-    assert follower.suspicion.patience_seconds(100.0 + 3600) == LEAST_SECONDS
+    suspicion = Suspicion(BEAT, LIMIT)
+    suspicion.learn(0.5, 100.0)
+    assert suspicion.patience_seconds(100.0) == pytest.approx(1.5)
+    assert suspicion.patience_seconds(160.0) == LEAST_SECONDS
+
+
+def test_a_pause_that_deposed_a_leader_is_remembered_for_longer() -> None:
+    """A callback that holds the interpreter for a second every few minutes deposes once, and not each time."""
+    suspicion = Suspicion(BEAT, LIMIT)
+    suspicion.learn(1.0, 100.0)
+    assert suspicion.patience_seconds(100.0) == LIMIT
+    assert suspicion.patience_seconds(400.0) > 2.0
+    assert suspicion.patience_seconds(100.0 + 3600) == LEAST_SECONDS
 
 
 def test_a_follower_that_was_held_up_suspects_itself() -> None:

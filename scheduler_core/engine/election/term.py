@@ -10,10 +10,12 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import secrets
+import time
 from dataclasses import dataclass, field
 
 from scheduler_core.domain.errors import NotLeaderError, SchedulerError
 from scheduler_core.domain.run import LoggerLike
+from scheduler_core.domain.suspicion import LEAST_SECONDS
 from scheduler_core.domain.trust import Confirmation, State, Verdict, judge
 from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.election.office import Office
@@ -23,6 +25,9 @@ from scheduler_core.ports import Leadership
 
 RECLAIM_PAUSE_SECONDS = 0.05
 """Between two attempts to have a control session again."""
+
+BUSY_SHARE = 0.1
+"""Of a pause, as processor time: a process that had less of it did nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,6 +58,7 @@ class Term:
         self._logger: LoggerLike = office.logger
         self._leadership = leadership
         self._beat_at = boottime()
+        self._used_seconds = time.process_time()
         self._requests: list[ResignRequest] = []
         self._problem: SchedulerError | None = None
         """Why the successor could not be told."""
@@ -73,7 +79,7 @@ class Term:
     async def _lead(self) -> None:
         office = self._office
         # The first beat follows the claim at once: a candidate's lease is short.
-        next_beat_at = seen_at = self._beat_at = boottime()
+        next_beat_at = seen_at = boottime()
         while not self._ends():
             await office.wake.sleep(next_beat_at - boottime())
             if self._ends():
@@ -114,11 +120,13 @@ class Term:
         return True
 
     def _note_pause(self, sent_at: float) -> None:
-        """One that was longer than a follower's patience, and ended, deposed a leader that lived: as a follower this
-        replica knows that such pauses are made here. One of a TTL was no pause.
+        """Learn from a pause in one's own beats: of one that was longer than a follower's patience only the deposed
+        leader knows that it lived. Not of one in which the process did nothing: it was stopped, and rightly replaced.
         """
-        pause, self._beat_at = sent_at - self._beat_at, sent_at
-        if pause < self._timing.ttl_seconds:
+        used_seconds = time.process_time()
+        pause, busy = sent_at - self._beat_at, used_seconds - self._used_seconds
+        self._beat_at, self._used_seconds = sent_at, used_seconds
+        if pause < LEAST_SECONDS or (pause < self._timing.ttl_seconds and busy >= pause * BUSY_SHARE):
             self._office.suspicion.learn(pause, sent_at)
 
     async def _show_life(self) -> None:

@@ -77,7 +77,7 @@ class LeaderTrust:
         return leadership is not None and leadership.term == run.term and trust.holds_life and boottime() < trust.until
 
     def _next(self, trust: Trust) -> Trust:
-        """What the elector says next, if it does so in time: the last word is old enough for somebody to have taken over.
+        """What the elector says next, if in time: its last word is old enough for somebody to have taken over.
 
         A process that was stopped for a second wakes up with its window open and its timers due; its elector needs
         milliseconds to learn more. Where it takes longer, nobody waits a second time.
