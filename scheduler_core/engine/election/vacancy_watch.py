@@ -104,7 +104,7 @@ class VacancyWatch:
     async def _look_on(self) -> None:
         """Look at the lease with every beat, as long as nobody ends it."""
         office = self._office
-        while True:
+        while office.lease.can_be_read:
             looked_at = boottime()
             row = self._row
             witnessed = row.witnessed and self._control.witnesses_work
