@@ -12,7 +12,7 @@ import getpass
 import logging
 import os
 import secrets
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from importlib import metadata
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -20,6 +20,7 @@ from uuid import UUID
 from scheduler_core.domain.actor import Actor, Source
 from scheduler_core.domain.errors import (
     ExecutorError,
+    RefusedForNowError,
     RunNotFoundError,
     SchedulerError,
     ServerUnreachableError,
@@ -50,6 +51,7 @@ from storage.database import Database
 from storage.export import RunExport
 from storage.idempotency import IdempotencyStore
 from storage.jobs import JobStore
+from storage.keys import LEASE_NAME, lease_name
 from storage.leases import LeaseStore
 from storage.listings import Listings
 from storage.locks import LockService
@@ -106,7 +108,6 @@ class Container:
         self._storage: Storage | None = None
         self._scheduler: BaseScheduler | None = None
         self._alarm_watch: AlarmWatch | None = None
-        self._lease_name: str | None = None
         self._beside: Container | None = None
         TableScheduler.connect(self.get_tables)
 
@@ -433,7 +434,6 @@ class Container:
                 "`scheduler doctor` says what to grant",
                 error,
             )
-        self._lease_name = await self._database_identity()
 
     async def start(self, jobs: Sequence[ScheduleJob] = ()) -> BaseScheduler:
         """Prepare, and start this replica with these jobs and those added before.
@@ -506,16 +506,51 @@ class Container:
         return await migrate.check(await asyncio.to_thread(lambda: self.database_url), self.settings.schema)
 
     async def lease_remaining_seconds(self) -> float | None:
-        """How long the lease still runs; None where nobody holds it, or Redis can't say."""
-        self._lease_name = self._lease_name or await self._database_identity()
+        """How long the lease still runs; None where nobody holds it, it never ends, or Redis can't say."""
+        async with self._named_lease() as lease:
+            try:
+                view = await lease.read()
+            except ServerUnreachableError:
+                return None
+        return None if view is None else view.remaining_seconds
+
+    async def lease_troubles(self) -> list[dict[str, Any]]:
+        """Who else goes by this scheduler's name on this Redis. Raises ServerUnreachableError."""
+        leader = await self._leaders_nonce()
+        async with self._named_lease() as lease:
+            view, elsewhere = await lease.read(), await lease.elsewhere()
+        found = [
+            {
+                "kind": "lease",
+                "subject": other.instance_id or "-",
+                "detail": "leads on another copy of this database, or on its server before the last start or failover, "
+                f"by this same Redis: that server was started at {other.server}; each has a lease of its own",
+            }
+            for other in elsewhere
+        ]
+        if view is not None and view.token != leader:
+            detail = "holds the lease in Redis and does not lead by this database"
+            if view.remaining_seconds is None:
+                detail += "; that lease never ends by itself: the replicas outlive it"
+            found.append({"kind": "lease", "subject": view.instance_id or f"token {view.token:.40}", "detail": detail})
+        return found
+
+    async def _leaders_nonce(self) -> str | None:
+        row = await self.get_database().fetch_one("SELECT nonce FROM {schema}.leader")
+        return None if row is None else row.nonce
+
+    @contextlib.asynccontextmanager
+    async def _named_lease(self) -> AsyncIterator[LeaseStore]:
+        """The lease of the server that the pool is with."""
+        schema = self.settings.schema
+        row = await self.get_database().fetch_one(LEASE_NAME)
+        assert row is not None
         lease = self._open_lease()
+        lease.go_by(lease_name(row, schema))
         try:
-            view = await lease.read()
-        except ServerUnreachableError:
-            return None
+            yield lease
         finally:
             await lease.close()
-        return None if view is None else view.remaining_seconds
 
     async def ask_to_resign(self, term: int, by: str | None = None) -> bool:
         """Ask the leader of this term, wherever it is, to give it up; False if it has ended.
@@ -555,32 +590,24 @@ class Container:
         return PostgresControlSession(url, self.settings.schema, ttl_seconds=self.settings.lease_ttl)
 
     def _open_lease(self) -> LeaseStore:
-        timing = self.settings.timing
-        name = self._lease_name or self.settings.schema
-        return LeaseStore(self.redis_url, name, timeout_seconds=timing.redis_timeout_seconds)
+        return LeaseStore(self.redis_url, timeout_seconds=self.settings.timing.redis_timeout_seconds)
 
     async def _anybody_ever_led(self) -> bool:
         return bool((await self.get_audit().leader()).get("term"))
 
-    async def _database_identity(self) -> str:
-        """Names the database, so that two environments may share a Redis."""
-        row = await self.get_database().fetch_one(
-            "SELECT system_identifier, current_database() AS name FROM pg_control_system()"
-        )
-        assert row is not None
-        return f"{row.system_identifier}:{row.name}:{self.settings.schema}"
-
     async def _require_redis(self) -> None:
         """A Redis that can't be reached at a start: a wrong setting, or an outage?
 
-        Where nobody has ever led it is taken for a wrong setting and raised. Where the scheduler has run before,
-        `redis_outage` decides: under "hold" a replica may start and lead by Postgres alone.
+        Where nobody has ever led it is taken for a wrong setting and raised; one that answers that it can't just now is
+        the right one. Where the scheduler has run before, `redis_outage` decides: under "hold" a replica may start and
+        lead by Postgres alone.
         """
         lease = self._open_lease()
         try:
             await lease.ping()
-        except ServerUnreachableError:
-            if self.settings.redis_outage is RedisOutage.STOP or not await self._anybody_ever_led():
+        except ServerUnreachableError as error:
+            known = isinstance(error, RefusedForNowError) or await self._anybody_ever_led()
+            if self.settings.redis_outage is RedisOutage.STOP or not known:
                 raise
         finally:
             await lease.close()

@@ -77,6 +77,7 @@ async def examine(container: Container, declared: Sequence[ScheduleJob] | None =
         facts["replicas"] = len(status["replicas"])
         if status["instance_id"] is None and status["replicas"]:
             troubles.append({"kind": "leader", "subject": "-", "detail": "replicas live, and nobody leads"})
+        troubles += await container.lease_troubles()
     except SchedulerError as error:
         troubles.append({"kind": "redis", "subject": "-", "detail": str(error)})
     stored = await read_stored(container)

@@ -33,14 +33,38 @@ CANCEL_REQUEST = "\x01cancel "
 
 
 @dataclass(frozen=True, slots=True)
+class LeaseName:
+    """Which lease: of which scheduler, on which server.
+
+    `scheduler` names the database, the schema and the installation; a copy of the database bears the same name.
+    `server` names one start of the Postgres server, and so tells the copy from what it was copied from.
+    """
+
+    scheduler: str
+    server: str
+
+
+@dataclass(frozen=True, slots=True)
 class LeaseView:
-    """What the lease in Redis says at one moment."""
+    """What the lease in Redis says at one moment. Anybody may have written there: nothing of it need make sense."""
 
     token: str
     instance_id: str
     term: int
-    renewals: int
-    remaining_seconds: float
+    beat: int
+    """Moves with each sign of life of its holder."""
+    remaining_seconds: float | None
+    """None: it never ends by itself."""
+    age_seconds: float | None
+    """Since its last sign of life, by Redis's clock; None: it does not say."""
+
+
+@dataclass(frozen=True, slots=True)
+class LeaseElsewhere:
+    """A lease on another copy of this scheduler's database, alive on the same Redis."""
+
+    server: str
+    instance_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -448,6 +472,10 @@ class ControlSession(Protocol):
     def witnesses_work(self) -> bool:
         """False behind a transaction pooler: then only the lease's TTL tells of a death."""
 
+    @property
+    def lease_name(self) -> LeaseName:
+        """Of the server that this session is with; once it has been opened."""
+
     async def leader(self) -> LeaderRow: ...
 
     async def await_fall(self, row: LeaderRow, wait_seconds: float) -> bool:
@@ -459,7 +487,11 @@ class ControlSession(Protocol):
         self, row: LeaderRow, nonce: str, *, reason: str, silent_seconds: float, proposed_term: int
     ) -> Leadership | None: ...
 
-    async def seen(self) -> None: ...
+    async def seen(self) -> None:
+        """A sign of life for people, given now and then; never waits for a lock."""
+
+    async def last_seen_seconds(self, instance_id: str) -> float | None:
+        """How long ago a replica gave its last one; None: nobody knows."""
 
     async def mark_running(self, running: Sequence[Outcome]) -> None:
         """Say of runs that were begun here that they were, so that nobody takes them from an owner that lives."""
@@ -467,7 +499,7 @@ class ControlSession(Protocol):
     async def depart(self) -> None: ...
 
     async def confirm(self, leadership: Leadership) -> bool:
-        """Whether the term still stands; also a sign of life."""
+        """Whether the term still stands. Raises ServerUnreachableError also for a session that can only read."""
 
     async def reseat(self, leadership: Leadership, nonce: str) -> Leadership | None:
         """Sit down again on the same term with a fresh witness, after the session was lost."""
@@ -483,16 +515,30 @@ class ControlSession(Protocol):
 class Lease(Protocol):
     """The leader's lease in Redis."""
 
+    def go_by(self, name: LeaseName) -> None:
+        """Which lease is meant from now on."""
+
     async def take(
-        self, token: str, ttl_seconds: float, instance_id: str, *, dead_token: str | None, term: int, is_new: bool
+        self,
+        token: str,
+        ttl_seconds: float,
+        instance_id: str,
+        *,
+        dead_token: str | None,
+        term: int,
+        is_new: bool,
+        beat: int = 0,
     ) -> int:
         """Take it, if it is free, ours or the dead leader's; returns the term that it carries then, or 0."""
 
-    async def renew(self, token: str, ttl_seconds: float, term: int) -> bool | None: ...
+    async def renew(self, token: str, ttl_seconds: float, term: int, beat: int) -> bool | None: ...
 
     async def release(self, token: str) -> bool: ...
 
     async def read(self) -> LeaseView | None: ...
+
+    async def elsewhere(self) -> Sequence[LeaseElsewhere]:
+        """The living leases of other copies of this database."""
 
     async def close(self) -> None: ...
 

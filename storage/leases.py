@@ -8,41 +8,58 @@ them). Clients here retry nothing by themselves and time out early: one renewal 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+import logging
+from collections.abc import Awaitable, Sequence
 from typing import Any, cast
 
-from redis.asyncio.sentinel import MasterNotFoundError
-from redis.exceptions import AuthenticationError, NoPermissionError, RedisError, ResponseError
+from scheduler_core.ports import LeaseElsewhere, LeaseName, LeaseView
+from storage.redis_answers import CLIENT_ERRORS, Cause, explain, meaning
+from storage.redis_url import connect
 
-from scheduler_core.domain.errors import SchedulerError, ServerUnreachableError
-from scheduler_core.ports import LeaseView
-from storage.redis_url import connect, redis_server_name
+logger = logging.getLogger("scheduler_core")
 
-CLIENT_ERRORS = (RedisError, OSError, RuntimeError, TimeoutError)
-"""Whatever a call to Redis raises; uvloop says RuntimeError where a connection was closed under the client."""
+MOST_DIGITS = 19
 
-# KEYS[1] the lease. ARGV: own token, TTL in ms, instance, the dead leader's token or '', term, 1 for a new term.
-# The term that the lease carries only grows: a standby of Postgres that has not seen it must not give it out again.
+MEMORY_SECONDS = 7 * 86_400
+"""For how long Redis remembers a scheduler's greatest term, and on which servers it was led."""
+
+GREATEST_STEP = 1_000_000
+"""How far above the own term one is believed that Redis has carried: no standby of Postgres lags that many behind. What
+somebody wrote there must not wear the numbers out."""
+
+# KEYS[1] the lease; KEYS[2] what outlasts it: the greatest term that this scheduler has had, and the servers that it
+# was led on. ARGV: own token, TTL in ms, instance, the dead leader's token or '', term, 1 for a new term, beat, server,
+# the greatest step between terms, for how long in ms to remember. The term only grows: a standby of Postgres that has
+# not seen it must not give it out again. Returns the term, and what was remembered and not believed. Nothing that lies
+# under either key need be ours.
 _TAKE = """
 local held = redis.call('HGET', KEYS[1], 'token')
 if held and held ~= ARGV[1] and (ARGV[4] == '' or held ~= ARGV[4]) then
-  return 0
+  return {'0', ''}
 end
-local term, carried = tonumber(ARGV[5]), tonumber(redis.call('HGET', KEYS[1], 'term') or 0)
-if ARGV[6] == '1' and carried >= term then term = carried + 1 end
+local term, said, unbelieved = tonumber(ARGV[5]), redis.pcall('HGET', KEYS[2], 'term'), ''
+local carried = type(said) == 'string' and tonumber(said)
+if carried and carried >= 0 and carried <= term + tonumber(ARGV[9]) then
+  term = math.max(term, math.floor(carried) + tonumber(ARGV[6]))
+elseif said then
+  unbelieved = type(said) == 'string' and said or 'of another type'
+end
+if type(said) == 'table' or redis.call('HLEN', KEYS[2]) > 50 then redis.call('DEL', KEYS[2]) end
+redis.call('HSET', KEYS[2], 'term', string.format('%.0f', term), ARGV[8], ARGV[3])
+redis.call('PEXPIRE', KEYS[2], ARGV[10])
 redis.call('DEL', KEYS[1])
-redis.call('HSET', KEYS[1], 'token', ARGV[1], 'instance', ARGV[3], 'term', math.max(term, carried), 'renewals', 0)
+redis.call('HSET', KEYS[1], 'token', ARGV[1], 'instance', ARGV[3], 'term', string.format('%.0f', term),
+           'beat', ARGV[7], 'ttl', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
-return math.max(term, carried)
+return {string.format('%.0f', term), string.sub(unbelieved, 1, 40)}
 """
 
-# ARGV: own token, TTL in ms, term. 1 renewed, 0 absent, -1 another token.
+# ARGV: own token, TTL in ms, term, beat. 1 renewed, 0 absent, -1 another token.
 _RENEW = """
 local held = redis.call('HGET', KEYS[1], 'token')
 if not held then return 0 end
 if held ~= ARGV[1] then return -1 end
-redis.call('HINCRBY', KEYS[1], 'renewals', 1)
-redis.call('HSET', KEYS[1], 'term', ARGV[3])
+redis.call('HSET', KEYS[1], 'term', ARGV[3], 'beat', ARGV[4], 'ttl', ARGV[2])
 redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1
 """
@@ -55,51 +72,21 @@ return 0
 """
 
 _READ = """
-local fields = redis.call('HMGET', KEYS[1], 'token', 'instance', 'term', 'renewals')
-return {fields[1], fields[2], fields[3], fields[4], redis.call('PTTL', KEYS[1])}
+local fields = redis.call('HMGET', KEYS[1], 'token', 'instance', 'term', 'beat', 'ttl')
+return {fields[1], fields[2], fields[3], fields[4], fields[5], redis.call('PTTL', KEYS[1])}
 """
 
-
-def explain(error: BaseException, url: str) -> SchedulerError:
-    """A client's error as one of ours: what happened to which server, and what to do."""
-    if isinstance(error, SchedulerError):
-        return error
-    # Of a master that was not found the cause tells what the Sentinels said.
-    where, told = (
-        redis_server_name(url),
-        (error.__cause__ or error) if isinstance(error, MasterNotFoundError) else error,
-    )
-    said = str(told)
-    if "CERTIFICATE_VERIFY_FAILED" in said:
-        reason = said.partition("certificate verify failed: ")[2].partition(" (_ssl")[0] or "it can't be verified"
-        return ServerUnreachableError(
-            f"the certificate of Redis at {where} is not trusted ({reason}): check ssl_ca_certs in redis_url"
-        )
-    if isinstance(error, MasterNotFoundError):
-        if isinstance(told, (AuthenticationError, NoPermissionError)):
-            return ServerUnreachableError(
-                f"Redis {where}: a Sentinel refused the login: check sentinel_username and sentinel_password in "
-                "redis_url"
-            )
-        silent = "" if told is error else f" ({type(told).__name__})"
-        return ServerUnreachableError(
-            f"no Sentinel names a living master{silent}: Redis {where}: are they running, do they watch a master of "
-            "this name?"
-        )
-    if isinstance(error, (AuthenticationError, NoPermissionError)) or "NOAUTH" in said:
-        return ServerUnreachableError(f"Redis at {where} refused the login: check the password in redis_url")
-    if _is_replica(error):
-        return ServerUnreachableError(f"Redis at {where} is a replica: point redis_url at the master, or at Sentinels")
-    if isinstance(error, ResponseError):
-        return SchedulerError(f"Redis at {where} refused a command: {error}")
-    return ServerUnreachableError(
-        f"Redis at {where} can't be reached ({type(error).__name__}): is it running, is redis_url right?"
-    )
-
-
-def _is_replica(error: BaseException) -> bool:
-    """Whether what was a master once refused a write. Before Redis 7 a script says so in the midst of its error."""
-    return isinstance(error, ResponseError) and "against a read only replica" in str(error)
+# ARGV: own server, what all lease keys of this scheduler begin with.
+_ELSEWHERE = """
+local found, known = {}, redis.call('HGETALL', KEYS[2])
+for i = 1, #known, 2 do
+  if known[i] ~= 'term' and known[i] ~= ARGV[1] and redis.call('EXISTS', ARGV[2] .. known[i]) == 1 then
+    table.insert(found, known[i])
+    table.insert(found, known[i + 1])
+  end
+end
+return found
+"""
 
 
 async def answered(call: Awaitable[Any], *, within_seconds: float) -> Any:
@@ -128,13 +115,12 @@ class _Scripts:
         self._timeout_seconds = timeout_seconds
         self._client = connect(url, timeout_seconds=timeout_seconds)
 
-    async def run(self, script: str, key: str, *arguments: str | int) -> Any:
-        call = self._client.eval(script, 1, key, *(str(a) for a in arguments))
+    async def run(self, script: str, keys: Sequence[str], *arguments: str | int) -> Any:
+        call = self._client.eval(script, len(keys), *keys, *(str(a) for a in arguments))
         try:
             return await answered(call, within_seconds=self._timeout_seconds)
         except CLIENT_ERRORS as error:
-            if _is_replica(error):
-                # The next call asks for the master anew.
+            if (found := meaning(error)) is not None and found.cause is Cause.PLACE:
                 await self._client.connection_pool.disconnect()
             raise explain(error, self._url) from error
 
@@ -151,45 +137,103 @@ class _Scripts:
 class LeaseStore:
     """The leader's lease.
 
-    Parameters: url, where Redis is; name, the database that the lease is about (system identifier, database,
-    schema), so that two environments may share a Redis; timeout_seconds, when a call is given up.
+    Parameters: url, where Redis is; name, which lease; timeout_seconds, when a call is given up.
     """
 
-    def __init__(self, url: str, name: str, *, timeout_seconds: float) -> None:
+    def __init__(self, url: str, name: LeaseName | None = None, *, timeout_seconds: float) -> None:
         self._scripts = _Scripts(url, timeout_seconds=timeout_seconds)
-        self.key = f"scheduler:lease:{name}"
+        self._name = name or LeaseName("", "")
+
+    def go_by(self, name: LeaseName) -> None:
+        """Which lease is meant from now on: that of the server which the control session is with."""
+        self._name = name
+
+    @property
+    def key(self) -> str:
+        return f"{self._prefix}{self._name.server}"
+
+    @property
+    def memory_key(self) -> str:
+        """Of what outlasts the lease."""
+        return f"scheduler:terms:{self._name.scheduler}"
+
+    @property
+    def _prefix(self) -> str:
+        return f"scheduler:lease:{self._name.scheduler}@"
 
     async def ping(self) -> None:
         await self._scripts.ping()
 
     async def take(
-        self, token: str, ttl_seconds: float, instance_id: str, *, dead_token: str | None, term: int, is_new: bool
+        self,
+        token: str,
+        ttl_seconds: float,
+        instance_id: str,
+        *,
+        dead_token: str | None,
+        term: int,
+        is_new: bool,
+        beat: int = 0,
     ) -> int:
         """Take a lease that is free, already ours, or still carries the token of a dead leader.
 
         Parameters: term, the number that the lease is to carry; is_new, whether that is a term that nobody has had:
-        then it is made larger than the one that the lease carried.
+        then it is made larger than any that a lease of this scheduler has carried; beat, the holder's last.
         Returns the number that it carries now; 0 if it was not taken.
         """
-        ttl = int(ttl_seconds * 1000)
-        dead = dead_token or ""
-        return int(await self._scripts.run(_TAKE, self.key, token, ttl, instance_id, dead, term, int(is_new)))
+        carried, unbelieved = await self._scripts.run(
+            _TAKE,
+            (self.key, self.memory_key),
+            token,
+            int(ttl_seconds * 1000),
+            instance_id,
+            dead_token or "",
+            term,
+            int(is_new),
+            beat,
+            self._name.server,
+            GREATEST_STEP,
+            MEMORY_SECONDS * 1000,
+        )
+        if unbelieved:
+            logger.warning(
+                "Redis remembers %r as the last term of this scheduler (%s), which can't be: Postgres is at %d. It was "
+                "replaced",
+                unbelieved,
+                self.memory_key,
+                term,
+            )
+        return int(carried)
 
-    async def renew(self, token: str, ttl_seconds: float, term: int) -> bool | None:
+    async def renew(self, token: str, ttl_seconds: float, term: int, beat: int) -> bool | None:
         """True renewed, None the lease is absent, False it carries another token."""
-        answer = int(await self._scripts.run(_RENEW, self.key, token, int(ttl_seconds * 1000), term))
+        answer = int(await self._scripts.run(_RENEW, (self.key,), token, int(ttl_seconds * 1000), term, beat))
         return {1: True, 0: None}.get(answer, False)
 
     async def release(self, token: str) -> bool:
         """Give the lease back, if it is ours."""
-        return bool(await self._scripts.run(_RELEASE, self.key, token))
+        return bool(await self._scripts.run(_RELEASE, (self.key,), token))
 
     async def read(self) -> LeaseView | None:
         """What the lease says, None if there is none. Unreadable is not absent: then this raises."""
-        token, instance_id, term, renewals, remaining = await self._scripts.run(_READ, self.key)
+        token, instance_id, term, beat, ttl, remaining_ms = await self._scripts.run(_READ, (self.key,))
         if token is None:
             return None
-        return LeaseView(token, instance_id or "", int(term or 0), int(renewals or 0), int(remaining) / 1000)
+        remaining = None if int(remaining_ms) < 0 else int(remaining_ms) / 1000
+        age = None
+        if remaining is not None and (whole_ms := _number(ttl)) > 0:
+            age = max(0.0, whole_ms / 1000 - remaining)
+        return LeaseView(token, instance_id or "", _number(term), _number(beat), remaining, age)
+
+    async def elsewhere(self) -> list[LeaseElsewhere]:
+        """The living leases of other copies of this database, and of its server before the last start."""
+        found = await self._scripts.run(_ELSEWHERE, (self.key, self.memory_key), self._name.server, self._prefix)
+        return [LeaseElsewhere(*pair) for pair in zip(found[::2], found[1::2], strict=True)]
 
     async def close(self) -> None:
         await self._scripts.close()
+
+
+def _number(text: str | None) -> int:
+    """A field that ought to be a number; 0 for what is none, or is longer than any of ours."""
+    return int(text) if text and len(text) < MOST_DIGITS and text.isascii() and text.isdecimal() else 0

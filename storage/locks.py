@@ -15,7 +15,8 @@ from typing import Any
 
 from scheduler_core.domain.errors import InvalidSettingsError, LockLostError, ServerUnreachableError
 from scheduler_core.loop_affinity import Elsewhere, LoopAffinity
-from storage.leases import CLIENT_ERRORS, answered
+from storage.leases import answered
+from storage.redis_answers import CLIENT_ERRORS, meaning
 
 # Locks: a plain string key. ARGV: token, TTL in ms, a run's lock prefix that may be taken over or '', tokens of ours
 # that nobody holds.
@@ -182,9 +183,9 @@ class LockService:
             call = self._redis.eval(script, 1, self._prefix + key, *(str(a) for a in arguments))
             return await answered(call, within_seconds=CALL_TIMEOUT_SECONDS)
         except CLIENT_ERRORS as error:
-            raise ServerUnreachableError(
-                f"Redis can't be asked for the lock {key!r} ({type(error).__name__}): is it running?"
-            ) from error
+            found = meaning(error)
+            why = f"({type(error).__name__}): is it running?" if found is None else f"because it {found.sentence}"
+            raise ServerUnreachableError(f"Redis can't be asked for the lock {key!r} {why}") from error
 
 
 def _milliseconds(ttl_seconds: float) -> int:

@@ -144,6 +144,8 @@ def connect(url: str, *, timeout_seconds: float) -> Redis:
         **address.login,
         "db": address.database,
         "decode_responses": True,
+        # Whatever lies there is taken as it is, and goes back as it was.
+        "encoding_errors": "surrogateescape",
         "health_check_interval": 0,
     }
     if address.master is not None:
@@ -167,7 +169,7 @@ class _Sentinels(Sentinel):
     """All are asked at once, and the first that names a living master is believed.
 
     redis-py asks one after the other: one that swallows packets would use up the time of a renewal, and each of the
-    next ones too. What the last one said that could not answer is the cause of the error, for `leases.explain`.
+    next ones too. What the last one said that could not answer is the cause of the error, for `redis_answers.explain`.
     """
 
     async def discover_master(self, service_name: str) -> tuple[str, int]:

@@ -220,6 +220,7 @@ leader = Table(
     _required("witnessed", Boolean),
     Column("acquired_at", _INSTANT),
     Column("heir", Text, comment="the replica in whose favour the last leader resigned"),
+    _required("installation", Uuid, comment="names this schema among all others; a copy of the database bears it too"),
 )
 
 leader_terms = Table(

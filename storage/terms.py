@@ -23,13 +23,13 @@ from typing import Any, TypeVar
 
 import asyncpg
 
-from scheduler_core.domain.errors import SchedulerError, SchemaError
+from scheduler_core.domain.errors import SchedulerError, SchemaError, ServerUnreachableError
 from scheduler_core.domain.run import Outcome
-from scheduler_core.ports import Instance, LeaderRow, Leadership, SessionListener
+from scheduler_core.ports import Instance, LeaderRow, Leadership, LeaseName, SessionListener
 from storage.database import DRIVER_ERRORS, check_schema_name
-from storage.keys import NUDGE_CHANNEL, advisory_key
+from storage.keys import LEASE_NAME, NUDGE_CHANNEL, advisory_key, lease_name
 from storage.postgres_errors import explain
-from storage.postgres_url import SESSION_SETTINGS, let_go_of, open_session, parse_url, settle_session
+from storage.postgres_url import SESSION_SETTINGS, let_go_of, open_session, parse_url, server_name, settle_session
 from storage.sqlstates import condition_of_error
 
 LEADER = """
@@ -66,16 +66,30 @@ WHERE term = $1 AND nonce IN ($2, $3)
 RETURNING term
 """
 
+# Nothing is written: whoever has the table of replicas locked deposes nobody. A session that can only read is with a
+# server that is no primary any more, or takes no writes: no term stands there.
 CONFIRM = """
-WITH seen AS (
-    UPDATE {schema}.instances SET last_seen = clock_timestamp()
-    WHERE instance_id = $3 AND last_seen < clock_timestamp() - interval '1 s'
-)
-SELECT EXISTS (SELECT FROM {schema}.leader WHERE term = $1 AND nonce = $2)
+SELECT EXISTS (SELECT FROM {schema}.leader WHERE term = $1 AND nonce = $2) AS stands,
+       pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS only_reads
 """
 
+# For people, and not worth a wait: somebody may have the table locked. The time-out is caught here, so that the
+# server's log stays quiet, and ends with the transaction. A block takes no parameters: the id comes as the digits of
+# its bytes.
 SEEN = """
-UPDATE {schema}.instances SET last_seen = clock_timestamp() WHERE instance_id = $1
+DO $$
+BEGIN
+    PERFORM set_config('lock_timeout', '20ms', true);
+    UPDATE {schema}.instances SET last_seen = clock_timestamp()
+    WHERE instance_id = convert_from(decode('{instance}', 'hex'), 'UTF8');
+EXCEPTION WHEN lock_not_available THEN
+    NULL;
+END
+$$
+"""
+
+LAST_SEEN = """
+SELECT extract(epoch FROM clock_timestamp() - last_seen)::float8 FROM {schema}.instances WHERE instance_id = $1
 """
 
 RESIGN = """
@@ -170,6 +184,12 @@ class PostgresControlSession:
         self._busy = asyncio.Lock()
         self._max_wait_seconds = 0.7
         self._leadership_key: int | None = None
+        self._lease_name: LeaseName | None = None
+
+    @property
+    def lease_name(self) -> LeaseName:
+        assert self._lease_name is not None, "the session was never opened"
+        return self._lease_name
 
     @property
     def is_open(self) -> bool:
@@ -216,6 +236,7 @@ class PostgresControlSession:
                 list(instance.abilities.allows),
             )
             await connection.execute(self._sql(FORGET_OLD), instance.instance_id)
+            self._lease_name = lease_name(await connection.fetchrow(self._sql(LEASE_NAME)), self._schema)
             prefix = f"{self._schema}:"
 
             def heard(_connection: Any, _pid: int, _channel: str, payload: object) -> None:
@@ -325,8 +346,14 @@ class PostgresControlSession:
         )
 
     async def seen(self) -> None:
-        """A follower's sign of life."""
-        await self._call(lambda c: c.execute(self._sql(SEEN), self._me().instance_id))
+        """A sign of life for people; left out where somebody has the table locked."""
+        statement = self._sql(SEEN).replace("{instance}", self._me().instance_id.encode().hex())
+        await self._call(lambda c: c.execute(statement))
+
+    async def last_seen_seconds(self, instance_id: str) -> float | None:
+        """How long ago a replica gave its last sign of life."""
+        found = await self._call(lambda c: c.fetchval(self._sql(LAST_SEEN), instance_id))
+        return None if found is None else float(found)
 
     async def claim(
         self, row: LeaderRow, nonce: str, *, reason: str, silent_seconds: float, proposed_term: int
@@ -367,12 +394,16 @@ class PostgresControlSession:
         return Leadership(int(term), nonce, me.instance_id)
 
     async def confirm(self, leadership: Leadership) -> bool:
-        """Whether the term still stands by the leader's row; also a sign of life for the others."""
-        return bool(
-            await self._call(
-                lambda c: c.fetchval(self._sql(CONFIRM), leadership.term, leadership.nonce, leadership.instance_id)
+        """Whether the term still stands by the leader's row.
+
+        Raises ServerUnreachableError also for a session that can only read.
+        """
+        row = await self._call(lambda c: c.fetchrow(self._sql(CONFIRM), leadership.term, leadership.nonce))
+        if row["only_reads"]:
+            raise ServerUnreachableError(
+                f"Postgres at {server_name(self._url)} only lets this session read: it is a standby now, or read-only"
             )
-        )
+        return bool(row["stands"])
 
     async def reseat(self, leadership: Leadership, nonce: str) -> Leadership | None:
         """Sit down on the same term with a fresh witness, if nobody took it meanwhile."""

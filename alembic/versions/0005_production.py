@@ -2,10 +2,12 @@
 
 Every row can be named by who replicates it; a day of the history can be made by who does not own it; functions that
 act with the owner's rights do so for our own tables alone; a witness counts in the hands of the session that was
-registered with it, and in nobody else's; and who asks a leader to resign stands in a row.
+registered with it, and in nobody else's; who asks a leader to resign stands in a row; and the installation has a
+random id, made once for each schema, which is part of what its lease in Redis is called.
 
-New columns that may be NULL, functions, and one trigger. The version before sees none of it: the trigger registers its
-sessions, and the days of the history that it makes lack a replica identity until a replica that knows of it looks.
+New columns that may be NULL or have a default, functions, and one trigger. The version before sees none of it: the
+trigger registers its sessions, its lease goes by another name, and the days of the history that it makes lack a
+replica identity until a replica that knows of it looks.
 """
 
 from types import ModuleType
@@ -23,6 +25,10 @@ ALTER TABLE leader_terms
     ADD COLUMN resign_requested_by text;
 COMMENT ON COLUMN leader_terms.resign_requested_by IS 'who asked the leader of this term to resign; NULL: nobody';
 ALTER TABLE instances ADD COLUMN control_pid integer;
+-- One row: it is written anew while claims wait for a millisecond.
+-- squawk-ignore adding-field-with-default
+ALTER TABLE leader ADD COLUMN installation uuid NOT NULL DEFAULT gen_random_uuid();
+COMMENT ON COLUMN leader.installation IS 'names this schema among all others; a copy of the database bears it too';
 COMMENT ON COLUMN instances.control_pid IS 'the server process that holds life_key; NULL: any that holds it'
 """
 
@@ -259,5 +265,6 @@ def downgrade() -> None:
     op.execute("DROP FUNCTION create_history_day(text, text, date), set_replica_identities()")
     op.execute("DROP TRIGGER control_registered ON instances")
     op.execute("DROP FUNCTION register_control_pid()")
+    op.execute("ALTER TABLE leader DROP COLUMN installation")
     op.execute("ALTER TABLE instances DROP COLUMN control_pid")
     op.execute("ALTER TABLE leader_terms DROP COLUMN resign_requested_at, DROP COLUMN resign_requested_by")

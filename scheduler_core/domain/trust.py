@@ -9,6 +9,12 @@ from dataclasses import dataclass
 from enum import Enum, StrEnum
 
 from scheduler_core.domain.errors import InvalidSettingsError
+from scheduler_core.domain.suspicion import Suspicion
+
+BEAT_SECONDS = 0.1
+
+REDIS_PATIENCE_SECONDS = 0.06
+"""Many times what it takes on a network without trouble, and little of what a takeover may take."""
 
 
 class State(StrEnum):
@@ -34,7 +40,7 @@ class RedisOutage(StrEnum):
 class Timing:
     """The timings of an election, all derived from the TTL, and checked against each other.
 
-    river's leaders renewed once per TTL and flapped (river #217): here four renewals fit into a TTL, and
+    river's leaders renewed once per TTL and flapped (river #217): here at least four beats fit into a TTL, and
     the trust window closes a margin before the lease does.
     """
 
@@ -51,8 +57,9 @@ class Timing:
             )
 
     @property
-    def renew_every_seconds(self) -> float:
-        return self.ttl_seconds / 4
+    def beat_every_seconds(self) -> float:
+        """Between two signs of life of a leader, and two looks of a follower for them."""
+        return min(BEAT_SECONDS, self.ttl_seconds / 4)
 
     @property
     def margin_seconds(self) -> float:
@@ -69,7 +76,7 @@ class Timing:
     @property
     def candidacy_seconds(self) -> float:
         """How long a candidate's lease lasts: one that dies before its claim must not keep the others out."""
-        return self.renew_every_seconds
+        return self.ttl_seconds / 4
 
     @property
     def statement_timeout_seconds(self) -> float:
@@ -80,13 +87,22 @@ class Timing:
     def redis_timeout_seconds(self) -> float:
         return self.ttl_seconds / 5
 
+    @property
+    def redis_patience_seconds(self) -> float:
+        """How long anybody waits for Redis where it decides nothing: under `hold` Postgres does."""
+        return min(REDIS_PATIENCE_SECONDS, self.redis_timeout_seconds)
+
     def trusted_until(self, sent_at: float) -> float:
         """When trust ends that rests on a renewal sent at `sent_at`: anchored at sending, not at the answer."""
         return sent_at + self.ttl_seconds - self.margin_seconds
 
     def watch(self) -> LeaseWatch:
         """A follower's fresh view of the leader's lease."""
-        return LeaseWatch(self.ttl_seconds, self.silence_seconds)
+        return LeaseWatch(self.silence_seconds)
+
+    def suspicion(self) -> Suspicion:
+        """A follower's measure of the leader's beats."""
+        return Suspicion(self.beat_every_seconds, self.silence_seconds)
 
     def candidate_trusted_until(self, sent_at: float) -> float:
         """The same for a claim that was sent at `sent_at`, under a candidate's short lease."""
@@ -120,18 +136,28 @@ class Verdict(Enum):
     STEP_DOWN = "step down"
 
 
+_WHILE_THE_TERM_STANDS = {
+    # Only Postgres ends a term. Redis may have lost its data, or carry what a candidate or a stranger put there.
+    (RedisOutage.HOLD, Renewal.RENEWED): Verdict.EXTEND,
+    (RedisOutage.HOLD, Renewal.ABSENT): Verdict.RETAKE_LEASE,
+    (RedisOutage.HOLD, Renewal.TAKEN): Verdict.EXTEND,
+    (RedisOutage.HOLD, Renewal.UNREADABLE): Verdict.EXTEND,
+    # No lease, no fires.
+    (RedisOutage.STOP, Renewal.RENEWED): Verdict.EXTEND,
+    (RedisOutage.STOP, Renewal.ABSENT): Verdict.RETAKE_LEASE,
+    (RedisOutage.STOP, Renewal.TAKEN): Verdict.STEP_DOWN,
+    (RedisOutage.STOP, Renewal.UNREADABLE): Verdict.WAIT,
+}
+
+
 def judge(renewal: Renewal, confirmation: Confirmation, outage: RedisOutage) -> Verdict:
-    """What follows from one beat's two answers. Postgres decides; Redis may only end a leadership earlier."""
-    if confirmation is Confirmation.ENDED or renewal is Renewal.TAKEN:
+    """What follows from one beat's two answers. Postgres decides; under `stop` Redis may end a leadership earlier."""
+    if confirmation is Confirmation.ENDED:
         return Verdict.STEP_DOWN
-    if confirmation is Confirmation.UNREADABLE:
+    verdict = _WHILE_THE_TERM_STANDS[outage, renewal]
+    if confirmation is Confirmation.UNREADABLE and verdict is not Verdict.STEP_DOWN:
         return Verdict.RESEAT
-    return {
-        Renewal.RENEWED: Verdict.EXTEND,
-        # Redis lost its data: Postgres has just said that the term stands.
-        Renewal.ABSENT: Verdict.RETAKE_LEASE,
-        Renewal.UNREADABLE: Verdict.EXTEND if outage is RedisOutage.HOLD else Verdict.WAIT,
-    }[renewal]
+    return verdict
 
 
 @dataclass(slots=True)
@@ -142,27 +168,28 @@ class LeaseWatch:
     All times are on the follower's own clock.
     """
 
-    ttl_seconds: float
     silence_seconds: float
+    has_seen_beats: bool = False
+    """Whether the leader has ever been seen to have a lease: without one it gives no signs that could stay away."""
     _seen: tuple[str, int] | None = None
     _alive_at: float | None = None
 
-    def look(self, now: float, token: str | None, renewals: int, remaining_seconds: float) -> None:
-        """Take in what the lease says; `token` None for an absent lease."""
+    def look(self, now: float, token: str | None, beat: int = 0, age_seconds: float | None = None) -> None:
+        """Take in what the lease says: its holder's token, None for an absent lease; its last beat, and how old that is
+        (None: it does not say).
+        """
         known_at = self._alive_at
         if known_at is None:
             self._alive_at = now
-        if token is not None and (token, renewals) != self._seen:
-            self._seen = (token, renewals)
-            # The remaining time tells when the renewal was: a TTL before the end. A lease that was never renewed is
-            # a candidate's, and shorter: it counts from when it was seen.
-            since_renewal = max(0.0, self.ttl_seconds - remaining_seconds) if renewals else 0.0
-            renewed_at = now - since_renewal
-            # A renewal from before an outage takes nothing back: while nobody could be read, nobody could renew.
-            self._alive_at = renewed_at if known_at is None else max(known_at, renewed_at)
+        if token is not None and (token, beat) != self._seen:
+            self._seen = (token, beat)
+            self.has_seen_beats = True
+            beat_at = now - (age_seconds or 0.0)
+            # A beat from before an outage takes nothing back: while nobody could be read, nobody could renew.
+            self._alive_at = beat_at if known_at is None else max(known_at, beat_at)
 
     def unreadable(self, now: float) -> None:
-        """Redis did not answer: nothing is known, and the count begins again."""
+        """Redis did not answer, or the lease is not the leader's: nothing is known, and the count begins again."""
         self._alive_at = now
 
     def silent_seconds(self, now: float) -> float:
@@ -171,3 +198,25 @@ class LeaseWatch:
     def expires_in(self, now: float) -> float:
         """Seconds until the silence has lasted long enough to stand."""
         return self.silence_seconds - self.silent_seconds(now)
+
+
+@dataclass(slots=True)
+class StrangersLease:
+    """A lease under the token of nobody who leads: a candidate's, one that died, or whatever somebody wrote there.
+
+    One that shows no sign of life for long enough is outlived, also where it would never end by itself.
+    """
+
+    _seen: tuple[str, int] | None = None
+    _since: float = 0.0
+
+    def look(self, now: float, token: str | None, beat: int = 0) -> None:
+        """Take in what the lease says; `token` None where it is free or a leader's."""
+        if token is None:
+            self._seen = None
+        elif (token, beat) != self._seen:
+            self._seen, self._since = (token, beat), now
+
+    def outlived(self, now: float, after_seconds: float) -> str | None:
+        """Its token, if it has shown no sign of life for so long."""
+        return self._seen[0] if self._seen is not None and now - self._since >= after_seconds else None

@@ -139,7 +139,7 @@ class LeaderLoop:
                 counters.refused += 1
                 logger.warning("%s", error)
                 # The elector finds the same at its next beat; claim nothing until it has.
-                pause = self._context.timing.renew_every_seconds
+                pause = self._context.timing.beat_every_seconds
             except SchedulerError as error:
                 counters.claim_errors += 1
                 logger.warning("claiming pauses: %s", error)

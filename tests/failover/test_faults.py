@@ -127,7 +127,7 @@ def test_a_redis_that_forgets_everything_deposes_nobody(stage: Stage) -> None:
 
 def _is_renewed(server: redis.Redis) -> None:
     """Twice: a follower, which looks as often, has seen it between two losses."""
-    (lease,) = server.keys()
+    (lease,) = server.keys("scheduler:lease:*")
     seen = set()
 
     def twice() -> bool:

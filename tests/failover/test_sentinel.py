@@ -15,6 +15,7 @@ from waiting import eventually_async
 from bench.sentinel import measure
 from bench.sentinels import MASTER, Sentinels
 from scheduler_core.domain.errors import ServerUnreachableError
+from scheduler_core.ports import LeaseName
 from storage.leases import LeaseStore
 
 
@@ -36,7 +37,7 @@ def sentinels(tmp_path: Path) -> Iterator[Sentinels]:
 
 
 async def test_a_lease_is_found_again_at_the_new_master(sentinels: Sentinels) -> None:
-    lease = LeaseStore(sentinels.url, "one", timeout_seconds=2.0)
+    lease = LeaseStore(sentinels.url, LeaseName("one", "here"), timeout_seconds=2.0)
     assert await lease.take("mine", 60, "me", dead_token=None, term=1, is_new=True)
 
     async def renewed() -> bool:
@@ -57,7 +58,7 @@ async def test_a_lease_is_found_again_at_the_new_master(sentinels: Sentinels) ->
 
 async def test_sentinels_that_are_wrong_say_so_in_a_line(sentinels: Sentinels) -> None:
     async def ping(url: str) -> None:
-        lease = LeaseStore(url, "one", timeout_seconds=2.0)
+        lease = LeaseStore(url, LeaseName("one", "here"), timeout_seconds=2.0)
         try:
             await lease.ping()
         finally:
@@ -84,7 +85,9 @@ async def test_sentinels_that_are_wrong_say_so_in_a_line(sentinels: Sentinels) -
         assert "\n" not in str(caught.value)
     # A replica is asked to write: an old address in `redis_url`, or a master that has been one.
     replica = next(port for port in sentinels.ports if port != sentinels.master_port())
-    lease = LeaseStore(f"redis://:{sentinels.password}@127.0.0.1:{replica}/0", "one", timeout_seconds=2.0)
+    lease = LeaseStore(
+        f"redis://:{sentinels.password}@127.0.0.1:{replica}/0", LeaseName("one", "here"), timeout_seconds=2.0
+    )
     with pytest.raises(ServerUnreachableError, match="is a replica"):
         await lease.take("mine", 60, "me", dead_token=None, term=1, is_new=True)
     await lease.close()

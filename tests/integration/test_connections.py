@@ -24,7 +24,7 @@ from scheduler_core import Container, ScheduleJob, load_settings
 from scheduler_core.domain.abilities import Abilities
 from scheduler_core.domain.errors import ServerUnreachableError
 from scheduler_core.executors.process import ProcessExecutor
-from scheduler_core.ports import ExecutorContext, Instance
+from scheduler_core.ports import ExecutorContext, Instance, LeaseName
 from storage import migrate
 from storage.database import Database
 from storage.leases import LeaseStore
@@ -157,7 +157,7 @@ def calls_of_the_control_session(where: Where) -> tuple[Coroutine[Any, Any, Any]
 
 
 def the_lease(where: Where) -> tuple[Coroutine[Any, Any, Any], Closing]:
-    lease = LeaseStore(where.redis_url, secrets.token_hex(4), timeout_seconds=1.0)
+    lease = LeaseStore(where.redis_url, LeaseName(secrets.token_hex(4), "here"), timeout_seconds=1.0)
 
     async def work() -> None:
         await lease.ping()

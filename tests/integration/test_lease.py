@@ -8,11 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from redis.asyncio import Redis
 from waiting import eventually_async
 
 from scheduler_core.domain.errors import InvalidSettingsError, LockLostError, ServerUnreachableError
+from scheduler_core.ports import LeaseElsewhere, LeaseName
 from storage.embedded import RedisServer
-from storage.leases import LeaseStore
+from storage.leases import GREATEST_STEP, LeaseStore
 from storage.locks import LockService
 from storage.redis_url import connect
 
@@ -25,9 +27,16 @@ def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 async def lease(server: RedisServer, request: pytest.FixtureRequest) -> AsyncIterator[LeaseStore]:
-    made = LeaseStore(server.url, request.node.name, timeout_seconds=2.0)
+    made = LeaseStore(server.url, LeaseName(request.node.name, "here"), timeout_seconds=2.0)
     yield made
     await made.close()
+
+
+@pytest.fixture
+async def client(server: RedisServer) -> AsyncIterator[Redis]:
+    made = connect(server.url, timeout_seconds=2.0)
+    yield made
+    await made.aclose()
 
 
 @pytest.fixture
@@ -67,22 +76,100 @@ async def test_a_new_term_is_above_every_one_that_the_lease_has_carried(lease: L
     assert await lease.take("three", 5.0, "i", dead_token=None, term=9, is_new=True) == 0
 
 
-async def test_a_renewal_tells_absent_from_taken(lease: LeaseStore) -> None:
-    """redbeat #127, a lock that was extended without asking whose it is."""
-    assert await lease.renew("one", 5.0, 4) is None
-    await take(lease, "one")
-    assert await lease.renew("one", 5.0, 4) is True
-    assert await lease.renew("two", 5.0, 4) is False
+async def test_the_greatest_term_outlasts_its_lease(lease: LeaseStore) -> None:
+    """A standby may be promoted long after the last renewal."""
+    assert await lease.take("one", 5.0, "i", dead_token=None, term=7, is_new=True) == 7
+    await lease.release("one")
+    lease.go_by(LeaseName(lease._name.scheduler, "the standby"))
+    assert await lease.take("two", 5.0, "i", dead_token=None, term=3, is_new=True) == 8
 
 
-async def test_the_view_shows_token_term_renewals_and_time(lease: LeaseStore) -> None:
-    assert await lease.read() is None
-    await take(lease, "one")
-    await lease.renew("one", 5.0, 9)
+NONSENSE = ["9223372036854775806", "99999999999999999999999", "-1", "nan", "inf", "x", "1e300", "\xff"]
+
+
+@pytest.mark.parametrize("said", NONSENSE)
+async def test_a_term_that_can_not_be_is_refused_and_replaced(
+    lease: LeaseStore, client: Redis, caplog: pytest.LogCaptureFixture, said: str
+) -> None:
+    """Else the next one would be as high, and the numbers were worn out."""
+    await client.hset(lease.memory_key, "term", said)
+    assert await lease.take("one", 5.0, "i", dead_token=None, term=7, is_new=True) == 7
+    assert "can't be" in caplog.text
+    assert repr(said)[1:-1] in caplog.text
+    assert await lease.take("two", 5.0, "i", dead_token="one", term=7, is_new=True) == 8
+
+
+@pytest.mark.parametrize("step", [GREATEST_STEP, GREATEST_STEP + 1])
+async def test_a_term_is_believed_up_to_a_bound(lease: LeaseStore, client: Redis, step: int) -> None:
+    await client.hset(lease.memory_key, "term", 7 + step)
+    taken = await lease.take("one", 5.0, "i", dead_token=None, term=7, is_new=True)
+    assert taken == (7 + step + 1 if step <= GREATEST_STEP else 7)
+
+
+async def test_a_memory_of_another_type_is_replaced(lease: LeaseStore, client: Redis) -> None:
+    await client.set(lease.memory_key, "somebody's")
+    assert await lease.take("one", 5.0, "i", dead_token=None, term=7, is_new=True) == 7
+    assert await lease.take("two", 5.0, "i", dead_token="one", term=7, is_new=True) == 8
+
+
+FIELDS = [{}, {"instance": "who"}, {"term": "x", "beat": "-", "ttl": "soon"}, {"beat": "9" * 40}, {"ttl": "0"}]
+
+
+@pytest.mark.parametrize("fields", FIELDS)
+async def test_whatever_lies_there_can_be_read_and_is_taken_by_its_token(
+    lease: LeaseStore, client: Redis, fields: dict[str, str]
+) -> None:
+    """`HSET lease token x`, by hand: without an end, and with fields that mean nothing. \xff is no text at all."""
+    await client.hset(lease.key, mapping={"token": b"x\xff", **fields})
     view = await lease.read()
     assert view is not None
-    assert (view.token, view.term, view.renewals) == ("one", 9, 1)
+    assert view.remaining_seconds is None
+    assert view.age_seconds is None
+    assert not await take(lease, "heir")
+    assert await take(lease, "heir", dead_token=view.token)
+    view = await lease.read()
+    assert view is not None
+    assert view.remaining_seconds is not None, "it ends now"
+
+
+async def test_a_key_without_a_token_is_free(lease: LeaseStore, client: Redis) -> None:
+    await client.hset(lease.key, "somebody's", "field")
+    assert await lease.read() is None
+    assert await take(lease, "one")
+
+
+async def test_copies_of_a_database_know_of_each_other(server: RedisServer, lease: LeaseStore) -> None:
+    """Each server has a lease of its own; pawtograder #927, a copy that took the original's."""
+    copy = LeaseStore(server.url, LeaseName(lease._name.scheduler, "there"), timeout_seconds=2.0)
+    assert await lease.elsewhere() == []
+    await take(lease, "one")
+    assert await take(copy, "two"), "it is another lease"
+    assert await lease.elsewhere() == [LeaseElsewhere("there", "instance of two")]
+    assert await copy.elsewhere() == [LeaseElsewhere("here", "instance of one")]
+    await lease.release("one")
+    assert await copy.elsewhere() == [], "only of those that live"
+    await copy.close()
+
+
+async def test_a_renewal_tells_absent_from_taken(lease: LeaseStore) -> None:
+    """redbeat #127, a lock that was extended without asking whose it is."""
+    assert await lease.renew("one", 5.0, 4, 1) is None
+    await take(lease, "one")
+    assert await lease.renew("one", 5.0, 4, 1) is True
+    assert await lease.renew("two", 5.0, 4, 1) is False
+
+
+async def test_the_view_shows_token_term_beat_and_times(lease: LeaseStore) -> None:
+    assert await lease.read() is None
+    await take(lease, "one")
+    await lease.renew("one", 5.0, 9, 7)
+    view = await lease.read()
+    assert view is not None
+    assert (view.token, view.term, view.beat) == ("one", 9, 7)
+    assert view.remaining_seconds is not None
+    assert view.age_seconds is not None
     assert 4.0 < view.remaining_seconds <= 5.0
+    assert view.age_seconds + view.remaining_seconds == pytest.approx(5.0)
 
 
 async def test_only_the_holder_releases(lease: LeaseStore) -> None:
@@ -214,7 +301,7 @@ async def test_a_wrong_password_and_a_closed_port_are_told_apart(server: RedisSe
         (server.url.replace(server.password, "secret"), "login"),
         ("redis://:secret@127.0.0.1:1/0", "reached"),
     ):
-        lease = LeaseStore(url, "x", timeout_seconds=1.0)
+        lease = LeaseStore(url, LeaseName("x", "here"), timeout_seconds=1.0)
         with pytest.raises(ServerUnreachableError, match=words) as caught:
             await lease.read()
         assert "secret" not in str(caught.value)

@@ -26,7 +26,7 @@ from waiting import eventually
 
 from bench.sentinels import Certificates, Sentinels
 from scheduler_core.domain.errors import ServerUnreachableError
-from scheduler_core.ports import Instance
+from scheduler_core.ports import Instance, LeaseName
 from storage import migrate
 from storage.embedded import PostgresServer
 from storage.embedded.programs import give
@@ -239,7 +239,7 @@ async def test_redis_and_sentinels_with_tls(sentinels: Sentinels, issued: Issued
     trusted, other = str(issued.redis.authority), str(issued.other)
 
     async def ping(url: str) -> None:
-        lease = LeaseStore(url, "one", timeout_seconds=2.0)
+        lease = LeaseStore(url, LeaseName("one", "here"), timeout_seconds=2.0)
         try:
             await lease.ping()
         finally:

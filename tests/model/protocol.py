@@ -12,11 +12,9 @@ bottom as one would read the life of a replica:
     crash, cut, restart of Postgres, FLUSHALL, failover of Redis, lost replies        the faults
 
 Time is not counted. A trust window is open or closed, and may close at any instant (`close_window`: SIGSTOP, a
-missed beat, a blocked loop). Two guards rest on time, and say so where they stand: a lease counts as silent only
-once its holder's window has closed or the lease is not the holder's any more (`_evidence`), and a run is taken
-from a living owner only once the window has closed in which that owner could have begun it (`_may_adopt`). "The
-witness fell" rests on no time at all: leadership may be taken from one that still trusts itself, because the
-fence protects the record.
+missed beat, a blocked loop). One guard rests on time, and says so where it stands: a run is taken from a living
+owner only once the window has closed in which that owner could have begun it (`_may_adopt`). Leadership rests on no
+time at all: it may be taken from one that still trusts itself, because the fence protects the record.
 
 A `Mutant` is the protocol with one line off. Each is asked for in exactly the line that it breaks.
 """
@@ -110,6 +108,8 @@ class Lease(NamedTuple):
 
 
 NO_LEASE = Lease(NO_NONCE, 0)
+
+_STANDING = frozenset({Phase.LEASED, Phase.WITNESSED, Phase.UNANSWERED})
 
 
 class Run(NamedTuple):
@@ -342,13 +342,13 @@ def _bind(move: Callable[..., Steps], protocol: Protocol, *indexes: int) -> Call
 def see_vacancy(_: Protocol, world: World, r: int) -> Steps:
     """A follower reads the leader's row and finds a sign that the seat is free."""
     me = world.replicas[r]
-    if me.phase is Phase.FOLLOWING and me.session and (found := _evidence(world)):
-        kind, why = found
+    if me.phase is Phase.FOLLOWING and me.session:
+        kind, why = _evidence(world)
         yield Step(kind, f"{r} sees: {why}", _put(world, r, me._replace(phase=Phase.STANDING, seen=world.row)))
 
 
-def _evidence(world: World) -> tuple[Kind, str] | None:
-    """Why the seat may be taken. A sign may be wrong; it must not be without cause."""
+def _evidence(world: World) -> tuple[Kind, str]:
+    """Why the seat may be taken. A sign may be wrong; that none is without cause nothing here rests on."""
     nonce = world.row.nonce
     if nonce == NO_NONCE:
         return Kind.STEP, "nobody leads"
@@ -361,7 +361,8 @@ def _evidence(world: World) -> tuple[Kind, str] | None:
     if world.lease.token != nonce:
         # Under `hold` a leader that is cut off from Redis, and only from Redis, goes on trusting Postgres' word.
         return Kind.TROUBLE, "the lease is not the leader's"
-    return None
+    # A pause longer than those that were measured, by a leader whose window is still open and who may go on.
+    return Kind.TROUBLE, "the beats stay away"
 
 
 # The election: STANDING.
@@ -464,7 +465,7 @@ def _no_lease(protocol: Protocol, world: World) -> Lease:
 
 
 def beat(protocol: Protocol, world: World, r: int) -> Steps:
-    """Renew the lease, confirm the term. Postgres decides; Redis may only end a leadership earlier."""
+    """Renew the lease, confirm the term. Postgres decides: under `hold` nothing that lies in Redis ends a term."""
     me = world.replicas[r]
     if me.phase is not Phase.LEADING or not me.session:
         return
@@ -479,9 +480,20 @@ def beat(protocol: Protocol, world: World, r: int) -> Steps:
     if world.lease.token in (NO_NONCE, me.nonce):
         carried = world.lease.term if protocol.has(Mutant.TERM_FROM_REDIS) else me.term
         yield Step(Kind.STEP, f"{r} beats", extended._replace(lease=Lease(me.nonce, carried)))
-    elif not _row_locked(protocol, world):
-        left = world._replace(row=world.row._replace(nonce=NO_NONCE))
-        yield Step(Kind.STEP, f"{r} steps down for another's lease", _put(left, r, _follower(me)))
+    else:
+        yield Step(Kind.STEP, f"{r} beats, the lease is another's", extended)
+        if not _is_a_candidates(world):
+            outlived = extended._replace(lease=Lease(me.nonce, me.term))
+            yield Step(Kind.STEP, f"{r} beats and outlives another's lease", outlived)
+        if not _row_locked(protocol, world):
+            # Under `stop`: no lease, no term.
+            left = world._replace(row=world.row._replace(nonce=NO_NONCE))
+            yield Step(Kind.TROUBLE, f"{r} steps down for another's lease", _put(left, r, _follower(me)))
+
+
+def _is_a_candidates(world: World) -> bool:
+    """Whether the lease is of somebody who stands just now: it ends, or the row names it, before it is outlived."""
+    return any(it.phase in _STANDING and it.nonce == world.lease.token for it in world.replicas)
 
 
 def close_window(_: Protocol, world: World, r: int) -> Steps:
@@ -517,8 +529,12 @@ def reseat(protocol: Protocol, world: World, r: int) -> Steps:
         taken = seated._replace(lease=Lease(nonce, carried)) if protocol.bounds.redis else seated
         yield Step(Kind.STEP, f"{r} is seated again", _put(taken, r, _leader(back, me.term, nonce)))
     else:
+        found = _put(seated, r, _leader(back, me.term, nonce))
+        yield Step(Kind.STEP, f"{r} is seated again, the lease is another's", found)
         left = world._replace(row=LeaderRow(me.term, NO_NONCE))
-        yield Step(Kind.STEP, f"{r} is seated again and finds the lease taken", _put(left, r, _follower(back)))
+        yield Step(
+            Kind.TROUBLE, f"{r} is seated again and gives up for want of the lease", _put(left, r, _follower(back))
+        )
     # The reply lost, the row names a nonce that nobody keeps a witness of: the next candidate's, then.
     yield Step(Kind.FAULT, f"{r} is seated again, the reply is lost", seated)
 

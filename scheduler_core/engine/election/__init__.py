@@ -6,20 +6,20 @@ its term, and Postgres refuses a stale one. Because the fence makes a false alar
 the leader's death is enough to take over, and that is why it can be fast.
 
 The hint is a *witness*: an advisory lock on the leader's own session with Postgres, which falls within milliseconds
-when the process dies. A stopped or cut-off process keeps it; then the lease's renewal counter tells, unchanged for 0.95
-TTL on the follower's own clock. Absence of the lease proves nothing by itself (FLUSHALL), and an error is not a death
-certificate.
+when the process dies. A stopped or cut-off process keeps it; then the beats tell that stay away from its lease, for
+longer than was measured of its pauses (`domain.suspicion`). Absence of the lease proves nothing by itself (FLUSHALL),
+and an error is not a death certificate.
 
 A replica is in one state at a time:
 
-FOLLOWING  Wait until the witness of the current nonce falls, or the lease has been silent for 0.95 TTL. A witness that
+FOLLOWING  Wait until the witness of the current nonce falls, or the lease has been silent for too long. A witness that
            fell because Postgres itself restarted counts only together with a silent lease: `vacancy_watch`.
 STANDING   Take the lease: free, or still carrying the dead leader's token (compare-and-swap). Then take the leadership
            witness under a fresh nonce, and move the leader's row from exactly the (term, nonce) read before. Of several
            candidates one moves it. A lost reply is read again: `elector`.
-LEADING    Four beats per TTL renew the lease and confirm the term, as long as the scheduler's loop moves. The trust
+LEADING    Ten beats a second renew the lease and confirm the term, as long as the scheduler's loop moves. The trust
            window ends a margin before a TTL after the last good beat was *sent*. Every start of a run asks the window.
-           A token mismatch or an ended term deposes at once; a silent Redis does not, under `hold`: `term`.
+           Under `hold` only an ended term deposes, whatever Redis says or does not say: `domain.trust.judge`.
 RESEATING  The control session is gone (Postgres restarted, connection cut). Nothing is claimed. For one TTL the replica
            tries to sit down again on the same term with a new nonce; if somebody took it, it follows.
 RESIGNING  The scheduler has handed back what had not started. End the term, release lease and leadership witness: a

@@ -176,6 +176,7 @@ class Elector:
             while not office.is_stopping:
                 try:
                     await office.link.open()
+                    office.lease.go_by(office.control.lease_name)
                     pause = RECONNECT_SECONDS[0]
                     await self._take_part(office)
                 except Exception as error:  # noqa: BLE001 - a replica that takes part no more helps nobody
@@ -261,7 +262,7 @@ class Elector:
         nonce = secrets.token_hex(16)
         sent_at = boottime()
         candidacy = Leadership(vacancy.row.term + 1, nonce, self._instance.instance_id)
-        proposed_term = await office.lease.take(candidacy, vacancy.row.nonce, is_new=True)
+        proposed_term = await office.lease.stand(candidacy, vacancy.row.nonce)
         if not proposed_term:
             return None
         leadership = None

@@ -6,13 +6,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from scheduler_core.domain.run import LoggerLike
+from scheduler_core.domain.suspicion import Suspicion
 from scheduler_core.domain.trust import State, Timing
 from scheduler_core.engine.election.control_link import ControlLink
 from scheduler_core.engine.election.exchange import ElectionListener, LoopPulse
 from scheduler_core.engine.election.lease_holder import LeaseHolder
 from scheduler_core.engine.election.trust_window import LeaderTrust
 from scheduler_core.engine.wake import Wake
-from scheduler_core.ports import ControlSession, Instance, Leadership
+from scheduler_core.ports import ControlSession, Instance, LeaderRow, Leadership
 
 
 @dataclass(slots=True)
@@ -30,6 +31,28 @@ class StateLog:
         self.transitions[(self.state, state)] += 1
         self.logger.info("election: %s → %s (%s)", self.state.value, state.value, reason)
         self.state = state
+
+
+@dataclass(slots=True)
+class Vacancies:
+    """Since when a seat has been seen to be empty, however often somebody stood for it in vain."""
+
+    _of: LeaderRow | None = None
+    _since: float = 0.0
+
+    def since(self, row: LeaderRow, alive_at: float) -> float:
+        """The last sign of life under this row, where the one just found was at `alive_at` (boottime)."""
+        if self._of != row or alive_at < self._since:
+            self._of, self._since = row, alive_at
+        return self._since
+
+    def is_known(self, row: LeaderRow) -> bool:
+        """Whether it was seen before."""
+        return self._of == row
+
+    def forget(self) -> None:
+        """The seat is taken."""
+        self._of = None
 
 
 @dataclass(slots=True)
@@ -52,6 +75,12 @@ class Office:
     """Whether it stands no more: the replica is about to stop."""
     abstain_until: float = 0.0
     """A leader that resigned leaves the seat to the others until then (river #1213)."""
+    vacancies: Vacancies = field(default_factory=Vacancies)
+    suspicion: Suspicion = field(init=False)
+    """What this replica has learnt of leaders' pauses, its own among them."""
+
+    def __post_init__(self) -> None:
+        self.suspicion = self.timing.suspicion()
 
     @property
     def control(self) -> ControlSession:

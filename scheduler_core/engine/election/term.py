@@ -10,19 +10,24 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import secrets
+import time
 from dataclasses import dataclass, field
 
 from scheduler_core.domain.errors import NotLeaderError, SchedulerError
 from scheduler_core.domain.run import LoggerLike
+from scheduler_core.domain.suspicion import LEAST_SECONDS
 from scheduler_core.domain.trust import Confirmation, State, Verdict, judge
 from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.election.office import Office
 from scheduler_core.engine.election.reasons import SEATED_AGAIN
-from scheduler_core.engine.election.vacancy_watch import STAND_AGAIN_SECONDS
+from scheduler_core.engine.election.vacancy_watch import SEEN_EVERY_SECONDS, STAND_AGAIN_SECONDS
 from scheduler_core.ports import Leadership
 
 RECLAIM_PAUSE_SECONDS = 0.05
 """Between two attempts to have a control session again."""
+
+BUSY_SHARE = 0.1
+"""Of a pause, as processor time: a process that had less of it did nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,8 @@ class Term:
         self._control = office.control
         self._logger: LoggerLike = office.logger
         self._leadership = leadership
+        self._beat_at = boottime()
+        self._used_seconds = time.process_time()
         self._requests: list[ResignRequest] = []
         self._problem: SchedulerError | None = None
         """Why the successor could not be told."""
@@ -72,17 +79,20 @@ class Term:
     async def _lead(self) -> None:
         office = self._office
         # The first beat follows the claim at once: a candidate's lease is short.
-        next_beat_at = boottime()
+        next_beat_at = seen_at = boottime()
         while not self._ends():
             await office.wake.sleep(next_beat_at - boottime())
             if self._ends():
                 break
-            next_beat_at = boottime() + self._timing.renew_every_seconds
+            next_beat_at = boottime() + self._timing.beat_every_seconds
             if (stalled_seconds := office.pulse.stalled_seconds) > self._timing.stall_timeout_seconds:
                 await self._give_up_stalled(stalled_seconds)
                 return
             if not await self._beat():
                 return
+            if boottime() - seen_at >= SEEN_EVERY_SECONDS:
+                seen_at = boottime()
+                await self._show_life()
         await self._resign()
 
     def _ends(self) -> bool:
@@ -97,6 +107,7 @@ class Term:
         verdict = judge(renewal, confirmation, office.lease.outage)
         if verdict is Verdict.RETAKE_LEASE:
             verdict = Verdict.EXTEND if await office.lease.take(leadership, None) else Verdict.STEP_DOWN
+        self._note_pause(sent_at)
         if verdict is Verdict.EXTEND:
             office.trust.extend(self._timing.trusted_until(sent_at))
         elif verdict is Verdict.STEP_DOWN:
@@ -107,6 +118,22 @@ class Term:
         elif verdict is Verdict.RESEAT:
             return await self._reseat()
         return True
+
+    def _note_pause(self, sent_at: float) -> None:
+        """Learn from a pause in one's own beats: of one that was longer than a follower's patience only the deposed
+        leader knows that it lived. Not of one in which the process did nothing: it was stopped, and rightly replaced.
+        """
+        used_seconds = time.process_time()
+        pause, busy = sent_at - self._beat_at, used_seconds - self._used_seconds
+        self._beat_at, self._used_seconds = sent_at, used_seconds
+        if pause < LEAST_SECONDS or (pause < self._timing.ttl_seconds and busy >= pause * BUSY_SHARE):
+            self._office.suspicion.learn(pause, sent_at)
+
+    async def _show_life(self) -> None:
+        try:
+            await self._control.seen()
+        except SchedulerError as error:
+            self._office.logger.debug("no sign of life: %s", error)
 
     async def _confirm(self) -> Confirmation:
         try:
@@ -137,11 +164,12 @@ class Term:
         while boottime() < deadline and not self._ends():
             try:
                 await office.link.reopen()
+                office.lease.go_by(control.lease_name)
                 seated = await control.reseat(self._leadership, nonce)
                 if seated is None:
                     return False
                 if await self._retake_lease(seated, deadline):
-                    self._leadership = seated
+                    self._leadership, self._beat_at = seated, boottime()
                     return True
                 await control.resign(seated, "lease taken")
                 return False
@@ -152,8 +180,9 @@ class Term:
         return False
 
     async def _retake_lease(self, seated: Leadership, deadline: float) -> bool:
-        """Take the lease under the new nonce. A candidate that saw the witness fall may hold it for a moment: it
-        finds the row moved and gives it back."""
+        """Take the lease under the new nonce, where one is needed. A candidate that saw the witness fall may hold it
+        for
+        a moment: it finds the row moved and gives it back."""
         office = self._office
         while boottime() < deadline and not self._ends():
             sent_at = boottime()

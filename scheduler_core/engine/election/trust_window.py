@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 import weakref
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -15,6 +16,11 @@ from typing import Protocol
 from scheduler_core.domain.run import Run
 from scheduler_core.engine.clock import boottime
 from scheduler_core.ports import Leadership
+
+DOUBT_AFTER_SECONDS = 0.5
+"""A word of the elector's that is older was not followed by several more: less than any follower's patience."""
+
+DOUBT_FOR_SECONDS = 0.1
 
 
 class TrustWindow(Protocol):
@@ -33,10 +39,11 @@ class TrustWindow(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What may be believed, until when (seconds by `boottime`)."""
+    """What may be believed, until when and since when (seconds by `boottime`)."""
 
     leadership: Leadership | None = None
     until: float = 0.0
+    since: float = 0.0
     holds_life: bool = False
 
 
@@ -46,6 +53,9 @@ class LeaderTrust:
     def __init__(self) -> None:
         self.lost = asyncio.Event()
         self._trust = Trust()
+        self._published = threading.Condition()
+        self._doubted: Trust | None = None
+        """What was not renewed while somebody waited for that."""
         _windows.add(self)
 
     # What anybody asks.
@@ -61,8 +71,22 @@ class LeaderTrust:
         Without the control session the witness has fallen: a successor may have adopted the run already.
         """
         trust = self._trust
+        if trust.leadership is not None and boottime() - trust.since > DOUBT_AFTER_SECONDS:
+            trust = self._next(trust)
         leadership = trust.leadership
         return leadership is not None and leadership.term == run.term and trust.holds_life and boottime() < trust.until
+
+    def _next(self, trust: Trust) -> Trust:
+        """What the elector says next, if in time: its last word is old enough for somebody to have taken over.
+
+        A process that was stopped for a second wakes up with its window open and its timers due; its elector needs
+        milliseconds to learn more. Where it takes longer, nobody waits a second time.
+        """
+        if self._doubted is not trust:
+            with self._published:
+                self._published.wait_for(lambda: self._trust is not trust, timeout=DOUBT_FOR_SECONDS)
+            self._doubted = trust
+        return self._trust
 
     @property
     def holds_life(self) -> bool:
@@ -72,25 +96,30 @@ class LeaderTrust:
 
     def seat(self, leadership: Leadership, until: float) -> None:
         """This replica leads, believably until then (`boottime`)."""
-        self._trust = replace(self._trust, leadership=leadership, until=until)
+        self._publish(replace(self._trust, leadership=leadership, until=until, since=boottime()))
 
     def extend(self, until: float) -> None:
         """The last beat was good: believable until then."""
-        self._trust = replace(self._trust, until=until)
+        self._publish(replace(self._trust, until=until, since=boottime()))
 
     def drop(self) -> Leadership | None:
         """This replica leads no more; returns the leadership that it had."""
         trust = self._trust
-        self._trust = Trust(holds_life=trust.holds_life)
+        self._publish(Trust(holds_life=trust.holds_life))
         return trust.leadership
 
     def witness_life(self, *, held: bool) -> None:
         """The control session was opened, or is gone."""
-        self._trust = replace(self._trust, holds_life=held)
+        self._publish(replace(self._trust, holds_life=held))
 
     def distrust(self) -> None:
-        """Nothing may be believed any more."""
+        """Nothing may be believed any more. In a forked child nobody waits, and the lock may be held for ever."""
         self._trust = Trust()
+
+    def _publish(self, trust: Trust) -> None:
+        self._trust = trust
+        with self._published:
+            self._published.notify_all()
 
 
 _windows: weakref.WeakSet[LeaderTrust] = weakref.WeakSet()
