@@ -28,7 +28,7 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from scheduler_core.domain.errors import InvalidSettingsError, SchedulerError
+from scheduler_core.domain.errors import InvalidSettingsError, RefusedForNowError, SchedulerError
 from scheduler_core.loop_affinity import Elsewhere, LoopAffinity
 from storage.postgres_errors import DatabaseClosedError, UnreadableRowError, explain
 from storage.postgres_url import (
@@ -263,6 +263,15 @@ class Database:
         """
         statement, names = self._statement(template)
         arguments = [parameters[name] for name in names] if parameters else ()
+        try:
+            return await self._fetch_once(statement, arguments, timeout_seconds)
+        except RefusedForNowError as error:
+            if condition_of_error(error) is not Condition.UNFIT_SESSION:
+                raise
+            # Nothing was written, and a new session may be with the primary.
+            return await self._fetch_once(statement, arguments, timeout_seconds)
+
+    async def _fetch_once(self, statement: str, arguments: Sequence[Any], timeout_seconds: float) -> Sequence[Row]:
         used: list[asyncpg.Connection[Any]] = []
         out_of_patience = asyncio.get_running_loop().call_later(timeout_seconds, self._abandon_connections, used)
         try:

@@ -147,7 +147,9 @@ def _url(connection: psycopg.Connection[Any]) -> str:
 
 @pytest.fixture
 def database_url(migrated: psycopg.Connection[Any]) -> str:
-    """A fresh database with the schema at head."""
+    """A fresh database with the schema at head: an installation of its own, and no copy of the template's."""
+    migrated.execute("UPDATE scheduler.leader SET installation = gen_random_uuid()")
+    migrated.commit()
     return _url(migrated)
 
 

@@ -20,7 +20,8 @@ from scheduler_core.engine.wake import Wake
 from scheduler_core.ports import Leadership
 
 IDLE_SECONDS = 1.0
-CLAIM_AGAIN_SECONDS = 0.05
+CLAIM_AGAIN_SECONDS = (0.05, 0.5)
+"""After an error: the first pause, which doubles, and the longest."""
 MAINTENANCE_SECONDS = 3600.0
 MAINTENANCE_DELAY_SECONDS = 10.0
 LAST_ADOPTION_SECONDS = 1.0
@@ -126,7 +127,7 @@ class LeaderLoop:
         self._tasks.spawn(self._look_at_clock(leadership), "scheduler looks at the clock")
         # Not in the first moments of a term: those belong to what is due.
         maintained_at = clock.monotonic() - MAINTENANCE_SECONDS + MAINTENANCE_DELAY_SECONDS
-        claimed_at = clock.monotonic()
+        claimed_at, pause_after_error = clock.monotonic(), CLAIM_AGAIN_SECONDS[0]
         while self._leads(leadership):
             try:
                 # Days are dropped by the database's clock, and not by one that has jumped.
@@ -134,7 +135,7 @@ class LeaderLoop:
                     maintained_at = clock.monotonic()
                     self._tasks.spawn(self._context.storage.maintain(), "scheduler maintenance")
                 pause = await self._claiming.claim_due(leadership)
-                claimed_at = clock.monotonic()
+                claimed_at, pause_after_error = clock.monotonic(), CLAIM_AGAIN_SECONDS[0]
             except NotLeaderError as error:
                 counters.refused += 1
                 logger.warning("%s", error)
@@ -143,7 +144,7 @@ class LeaderLoop:
             except SchedulerError as error:
                 counters.claim_errors += 1
                 logger.warning("claiming pauses: %s", error)
-                pause = CLAIM_AGAIN_SECONDS
+                pause, pause_after_error = pause_after_error, min(pause_after_error * 2, CLAIM_AGAIN_SECONDS[1])
                 if clock.monotonic() - claimed_at > self._context.timing.ttl_seconds:
                     # Whoever leads and fires nothing keeps the seat from those who could: the control session may be
                     # well while every session of the pool leads to a server that is the primary no more.
