@@ -170,7 +170,7 @@ class Stage:
 
     def renewals(self) -> tuple[str, str] | None:
         lease = self.lease()
-        return None if lease is None else (lease["token"], lease["renewals"])
+        return None if lease is None else (lease["token"], lease["beat"])
 
     def value(self, statement: str, *arguments: object) -> Any:
         row = self.sql.execute(statement, arguments).fetchone()  # type: ignore[arg-type]

@@ -78,8 +78,6 @@ def explain(error: BaseException, url: URL, schema: str) -> SchedulerError:
             return SchemaError(
                 f"the database role {url.username!r} lacks a right on {where}: {said} (docs/roles.md has the GRANTs)"
             )
-        case Condition.UNFIT_SCHEMA if code == "55000":
-            return SchemaError(f"a table of the schema {schema!r} in {where} can't be written ({said})")
         case Condition.UNFIT_SCHEMA:
             return SchemaError(
                 f"the schema {schema!r} in {where} does not fit this version ({said}): run `scheduler migrate`"

@@ -93,7 +93,9 @@ def explain(error: BaseException, url: str) -> SchedulerError:
     """A client's error as one of ours: what happened to which server, and what to do."""
     if isinstance(error, SchedulerError):
         return error
-    where, said = redis_server_name(url), str(error)
+    # Of a master that was not found the cause tells what the Sentinels said.
+    told = (error.__cause__ or error) if isinstance(error, MasterNotFoundError) else error
+    where, said = redis_server_name(url), str(told)
     if "CERTIFICATE_VERIFY_FAILED" in said:
         reason = said.partition("certificate verify failed: ")[2].partition(" (_ssl")[0] or "it can't be verified"
         return ServerUnreachableError(
@@ -110,7 +112,6 @@ def explain(error: BaseException, url: str) -> SchedulerError:
 
 
 def _explain_sentinels(error: MasterNotFoundError, where: str) -> SchedulerError:
-    """Of a master that was not found the cause tells what the Sentinels said."""
     told = error.__cause__
     if isinstance(told, (AuthenticationError, NoPermissionError)):
         return ServerUnreachableError(

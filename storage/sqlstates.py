@@ -42,7 +42,6 @@ _BY_CODE = {
     "42501": Condition.FORBIDDEN,
     "42P05": Condition.UNFIT_SESSION,  # a pooler gave us a server process on which somebody prepared the same name
     "53300": Condition.UNREACHABLE,  # too many connections: there is no session at all
-    "55000": Condition.UNFIT_SCHEMA,  # a table that is published without a replica identity
     "57014": Condition.NOT_NOW,  # cancelled, by an operator or statement_timeout
     "57P04": Condition.NO_DATABASE,  # dropped under our feet
 }
@@ -67,7 +66,7 @@ _BY_CLASS = {
     "44": Condition.UNSTORABLE,
     "53": Condition.NOT_NOW,  # disk or memory full
     "54": Condition.UNSTORABLE,  # larger than Postgres can hold, and it will be as large the next time
-    "55": Condition.NOT_NOW,  # a lock that somebody holds
+    "55": Condition.NOT_NOW,  # a lock that somebody holds; a table in a state that does not allow it
     "57": Condition.UNREACHABLE,  # going down, coming up, idle_session_timeout
     "58": Condition.NOT_NOW,  # the server's own files
     "72": Condition.NOT_NOW,

@@ -63,7 +63,8 @@ def test_three_replicas_are_rolled_over_while_jobs_fire(
     by_newcomer = [line for line in witnessed(environment) if line.startswith("newcomer")]
     assert {line.split()[2] for line in by_newcomer} == {"2"}, "only new code calls the new job"
     reasons = sql.execute("SELECT end_reason FROM scheduler_audit.leadership ORDER BY term").fetchall()
-    assert ("handed over for a callback",) in reasons
+    # Or a machine that was busy with their start had them suspect the leader of death, before it met the job.
+    assert {("handed over for a callback",), ("lease silent",)} & set(reasons)
 
 
 def test_two_services_that_know_nothing_of_each_other_take_turns(

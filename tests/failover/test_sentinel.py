@@ -42,7 +42,7 @@ async def test_a_lease_is_found_again_at_the_new_master(sentinels: Sentinels) ->
 
     async def renewed() -> bool:
         try:
-            return await lease.renew("mine", 60, 1) is not False
+            return await lease.renew("mine", 60, 1, beat=1) is not False
         except ServerUnreachableError:
             return False
 

@@ -30,7 +30,7 @@ async def test_who_holds_dead_rows_is_named(
         monkeypatch.setattr(audit, "LONG_SECONDS", 0.0)
         pid = somebody.info.backend_pid
         told = (await found(container))[f"session {pid}"]
-        assert "of scheduler (a forgotten tab) has a transaction open since" in told
+        assert "of postgres (a forgotten tab) has a transaction open since" in told
         assert "idle in transaction: it keeps every row that died since" in told
         with psycopg.connect(database_url, autocommit=True) as operator:
             operator.execute(told.partition("End it: ")[2])  # type: ignore[arg-type]

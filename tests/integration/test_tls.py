@@ -185,7 +185,8 @@ DOORS: tuple[tuple[str, str, int, str], ...] = (
     ("sslmode=surely", "localhost", 2, "sslmode is one of"),
     ("ssl=require", "localhost", 2, "sslmode="),
     ("sslmode=require&sslmode=disable", "localhost", 2, "twice"),
-    ("connect_timeout=3", "localhost", 2, "parameter that is not known"),
+    ("hostaddr=127.0.0.1", "localhost", 2, "hostaddr"),
+    ("nonsense=3", "localhost", 2, "parameter that is not known"),
 )
 """What follows the ? of `database_url`, the host before it, the exit code and what the line says."""
 

@@ -50,9 +50,9 @@ def test_the_driver_knows_the_whole_list() -> None:
     [
         (("25006", "26000", "42P05", "25P02", "0A000"), Condition.UNFIT_SESSION),
         (("08000", "08003", "08006", "57P01", "57P02", "57P03", "57P05", "53300", "25P03"), Condition.UNREACHABLE),
-        (("40001", "40P01", "53000", "53100", "53200", "55P03", "57014", "58030", "XX000"), Condition.NOT_NOW),
+        (("40001", "40P01", "53000", "53100", "53200", "55P03", "55000", "57014", "58030", "XX000"), Condition.NOT_NOW),
         (("21000", "22001", "22021", "22P05", "23502", "23505", "23514", "54000"), Condition.UNSTORABLE),
-        (("42P01", "42703", "42883", "3F000", "55000"), Condition.UNFIT_SCHEMA),
+        (("42P01", "42703", "42883", "3F000"), Condition.UNFIT_SCHEMA),
         (("42501",), Condition.FORBIDDEN),
         (("28000", "28P01"), Condition.LOGIN_REFUSED),
         (("3D000", "57P04"), Condition.NO_DATABASE),
