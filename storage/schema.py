@@ -221,6 +221,9 @@ leader = Table(
     Column("acquired_at", _INSTANT),
     Column("heir", Text, comment="the replica in whose favour the last leader resigned"),
     _required("installation", Uuid, comment="names this schema among all others; a copy of the database bears it too"),
+    Column(
+        "control_pid", Integer, comment="the server process that holds the witness of nonce; NULL: any that holds it"
+    ),
 )
 
 leader_terms = Table(

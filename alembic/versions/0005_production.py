@@ -29,6 +29,8 @@ ALTER TABLE instances ADD COLUMN control_pid integer;
 -- squawk-ignore adding-field-with-default
 ALTER TABLE leader ADD COLUMN installation uuid NOT NULL DEFAULT gen_random_uuid();
 COMMENT ON COLUMN leader.installation IS 'names this schema among all others; a copy of the database bears it too';
+ALTER TABLE leader ADD COLUMN control_pid integer;
+COMMENT ON COLUMN leader.control_pid IS 'the server process that holds the witness of nonce; NULL: any that holds it';
 COMMENT ON COLUMN instances.control_pid IS 'the server process that holds life_key; NULL: any that holds it'
 """
 
@@ -43,9 +45,22 @@ END
 $$
 """
 
+# The leader's stands in its own row as well: whoever waits for its witness must not have to wait for `instances`.
+REGISTER_LEADERS_PID = """
+CREATE FUNCTION {schema}.register_leaders_pid() RETURNS trigger
+LANGUAGE plpgsql AS $$
+BEGIN
+    NEW.control_pid := CASE WHEN NEW.nonce IS NOT NULL AND NEW.witnessed THEN pg_backend_pid() END;
+    RETURN NEW;
+END
+$$
+"""
+
 CONTROL_REGISTERED = """
 CREATE TRIGGER control_registered BEFORE INSERT OR UPDATE OF life_key ON instances
-    FOR EACH ROW EXECUTE FUNCTION register_control_pid()
+    FOR EACH ROW EXECUTE FUNCTION register_control_pid();
+CREATE TRIGGER control_registered BEFORE UPDATE OF nonce ON leader
+    FOR EACH ROW EXECUTE FUNCTION register_leaders_pid()
 """
 
 # Whoever may log in may wait for any advisory lock, and have it once its holder is dead: what counts is who has it.
@@ -69,7 +84,7 @@ LANGUAGE plpgsql AS $$
 -- True once the leader's registered session does not hold the witness; false when wait_ms is over. The time-out is
 -- caught here, so that the server's log stays quiet, and the wait is short, so that no snapshot is pinned for long.
 DECLARE
-    registered integer := (SELECT i.control_pid FROM {schema}.leader l JOIN {schema}.instances i USING (instance_id));
+    registered integer := (SELECT control_pid FROM {schema}.leader);
     deadline timestamptz := clock_timestamp() + make_interval(secs => wait_ms / 1000.0);
     is_held boolean;
     is_contested boolean;
@@ -190,6 +205,7 @@ TRIGGER_FUNCTIONS = (
     "note_failed_attempt",
     "refuse_change",
     "register_control_pid",
+    "register_leaders_pid",
 )
 
 LEADERSHIP = """
@@ -240,9 +256,17 @@ def guarded(body: str, table: str) -> str:
 def upgrade() -> None:
     for statement in COLUMNS.split(";\n"):
         op.execute(statement)
-    for function in (REGISTER_CONTROL_PID, WITNESS_HELD, AWAIT_WITNESS, SET_REPLICA_IDENTITIES, CREATE_HISTORY_DAY):
+    for function in (
+        REGISTER_CONTROL_PID,
+        REGISTER_LEADERS_PID,
+        WITNESS_HELD,
+        AWAIT_WITNESS,
+        SET_REPLICA_IDENTITIES,
+        CREATE_HISTORY_DAY,
+    ):
         op.execute(function.format(**names()))
-    op.execute(CONTROL_REGISTERED)
+    for statement in CONTROL_REGISTERED.split(";\n"):
+        op.execute(statement)
     for number, functions in GUARDED.items():
         for name, table in functions.items():
             op.execute(guarded(getattr(module_of(number), name), table))
@@ -264,7 +288,8 @@ def downgrade() -> None:
         op.execute(replaced(getattr(module_of("0001"), name)))
     op.execute("DROP FUNCTION create_history_day(text, text, date), set_replica_identities()")
     op.execute("DROP TRIGGER control_registered ON instances")
-    op.execute("DROP FUNCTION register_control_pid()")
-    op.execute("ALTER TABLE leader DROP COLUMN installation")
+    op.execute("DROP TRIGGER control_registered ON leader")
+    op.execute("DROP FUNCTION register_control_pid(), register_leaders_pid()")
+    op.execute("ALTER TABLE leader DROP COLUMN installation, DROP COLUMN control_pid")
     op.execute("ALTER TABLE instances DROP COLUMN control_pid")
     op.execute("ALTER TABLE leader_terms DROP COLUMN resign_requested_at, DROP COLUMN resign_requested_by")
