@@ -47,6 +47,8 @@ __all__ = [
 ]
 
 HOLDER_TIMEOUT = START_TIMEOUT + 5
+DEAD_TIMEOUT = 3.0
+"""After a server's death: whoever holds the folder may be starting it again."""
 """How long the folder's holder may take to start its servers, or to end them, before we give up waiting."""
 
 
@@ -116,10 +118,19 @@ def start(
     folder = _make_folder(Path(data_dir) if data_dir is not None else default_folder())
     lock = _FolderLock(folder)
     deadline = time.monotonic() + HOLDER_TIMEOUT
+    dead_since: float | None = None
     while not lock.acquire():
-        running = _attach(folder, lock.holder())
+        holder = lock.holder()
+        running = _attach(folder, holder)
         if running is not None:
             return running
+        dead = _dead_servers(folder)
+        dead_since = (dead_since or time.monotonic()) if dead else None
+        if dead_since is not None and time.monotonic() - dead_since > DEAD_TIMEOUT:
+            raise EmbeddedServerError(
+                f"the embedded {' and '.join(dead)} of the data folder {folder} has ended, and process "
+                f"{holder or '?'}, which started it, goes on: end that process and start it again; what was committed is there"
+            )
         if time.monotonic() > deadline:
             raise EmbeddedServerError(
                 f"the data folder {folder} is held by process {lock.holder() or '?'}, but its servers do not answer; "
@@ -143,6 +154,12 @@ def start(
         raise
     atexit.register(servers.stop)
     return servers
+
+
+def _dead_servers(folder: Path) -> list[str]:
+    """Those that are written down as running, and do not. One that is being started is not written down yet."""
+    pids = {key: int(read_state(folder, key).get("pid") or 0) for key in (PostgresServer.key, RedisServer.key)}
+    return [key for key, pid in pids.items() if pid and not _alive(pid)]
 
 
 def _attach(folder: Path, holder: int | None) -> EmbeddedServers | None:

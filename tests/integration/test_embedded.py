@@ -245,6 +245,20 @@ def test_a_lost_password_is_replaced(tmp_path: Path) -> None:
         query(second.database_url, "SELECT FROM kept")
 
 
+@pytest.mark.parametrize("which", ["postgres", "redis"])
+def test_a_server_that_has_died_under_its_holder_is_named_soon(
+    which: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embedded, "DEAD_TIMEOUT", 0.2)
+    with holder(tmp_path) as (process, _):
+        pid = json.loads((tmp_path / f"{which}.json").read_text())["pid"]
+        os.kill(pid, signal.SIGKILL)
+        began = time.monotonic()
+        with pytest.raises(EmbeddedServerError, match=rf"embedded {which} of .* has ended, and process {process.pid}"):
+            embedded.start(tmp_path)
+        assert time.monotonic() - began < embedded.HOLDER_TIMEOUT / 2
+
+
 def test_a_holder_that_does_not_answer_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(embedded, "HOLDER_TIMEOUT", 0.5)
     script = (
