@@ -129,7 +129,8 @@ def start(
         if dead_since is not None and time.monotonic() - dead_since > DEAD_TIMEOUT:
             raise EmbeddedServerError(
                 f"the embedded {' and '.join(dead)} of the data folder {folder} has ended, and process "
-                f"{holder or '?'}, which started it, goes on: end that process and start it again; what was committed is there"
+                f"{holder or '?'}, which started it, goes on: end that process and start it again; "
+                "what was committed is there"
             )
         if time.monotonic() > deadline:
             raise EmbeddedServerError(
