@@ -22,9 +22,11 @@ FORBID = """
 CREATE TABLE public.forbidden (event text, code text);
 CREATE FUNCTION public.forbid() RETURNS trigger LANGUAGE plpgsql AS $$
 DECLARE
-    code text := (SELECT f.code FROM public.forbidden f WHERE f.event = TG_OP);
+    what text := CASE WHEN TG_OP = 'INSERT' THEN 'claim' WHEN NEW.status = 'running' THEN 'start'
+                      WHEN NEW.status IN ('succeeded', 'failed') THEN 'outcome' END;
+    code text := (SELECT f.code FROM public.forbidden f WHERE f.event = what);
 BEGIN
-    IF code IS NOT NULL AND (TG_OP = 'INSERT' OR NEW.status IN ('succeeded', 'failed')) THEN
+    IF code IS NOT NULL THEN
         RAISE EXCEPTION 'somebody forbids it' USING ERRCODE = code;
     END IF;
     RETURN NEW;
@@ -100,7 +102,7 @@ async def test_no_outcome_is_given_up_but_for_its_own_data(replica: Container, s
     for code in NOT_ITS_DATA:
         for delivery in ("at_least_once", "at_most_once"):
             job_id = f"forbidden-{code}-{delivery}"
-            forbid(sql, "UPDATE", code)
+            forbid(sql, "outcome", code)
             errors = scheduler.counters.write_errors
             await scheduler.add_job(once(job_id, calls, delivery=delivery))
             await eventually_async(lambda: scheduler.counters.write_errors > errors, what=f"{job_id} is refused")  # noqa: B023 - called now
@@ -111,9 +113,25 @@ async def test_no_outcome_is_given_up_but_for_its_own_data(replica: Container, s
     assert told == [(1, 0, None)]
 
 
+async def test_a_start_that_is_refused_was_not_written_and_is_tried_again(
+    replica: Container, sql: Sql, calls: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    """A full disk, an operator's LOCK TABLE: nothing was called, and nothing is lost."""
+    sql.execute(FORBID)
+    for code in (*NOT_ITS_DATA, "22000"):
+        job_id = f"forbidden-{code}"
+        forbid(sql, "start", code)
+        await replica.get_scheduler().add_job(once(job_id, calls, delivery="at_most_once"))
+        await eventually_async(lambda: f"the start of run {job_id}@" in caplog.text, what=f"{job_id} waits")  # noqa: B023 - called now
+        assert job_id not in calls
+        allow(sql)
+        await until(sql, STATUS, "succeeded", job_id)
+    assert len(calls) == len(set(calls)) == len(NOT_ITS_DATA) + 1
+
+
 async def test_what_is_refused_by_itself_holds_up_no_other(replica: Container, sql: Sql, calls: list[str]) -> None:
     sql.execute(FORBID)
-    forbid(sql, "UPDATE", "P0001")
+    forbid(sql, "outcome", "P0001")
     scheduler = replica.get_scheduler()
     await scheduler.add_jobs([once("forbidden", calls), *(once(f"other-{n}", calls) for n in range(20))])
     await until(sql, "SELECT count(*) FROM scheduler_audit.runs WHERE status = 'succeeded'", 20)
@@ -163,7 +181,7 @@ async def test_a_pool_that_leads_to_a_reader_is_left(replica: Container, sql: Sq
 
 async def test_a_leader_that_can_not_claim_gives_the_seat_up(replica: Container, sql: Sql, calls: list[str]) -> None:
     sql.execute(FORBID)
-    forbid(sql, "INSERT", "53100")
+    forbid(sql, "claim", "53100")
     await replica.get_scheduler().add_job(once("forbidden", calls))
     await until(sql, "SELECT end_reason FROM scheduler_audit.leadership WHERE term = 1", "could not claim")
     allow(sql)
