@@ -152,11 +152,13 @@ async def test_a_pool_that_leads_to_a_reader_is_left(replica: Container, sql: Sq
     """The endpoint moved, and the sockets stayed: what is read works, and what is written does not."""
     scheduler = replica.get_scheduler()
     read_only(sql, "ALTER DATABASE {} SET default_transaction_read_only = on")
+    before = set(sql.execute(POOL).fetchall())
     sql.execute(END_POOL)
 
     # The pool comes back, as readers.
     async def is_back() -> bool:
-        return bool(sql.execute(POOL).fetchall())
+        pids = set(sql.execute(POOL).fetchall())
+        return bool(pids) and not pids & before
 
     await eventually_async(is_back, what="sessions that read")
     read_only(sql, "ALTER DATABASE {} RESET default_transaction_read_only")
