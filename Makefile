@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
-JOBS ?= 4
+JOBS ?= 3
 ARGS ?=
 
 # `make test POSTGRES=15` runs every test on Debian's Postgres of that version instead of the wheel's (18).

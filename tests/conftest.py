@@ -23,7 +23,9 @@ from commands import Command
 from databases import load_schema, url_of
 from hypothesis import settings
 from pooler import pooled
+from psycopg.sql import SQL, Identifier
 from pytest_postgresql import factories
+from pytest_postgresql.janitor import DatabaseJanitor
 from xdist.scheduler import LoadScopeScheduling
 from zones import use_newer_zones
 
@@ -82,6 +84,8 @@ def pytest_configure(config: pytest.Config) -> None:
     config.option.postgresql_port = str(parts.port)
     config.option.postgresql_user = parts.username
     config.option.postgresql_password = parts.password
+    # Also before: what one teardown could not do must not cost all the tests after it.
+    config.option.postgresql_drop_test_database = True
 
 
 def pytest_report_header(config: pytest.Config) -> str | None:
@@ -133,6 +137,20 @@ def pytest_unconfigure() -> None:
     if _folder is not None:
         shutil.rmtree(_folder, ignore_errors=True)
 
+
+def _drop_by_force(janitor: DatabaseJanitor) -> None:
+    """Drop a test's database, whoever is still coming in: else no later test of this worker could make its own."""
+    with janitor.cursor() as cursor:
+        name = Identifier(janitor.dbname)
+        cursor.execute("SELECT datistemplate FROM pg_database WHERE datname = %s", [janitor.dbname])
+        if (found := cursor.fetchone()) is None:
+            return
+        if found[0]:
+            cursor.execute(SQL("ALTER DATABASE {} WITH is_template false").format(name))
+        cursor.execute(SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+
+
+DatabaseJanitor.drop = _drop_by_force  # type: ignore[method-assign]
 
 migrated_server = factories.postgresql_noproc(load=[load_schema], dbname="migrated")
 bare_server = factories.postgresql_noproc(dbname="bare")
