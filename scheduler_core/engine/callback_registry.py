@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -80,8 +81,10 @@ class CallbackRegistry:
         self._declared: dict[str, Callback] = {}
         self._bound: dict[str, Callback] = {}
         self._named: set[str] = set()
-        self._jobs_of: dict[str, set[str]] = {}
-        """The jobs that this process has declared, by the name of what they call."""
+        self._reference_of: dict[str, str] = {}
+        """What the jobs that this process has declared call, by their ids."""
+        self._declarations: Counter[str] = Counter()
+        """How many of them call it."""
         self._permitted: dict[str, Callback] = {}
         """What was looked up because code has named it, or `allowed_callbacks` allows it."""
         self._own: dict[str, Callback] = {}
@@ -103,7 +106,8 @@ class CallbackRegistry:
         else:
             self._bound[job_id] = described = self._describe(callback)
             reference = described.reference
-        self._jobs_of.setdefault(reference, set()).add(job_id)
+        self._reference_of[job_id] = reference
+        self._declarations[reference] += 1
         return reference
 
     def _describe(self, callback: Callable[..., Any]) -> Callback:
@@ -117,8 +121,8 @@ class CallbackRegistry:
     def unbind(self, job_id: str) -> None:
         """Forget what a removed job was bound to."""
         self._bound.pop(job_id, None)
-        for job_ids in self._jobs_of.values():
-            job_ids.discard(job_id)
+        if (reference := self._reference_of.pop(job_id, None)) is not None:
+            self._declarations[reference] -= 1
 
     def find(self, job: StoredJob) -> Callback:
         """The callback of a job.
@@ -133,8 +137,8 @@ class CallbackRegistry:
         """Whether it looks like another program's job: see the module's last rule."""
         if self._is_name_given or job.application != self.application or job.added_at_run_time is not False:
             return False
-        ours = self._jobs_of.get(job.definition.callback, set())
-        return bool(ours) and job.job_id not in ours
+        reference = job.definition.callback
+        return self._declarations[reference] > 0 and self._reference_of.get(job.job_id) != reference
 
     def _find(self, definition: JobDefinition, application: str | None) -> Callback:
         reference = definition.callback
