@@ -121,7 +121,7 @@ async def open_session(
 ) -> asyncpg.Connection[Any]:
     """A session with the server, encrypted as the URL's `sslmode` says (default: where the server can).
 
-    Parameters: timeout_seconds, to connect, unless the URL says; application_name, after the one that the URL gives;
+    Parameters: timeout_seconds, to connect, unless the URL says; application_name, put before that of the URL;
     options, of asyncpg.
     Raises InvalidSettingsError where the URL names a file that can't be read, and whatever asyncpg raises.
     """

@@ -263,8 +263,8 @@ class PostgresControlSession:
 
     async def _settle_session(self, connection: asyncpg.Connection[Any]) -> None:
         # A stopped process keeps its socket: the server itself must end the session, and with it the witness,
-        # when the pings (four in a TTL) stay away, and before the
-        # TTL is over. A peer that vanished without a word likewise.
+        # when the pings (at least four in a TTL) stay away, and before the TTL is over. A peer that vanished without a
+        # word likewise.
         idle_ms = int(self._ttl_seconds * 950)
         await connection.execute(
             f"SELECT set_config('idle_session_timeout', '{idle_ms}', false), "

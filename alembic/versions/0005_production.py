@@ -5,8 +5,8 @@ act with the owner's rights do so for our own tables alone; a witness counts in 
 registered with it, and in nobody else's; who asks a leader to resign stands in a row; and the installation has a
 random id, made once for each schema, which is part of what its lease in Redis is called.
 
-New columns that may be NULL or have a default, functions, and one trigger. The version before sees none of it: the
-trigger registers its sessions, its lease goes by another name, and the days of the history that it makes lack a
+New columns that may be NULL or have a default, functions, and two triggers. The version before sees none of it: the
+triggers register its sessions, its lease goes by another name, and the days of the history that it makes lack a
 replica identity until a replica that knows of it looks.
 """
 

@@ -74,6 +74,7 @@ def end_at_once(code: int, last_words: Callable[[], object]) -> NoReturn:
     limit = threading.Timer(LAST_WORDS_SECONDS, os._exit, [code])
     limit.daemon = True
     limit.start()
+    # Whatever fails here, the process ends with the code that it was given.
     with contextlib.suppress(Exception):
         kill_children()
         last_words()

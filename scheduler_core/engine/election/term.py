@@ -180,9 +180,10 @@ class Term:
         return False
 
     async def _retake_lease(self, seated: Leadership, deadline: float) -> bool:
-        """Take the lease under the new nonce, where one is needed. A candidate that saw the witness fall may hold it
-        for
-        a moment: it finds the row moved and gives it back."""
+        """Take the lease under the new nonce, where one is needed.
+
+        A candidate that saw the witness fall may hold it for a moment: it finds the row moved and gives it back.
+        """
         office = self._office
         while boottime() < deadline and not self._ends():
             sent_at = boottime()
