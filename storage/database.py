@@ -34,10 +34,9 @@ from storage.postgres_errors import DatabaseClosedError, UnreadableRowError, exp
 from storage.postgres_url import (
     SESSION_SETTINGS,
     let_go_of,
-    open_session,
+    open_settled_session,
     parse_url,
     server_name,
-    settle_session,
 )
 from storage.sqlstates import Condition, condition_of_error
 
@@ -170,32 +169,29 @@ class Database:
         return engine
 
     async def _open_session(self) -> asyncpg.Connection[Any]:
-        connection = await self._open_plain_session()
-        try:
-            # Not as it is opened: a pooler refuses parameters that it does not know.
-            if not self._is_pooled and not await settle_session(connection, self._settings):
-                connection.terminate()
-                self._is_pooled = True
-                logger.warning(
-                    "a transaction pooler stands before Postgres at %s: each statement is prepared anew, in a "
-                    "transaction of its own; a direct address is faster",
-                    server_name(self.url),
-                )
-                connection = await self._open_plain_session()
-            if self._is_closed:
-                raise self._closed()
-        except BaseException:
+        connection, is_settled = await self._open_once()
+        if not is_settled and not self._is_pooled:
             connection.terminate()
-            raise
+            self._is_pooled = True
+            logger.warning(
+                "a transaction pooler stands before Postgres at %s: each statement is prepared anew, in a "
+                "transaction of its own; a direct address is faster",
+                server_name(self.url),
+            )
+            connection, _ = await self._open_once()
+        if self._is_closed:
+            connection.terminate()
+            raise self._closed()
         self._open.add(connection)
         connection.add_termination_listener(self._forget)
         return connection
 
-    async def _open_plain_session(self) -> asyncpg.Connection[Any]:
+    async def _open_once(self) -> tuple[asyncpg.Connection[Any], bool]:
         # What is prepared behind a pooler stays with a server process that the next statement may not be given.
-        return await open_session(
+        return await open_settled_session(
             self.url,
             timeout_seconds=CONNECT_TIMEOUT_SECONDS,
+            settings=self._settings,
             command_timeout=COMMAND_TIMEOUT_SECONDS,
             statement_cache_size=0 if self._is_pooled else PREPARED_STATEMENTS,
         )

@@ -164,7 +164,24 @@ WHERE pg_backend_pid() = $3
 """
 
 
-async def settle_session(connection: asyncpg.Connection[Any], settings: Mapping[str, str]) -> bool:
+async def open_settled_session(
+    url: URL, *, timeout_seconds: float, settings: Mapping[str, str] = SESSION_SETTINGS, **options: Any
+) -> tuple[asyncpg.Connection[Any], bool]:
+    """A session that has these settings, and whether it has: not where a transaction pooler stands between.
+
+    Parameters and errors as of `open_session`.
+    """
+    connection = await open_session(url, timeout_seconds=timeout_seconds, **options)
+    try:
+        # Not as it is opened: a pooler refuses parameters that it does not know.
+        return connection, await _settle(connection, settings)
+    except BaseException:
+        # A cancellation too: nobody knows yet that there is a session to close.
+        connection.terminate()
+        raise
+
+
+async def _settle(connection: asyncpg.Connection[Any], settings: Mapping[str, str]) -> bool:
     """Make these settings the session's; False, and nothing done, where a transaction pooler stands between."""
     try:
         row = await connection.fetchrow(_SETTLE, list(settings), list(settings.values()), connection.get_server_pid())
@@ -191,12 +208,7 @@ def engine_of_single_sessions(url: URL) -> AsyncEngine:
     """For migrations: each connection is a session of its own, and ends with its use."""
 
     async def open_one() -> asyncpg.Connection[Any]:
-        connection = await open_session(url, timeout_seconds=5.0)
-        try:
-            await settle_session(connection, SESSION_SETTINGS)
-        except BaseException:
-            connection.terminate()
-            raise
+        connection, _ = await open_settled_session(url, timeout_seconds=5.0)
         return connection
 
     return create_async_engine("postgresql+asyncpg://", async_creator=open_one, poolclass=NullPool)

@@ -29,7 +29,7 @@ from scheduler_core.ports import Instance, LeaderRow, Leadership, LeaseName, Ses
 from storage.database import DRIVER_ERRORS, check_schema_name
 from storage.keys import LEASE_NAME, NUDGE_CHANNEL, advisory_key, lease_name
 from storage.postgres_errors import explain
-from storage.postgres_url import SESSION_SETTINGS, let_go_of, open_session, parse_url, server_name, settle_session
+from storage.postgres_url import let_go_of, open_settled_session, parse_url, server_name
 from storage.sqlstates import condition_of_error
 
 LEADER = """
@@ -301,7 +301,7 @@ class PostgresControlSession:
             other.terminate()
 
     async def _connect(self, application_name: str) -> asyncpg.Connection[Any]:
-        connection = await open_session(
+        connection, _ = await open_settled_session(
             self._url,
             timeout_seconds=CONNECT_TIMEOUT_SECONDS,
             application_name=application_name,
@@ -309,11 +309,6 @@ class PostgresControlSession:
             command_timeout=CONNECT_TIMEOUT_SECONDS,
             statement_cache_size=0,
         )
-        try:
-            await settle_session(connection, SESSION_SETTINGS)
-        except BaseException:
-            connection.terminate()
-            raise
         return connection
 
     async def uptime_seconds(self) -> float:
