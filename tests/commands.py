@@ -89,27 +89,20 @@ class Started:
         self.send_signal(signal.SIGKILL)
 
 
-class StartedAnew(Started):
+def start_anew(*words: str, environment: Mapping[str, str], folder: Path, log: Path) -> subprocess.Popen[bytes]:
     """The same in an interpreter of its own."""
+    with log.open("wb") as file:
+        return subprocess.Popen(
+            [sys.executable, "-m", "scheduler_core.cli", *words],
+            env=dict(environment),
+            stderr=file,
+            stdout=file,
+            cwd=folder,
+            preexec_fn=die_with_parent(os.getpid()),  # noqa: PLW1509 - prctl alone, and no thread forks
+        )
 
-    def __init__(self, *words: str, environment: Mapping[str, str], folder: Path, log: Path) -> None:
-        with log.open("wb") as file:
-            self._own = subprocess.Popen(
-                [sys.executable, "-m", "scheduler_core.cli", *words],
-                env=dict(environment),
-                stderr=file,
-                stdout=file,
-                cwd=folder,
-                preexec_fn=die_with_parent(os.getpid()),  # noqa: PLW1509 - prctl alone, and no thread forks
-            )
-        self.pid = self._own.pid
 
-    @property
-    def returncode(self) -> int | None:
-        return self._own.poll()
-
-    def wait(self, timeout: float | None = None) -> int:
-        return self._own.wait(timeout)
+Running = Started | subprocess.Popen[bytes]
 
 
 def as_text(done: subprocess.CompletedProcess[bytes]) -> subprocess.CompletedProcess[str]:

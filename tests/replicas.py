@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import psycopg
-from commands import Started, StartedAnew
+from commands import Running, Started, start_anew
 from waiting import eventually
 
 LIVING = """
@@ -30,18 +30,18 @@ class Replicas:
     """
 
     def __init__(self, environment: Mapping[str, str], app: str, logs: Path, *, starts_anew: bool = False) -> None:
-        self._kind = StartedAnew if starts_anew else Started
+        self._start = start_anew if starts_anew else Started
         self.environment = dict(environment)
         self.app = app
         self.logs = logs
-        self.processes: list[Started] = []
+        self.processes: list[Running] = []
         self._started = 0
 
-    def start(self, count: int = 1, **variables: str) -> list[Started]:
+    def start(self, count: int = 1, **variables: str) -> list[Running]:
         """Start replicas, with these variables in their environment."""
         new = []
         for _ in range(count):
-            process = self._kind(
+            process = self._start(
                 *("run", "--app", self.app),
                 environment=self.environment | variables,
                 folder=self.logs,
@@ -60,7 +60,7 @@ class Replicas:
             what=f"{count} replicas with a leader; logs in {self.logs}",
         )
 
-    def leader(self, sql: psycopg.Connection[object]) -> tuple[Started, int]:
+    def leader(self, sql: psycopg.Connection[object]) -> tuple[Running, int]:
         """The leader's process and term."""
         pid, term = eventually(lambda: sql.execute(LEADER_PID).fetchone(), what="a leader")  # type: ignore[misc]
         return next(p for p in self.processes if p.pid == pid), term

@@ -10,7 +10,7 @@ from typing import Any
 
 import psycopg
 import pytest
-from commands import Started
+from commands import Running
 from replicas import LEADER_PID, Replicas, witnessed
 from test_faults import Stage, stage  # noqa: F401 - a fixture
 from test_kill import FIRST_FIRE
@@ -31,7 +31,7 @@ def end_reason(sql: Sql, term: int) -> str | None:
     return None if row is None else row[0]
 
 
-def kill(process: Started) -> None:
+def kill(process: Running) -> None:
     process.send_signal(signal.SIGKILL)
     process.wait()
 
