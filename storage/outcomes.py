@@ -25,7 +25,9 @@ RETURNING run_id
 # traces (same status, attempt and end) and changes nothing. Where this statement's snapshot shows a row that could
 # have been updated and was not (its twin, whose reply got lost, was at it at the same moment), nothing is concluded:
 # the caller asks again. Where somebody asked for a cancel, a run that would wait ends instead; and an owner that had
-# begun what looked as if it waited still tells how its attempt ended. Each run is found by its
+# begun what looked as if it waited still tells how its attempt ended. That a run is queued is a mere note, written when
+# the batch is: a start that is durable before it stays, or a death would find a run that nobody had begun and call it
+# again, at_most_once or not; and a note that comes too late says nothing about whose the run is. Each run is found by its
 # key alone: with a bound on scheduled_for the planner, which makes this plan once, perhaps while today's partition is
 # empty, may walk the whole day for each batch. `= ANY (ARRAY[…])` has rows looked up, and locked, in the order given,
 # as in the claim: runs first, then jobs in job_id order. Most outcomes are first attempts that succeeded under one
@@ -84,7 +86,7 @@ WITH told AS (
                AND r.attempt <= t.attempt AND (r.attempt < t.attempt OR t.outcome IS NULL)) IS TRUE AS is_late
     FROM remaining t LEFT JOIN {schema}.runs r
       ON r.run_id = t.run_id AND r.job_id = t.job_id AND r.scheduled_for = t.scheduled_for
-    WHERE (t.run_id IN (SELECT run_id FROM repeated)) IS NOT TRUE
+    WHERE (t.run_id IN (SELECT run_id FROM repeated)) IS NOT TRUE AND t.status <> 'queued'
 ), ended AS (
     SELECT *, (run_id IN (SELECT run_id FROM refused WHERE is_late)) IS TRUE AS is_late
     FROM told WHERE outcome IS NOT NULL OR status = 'succeeded'
@@ -127,7 +129,7 @@ SELECT run_id, is_late FROM refused
 """.replace("{honours}", "(t.status IN ('pending', 'queued', 'retrying') AND r.cancel_requested_at IS NOT NULL)")
     .replace(
         "{is_open}",
-        "(r.status IN ('pending', 'queued', 'running', 'retrying') "
+        "(r.status IN ('pending', 'queued', 'retrying') OR r.status = 'running' AND t.status <> 'queued' "
         "OR r.status = 'cancelled' AND t.status = 'cancelled' AND r.cancel_requested_at IS NOT NULL "
         "AND r.attempt < t.attempt)",
     )

@@ -210,6 +210,20 @@ async def test_a_late_outcome_overwrites_nothing_and_is_kept(
         assert kept == [("succeeded", 7, "me", True)]
 
 
+async def test_a_note_that_a_run_is_queued_never_undoes_its_durable_start(
+    container: Container, leader: Leadership, sql: psycopg.Connection[Any]
+) -> None:
+    """The note waits for its batch and the start for nobody: written last, it made the dead's run one to call again."""
+    job = await stored(container)
+    runs = container.get_storage().runs
+    claimed = await runs.claim(leader, [plan_of(job)], uncallable=False)
+    (run,) = claimed.runs
+    now = run.due_at
+    assert await runs.start(Outcome(run, RunStatus.RUNNING, 0, started_at=now, attempt_started_at=now), "me")
+    assert await runs.record([Outcome(run, RunStatus.QUEUED, 0)], "me") == Recorded()
+    assert sql.execute("SELECT status, started_at FROM scheduler.runs").fetchone() == ("running", now)
+
+
 async def test_an_outcome_that_is_sent_twice_at_the_same_moment_is_recorded_once_and_never_late(
     container: Container, leader: Leadership, sql: psycopg.Connection[Any], database_url: str
 ) -> None:

@@ -88,6 +88,13 @@ async def test_one_that_ends_at_once_keeps_others_out_until_its_end_is_durable(b
     assert await is_let_in(gate, 3, Begin.ALONE)
 
 
+async def test_that_it_had_been_queued_lets_nobody_in_beside_it() -> None:
+    gate, run = StartGate(), a_run(1)
+    await gate.enter(run.run_id, Begin.ALONE)
+    gate.outcomes_recorded([Outcome(run, RunStatus.QUEUED, 0)], set())
+    assert not await is_let_in(gate, 2, Begin.ALONE)
+
+
 @given(st.lists(st.tuples(st.sampled_from(CAREFUL), st.integers(0, 5), st.booleans()), max_size=30))
 def test_nobody_is_ever_beside_one_that_he_may_not_be_beside(comers: list[tuple[Begin, int, bool]]) -> None:
     """Whoever comes, gives up or leaves, in whatever order; and in the end all who waited have been inside."""

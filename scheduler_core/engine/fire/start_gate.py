@@ -69,9 +69,9 @@ class StartGate:
             self.leave(run_id)
 
     def outcomes_recorded(self, outcomes: Sequence[Outcome], _late: Set[UUID]) -> None:
-        """These are durable."""
-        if self._inside:
-            for outcome in outcomes:
+        """These are durable. What is told of one that has not ended, that it was queued, lets nobody in."""
+        for outcome in outcomes if self._ended else ():
+            if outcome.run.run_id in self._ended:
                 self.leave(outcome.run.run_id)
 
     def _leave_unless_ended(self, run_id: UUID) -> None:
