@@ -19,19 +19,18 @@ WHERE run_id = :run_id AND scheduled_for = :scheduled_for AND instance_id = :ins
 RETURNING run_id
 """
 
-# Guarded by run, owner and the owner's term of adoption, and not by the current term: a live former leader may
-# still tell what truly happened, unless somebody else has taken the run. What comes too late is kept as an
-# attempt that says so, and overwrites nothing. A batch that is sent again after a lost reply finds its own
-# traces (same status, attempt and end) and changes nothing. Where this statement's snapshot shows a row that could
-# have been updated and was not (its twin, whose reply got lost, was at it at the same moment), nothing is concluded:
-# the caller asks again. Where somebody asked for a cancel, a run that would wait ends instead; and an owner that had
-# begun what looked as if it waited still tells how its attempt ended. That a run is queued is a mere note, written when
-# the batch is: a start that is durable before it stays, or a death would find a run that nobody had begun and call it
-# again, at_most_once or not; and a note that comes too late says nothing about whose the run is. Each run is found by its
-# key alone: with a bound on scheduled_for the planner, which makes this plan once, perhaps while today's partition is
-# empty, may walk the whole day for each batch. `= ANY (ARRAY[…])` has rows looked up, and locked, in the order given,
-# as in the claim: runs first, then jobs in job_id order. Most outcomes are first attempts that succeeded under one
-# term: NULL says so.
+# Guarded by run, owner and the owner's term of adoption, and not by the current term: a live former leader may still
+# tell what truly happened, unless somebody else has taken the run. What comes too late is kept as an attempt that says
+# so, and overwrites nothing. A batch that is sent again after a lost reply finds its own traces (same status, attempt
+# and end) and changes nothing. Where this statement's snapshot shows a row that could have been updated and was not
+# (its twin, whose reply got lost, was at it at the same moment), nothing is concluded: the caller asks again. Where
+# somebody asked for a cancel, a run that would wait ends instead; and an owner that had begun what looked as if it
+# waited still tells how its attempt ended. That a run is queued is a mere note, written when the batch is: a start that
+# is durable before it stays, or a death would find a run that nobody had begun and call it again, at_most_once or not;
+# and a note that comes too late says nothing about whose the run is. Each run is found by its key alone: with a bound
+# on scheduled_for the planner, which makes this plan once, perhaps while today's partition is empty, may walk the whole
+# day for each batch. `= ANY (ARRAY[…])` has rows looked up, and locked, in the order given, as in the claim: runs
+# first, then jobs in job_id order. Most outcomes are first attempts that succeeded under one term: NULL says so.
 RECORD = (
     """
 WITH told AS (
