@@ -9,7 +9,9 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from datetime import datetime
 
+from scheduler_core.ports import LeaseName
 from storage.database import Database, Row
+from storage.keys import LEASE_NAME, lease_name
 
 LEADER = """
 SELECT l.term, l.instance_id, i.pid
@@ -75,11 +77,11 @@ JOIN pg_locks k ON k.locktype = 'advisory' AND k.granted AND k.objsubid = 1
 WHERE i.pid = :pid AND i.ended_at IS NULL
 """
 
-# By the port that the server sees, and only among sessions from this machine, of this role, on this database.
+# By the port that the server sees, and only among a scheduler's sessions from this machine on this database.
 TERMINATE_PORTS = """
 SELECT pg_terminate_backend(a.pid) FROM pg_stat_activity a
 WHERE a.client_port = ANY(CAST(:ports AS integer[])) AND a.client_addr IS NOT DISTINCT FROM inet_client_addr()
-  AND a.usename = current_user AND a.datname = current_database() AND a.application_name LIKE 'scheduler%'
+  AND a.datname = current_database() AND a.application_name LIKE 'scheduler%'
 """
 
 SCHEMA_EXISTS = """
@@ -142,6 +144,12 @@ class EvidenceReader:
             if len(rows) < CHUNK:
                 return
             after = rows[-1].scheduled_for
+
+    async def lease_name(self) -> LeaseName:
+        """Which lease is the leader's, on this server."""
+        row = await self._database.fetch_one(LEASE_NAME)
+        assert row is not None
+        return lease_name(row, self._database.schema)
 
     async def terms(self) -> Sequence[Row]:
         """Every term, in order."""

@@ -150,7 +150,7 @@ class _Hearing:
         been checked, and must not be called.
         """
         fault = self._excuses.hit(execution.call.pid, execution.began - WAKING_MICROS, execution.began)
-        if fault is None or not fault.kind.startswith(("stop", "two")) or fault.healed_at is None:
+        if fault is None or fault.healed_at is None or not any(kind.startswith("stop") for kind in fault.kinds):
             return False
         was_due = micros(execution.call.scheduled_for) <= micros(fault.injected_at) + CLOCK_SLACK_MICROS // 10
         woke = micros(fault.healed_at)

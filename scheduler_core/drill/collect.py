@@ -11,6 +11,7 @@ from uuid import UUID
 
 from scheduler_core.drill.evidence import Evidence, FaultRecord, RunRecord, TermRecord
 from scheduler_core.drill.faults import FAULTS
+from scheduler_core.drill.pairs import pairs
 from scheduler_core.drill.schedule import PlannedFault
 from scheduler_core.drill.stage import Stage
 from scheduler_core.drill.witness import read_calls
@@ -43,6 +44,7 @@ async def collect(
         terms=terms,
         runs=tuple(runs),
         calls=tuple(read_calls(folder, stage.clock.at_wall)),
+        pairs=len(pairs(embedded=stage.servers.embedded is not None)),
     )
 
 

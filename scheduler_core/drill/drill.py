@@ -16,7 +16,7 @@ from datetime import datetime, timedelta
 from scheduler_core.domain.errors import InvalidSettingsError, SchedulerError
 from scheduler_core.drill.collect import collect, ends_a_term
 from scheduler_core.drill.evidence import Evidence, FaultRecord
-from scheduler_core.drill.faults import FAULTS
+from scheduler_core.drill.faults import FAULTS, in_turn
 from scheduler_core.drill.folder import DrillFolder
 from scheduler_core.drill.opening import SETTLE_SECONDS, open_stage
 from scheduler_core.drill.replicas import KILL_TIMEOUT_SECONDS
@@ -70,6 +70,9 @@ class _Drill:
         name = " + ".join(planned.parts)
         problem = ""
         for _ in range(STRIKE_TRIES):
+            for part in planned.parts:
+                if (prepare := FAULTS[part].prepare) is not None:
+                    await prepare(self.stage)
             leader = await self._settle(planned.pause_ms)
             if leader is None:
                 problem = f"nobody: no leader that fires within {SETTLE_SECONDS:g} s"
@@ -86,7 +89,8 @@ class _Drill:
             return
         now = self.stage.clock.now()
         self._keep(
-            FaultRecord(planned.number, planned.kind, problem, False, 0, now, None, None, None), f"{name}: {problem}"
+            FaultRecord(planned.number, planned.kind, problem, False, 0, now, None, None, None, planned.parts),
+            f"{name}: {problem}",
         )
         await self.stage.replicas.replace_dead(self.stage.plan.replicas)
 
@@ -123,7 +127,7 @@ class _Drill:
         draw = random.Random(planned.seed)
         struck: list[Struck] = []
         try:
-            for part in planned.parts:
+            for part in in_turn(planned.parts):
                 struck.append(await FAULTS[part].strike(self.stage, leader, draw))
         except BaseException:
             for strike in struck:
@@ -177,7 +181,7 @@ def _record(
 ) -> FaultRecord:
     targets = [strike.target for strike in strikes]
     if len(strikes) > 1:
-        targets = [f"{part}: {target}" for part, target in zip(planned.parts, targets, strict=True)]
+        targets = [f"{part}: {target}" for part, target in zip(in_turn(planned.parts), targets, strict=True)]
     return FaultRecord(
         number=planned.number,
         kind=planned.kind,
@@ -188,6 +192,9 @@ def _record(
         healed_at=healed_at,
         first_fire_at=None if first is None else first.at,
         term_after=None if first is None else first.term,
+        parts=planned.parts,
+        replicated_until=next((strike.replicated_until for strike in strikes if strike.replicated_until), None),
+        clock_off_seconds=sum(strike.clock_off_seconds for strike in strikes),
     )
 
 

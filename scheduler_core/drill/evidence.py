@@ -106,6 +106,17 @@ class FaultRecord:
     """Start of the first run that began after `injected_at` and owes nothing to the leader that was hit: where the
     leader was killed, stopped or asked to leave, the first of a later term; else the first of any term."""
     term_after: int | None
+    parts: tuple[str, ...] = ()
+    """The kinds that hit at once, where `kind` is made of others."""
+    replicated_until: datetime | None = None
+    """Where an asynchronous standby was promoted: when the last commit was made that it had."""
+    clock_off_seconds: float = 0.0
+    """By how much the database's clock was off, until `healed_at`."""
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """What hit: the kind itself, or those that it was made of."""
+        return self.parts or (self.kind,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,3 +133,5 @@ class Evidence:
     terms: tuple[TermRecord, ...]
     runs: tuple[RunRecord, ...]
     calls: tuple[Call, ...]
+    pairs: int = 0
+    """How many pairs of kinds can hit at once on these servers."""

@@ -15,10 +15,16 @@ CLOCK_SLACK_MICROS = 50_000
 NOTICED_WITHIN_MICROS = 500_000
 """The end of a process is written down when the apparatus notices it; its successor may be faster than that."""
 
-SERVERS_STRUCK = frozenset({"pg-kill", "pg-restart", "two", "all-down"})
+SERVERS_STRUCK = frozenset({"pg-kill", "pg-restart", "pg-failover", "pg-failover-sync", "all-down"})
 """Faults that cut off or kill every replica, and not only the leader."""
 
-EXCUSE_NOTHING = frozenset({"redis-down", "redis-empty", "redis-flush", "fork", "skew", "follower-kill"})
+EXCUSE_NOTHING = frozenset(
+    {
+        *("redis-down", "redis-empty", "redis-flush", "redis-noreplicas", "redis-misconf", "redis-wrongtype"),
+        *("redis-foreign", "pg-readonly", "pg-serializable", "pg-publication", "pg-snapshot", "pg-full", "pg-rights"),
+        *("pg-clock", "fork", "skew", "follower-kill"),
+    }
+)
 """Faults that stop no leader and cut none off from Postgres, which decides: a call repeated because of one is a
 finding. (Where a process died as well, its death excuses.)"""
 
@@ -63,7 +69,7 @@ class Excuses:
         self._hits = [
             _Hit(
                 fault,
-                fault.kind in SERVERS_STRUCK,
+                not SERVERS_STRUCK.isdisjoint(fault.kinds),
                 leaders.get(fault.term_before),
                 micros(fault.injected_at) - CLOCK_SLACK_MICROS,
                 micros(fault.healed_at or fault.injected_at) + aftermath,
@@ -94,4 +100,6 @@ class Excuses:
 
 
 def _hits_somebody(fault: FaultRecord) -> bool:
-    return fault.kind in SERVERS_STRUCK or (fault.hit_leader and fault.kind not in EXCUSE_NOTHING)
+    if not SERVERS_STRUCK.isdisjoint(fault.kinds):
+        return True
+    return fault.hit_leader and not EXCUSE_NOTHING.issuperset(fault.kinds)

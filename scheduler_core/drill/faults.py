@@ -5,18 +5,38 @@ A strike reads the clock immediately before it acts, with no round trip in betwe
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import IntEnum
 from functools import partial
 
 from scheduler_core.domain.errors import InvalidSettingsError
-from scheduler_core.drill import server_strikes, strikes
+from scheduler_core.drill import failover_strikes, postgres_strikes, redis_strikes, server_strikes, strikes
+from scheduler_core.drill.pairs import pairs
 from scheduler_core.drill.proxy import Mode, Weather
-from scheduler_core.drill.schedule import FAULT_NAMES, PROCESS_FAULTS, SERVER_FAULTS, STAGING_SECOND_FAULTS, DrillPlan
+from scheduler_core.drill.schedule import FAULT_NAMES, DrillPlan
+from scheduler_core.drill.servers import Equipment
+from scheduler_core.drill.stage import Stage
 from scheduler_core.drill.strikes import Strike
 
+Prepare = Callable[[Stage], Awaitable[None]]
+
 HOLE = Mode.BLACKHOLE
+NOTHING_MORE = Equipment()
 NO_PROXY: frozenset[str] = frozenset()
+
+
+class Turn(IntEnum):
+    """Of several faults at once, which strikes first: one that needs the others' victims to be well."""
+
+    ASKS = 1
+    """It has a callback obey, or a replica join."""
+    SPEAKS = 2
+    """It says something to a server."""
+    CUTS = 3
+    """It hits a process or a connection."""
+    FELLS = 4
+    """It takes a server down."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +53,10 @@ class Fault:
     """The server that it hits, which must be the drill's own then."""
     proxied: frozenset[str] = NO_PROXY
     """The servers that replicas reach through a proxy, so that it can hit."""
+    turn: Turn = Turn.CUTS
+    needs: Equipment = NOTHING_MORE
+    prepare: Prepare | None = None
+    """What takes its time and has to be there before it can strike."""
 
 
 def _weather(server: str, up: Mode, down: Mode, delay_ms: int = 0) -> Strike:
@@ -43,25 +67,68 @@ _REDIS, _POSTGRES = frozenset({"redis"}), frozenset({"postgres"})
 
 _TABLE: tuple[Fault, ...] = (
     Fault("kill", "the leader is killed with -9", strikes.kill, True),
-    Fault("term", "the leader is asked to stop (SIGTERM) while a 30 s run is under way", strikes.term, True),
+    Fault(
+        "term",
+        "the leader is asked to stop (SIGTERM) while a 30 s run is under way",
+        strikes.term,
+        True,
+        turn=Turn.ASKS,
+    ),
     Fault("stop", "the leader is stopped (SIGSTOP) for 2 TTL", partial(strikes.stop, ttls=2), True),
     Fault("stop-0.5", "the leader is stopped for half a TTL", partial(strikes.stop, ttls=0.5)),
     Fault("stop-1", "the leader is stopped for a TTL", partial(strikes.stop, ttls=1)),
     Fault("stop-2", "the leader is stopped for 2 TTL", partial(strikes.stop, ttls=2), True),
     Fault("stop-10", "the leader is stopped for 10 TTL", partial(strikes.stop, ttls=10), True),
-    Fault("block-2", "a callback blocks the leader's event loop for 2 s", partial(strikes.block, seconds=2)),
+    Fault(
+        "block-2",
+        "a callback blocks the leader's event loop for 2 s",
+        partial(strikes.block, seconds=2),
+        turn=Turn.ASKS,
+    ),
     # Longer than `stall_timeout`: the leader gives up of its own accord.
-    Fault("block-20", "a callback blocks the leader's event loop for 20 s", partial(strikes.block, seconds=20), True),
-    Fault("suicide", "a callback kills its own process", partial(strikes.suicide, job="suicidal"), True),
-    Fault("fork", "a callback forks a child, then its process dies", partial(strikes.suicide, job="forks"), True),
-    Fault("kill-locked", "the leader is killed inside a job that holds a lock", strikes.kill_locked, True),
+    Fault(
+        "block-20",
+        "a callback blocks the leader's event loop for 20 s",
+        partial(strikes.block, seconds=20),
+        True,
+        turn=Turn.ASKS,
+    ),
+    Fault(
+        "suicide", "a callback kills its own process", partial(strikes.suicide, job="suicidal"), True, turn=Turn.ASKS
+    ),
+    Fault(
+        "fork",
+        "a callback forks a child, then its process dies",
+        partial(strikes.suicide, job="forks"),
+        True,
+        turn=Turn.ASKS,
+    ),
+    Fault(
+        "kill-locked", "the leader is killed inside a job that holds a lock", strikes.kill_locked, True, turn=Turn.ASKS
+    ),
     Fault("on-the-dot", "the leader is killed exactly on a due instant", strikes.kill_on_the_dot, True),
     Fault("follower-kill", "a follower is killed with -9", strikes.kill_follower),
     Fault(
-        "redis-down", "Redis is killed and started again after 2 TTL", server_strikes.redis_down, breaks_server="Redis"
+        "redis-down",
+        "Redis is killed and started again after 2 TTL",
+        server_strikes.redis_down,
+        breaks_server="Redis",
+        turn=Turn.FELLS,
     ),
-    Fault("redis-empty", "Redis is killed and comes back empty", server_strikes.redis_empty, breaks_server="Redis"),
-    Fault("redis-flush", "Redis forgets everything (FLUSHALL)", server_strikes.redis_flush, breaks_server="Redis"),
+    Fault(
+        "redis-empty",
+        "Redis is killed and comes back empty",
+        server_strikes.redis_empty,
+        breaks_server="Redis",
+        turn=Turn.FELLS,
+    ),
+    Fault(
+        "redis-flush",
+        "Redis forgets everything (FLUSHALL)",
+        server_strikes.redis_flush,
+        breaks_server="Redis",
+        turn=Turn.SPEAKS,
+    ),
     Fault(
         "redis-reset",
         "the leader's connections to Redis are reset, for 2.5 TTL",
@@ -92,23 +159,58 @@ _TABLE: tuple[Fault, ...] = (
         _weather("redis", Mode.DELAY, Mode.DELAY, 200),
         proxied=_REDIS,
     ),
-    Fault("pg-kill", "Postgres is killed with -9 and started again", server_strikes.pg_kill, breaks_server="Postgres"),
+    Fault(
+        "redis-noreplicas",
+        "Redis takes no writes (NOREPLICAS): it wants a replica and has none, for 2.5 TTL",
+        redis_strikes.no_replicas,
+        breaks_server="Redis",
+        turn=Turn.SPEAKS,
+    ),
+    Fault(
+        "redis-misconf",
+        "Redis takes no writes (MISCONF): it can't save its dump, for 2.5 TTL",
+        redis_strikes.failing_save,
+        breaks_server="Redis",
+        turn=Turn.SPEAKS,
+    ),
+    Fault(
+        "redis-wrongtype",
+        "a list lies in Redis where the lease should (WRONGTYPE), for 2.5 TTL",
+        redis_strikes.wrong_type,
+        turn=Turn.SPEAKS,
+    ),
+    Fault(
+        "redis-foreign",
+        "somebody's lease that never expires lies in Redis, for 2.5 TTL",
+        redis_strikes.foreign,
+        turn=Turn.SPEAKS,
+    ),
+    Fault(
+        "pg-kill",
+        "Postgres is killed with -9 and started again",
+        server_strikes.pg_kill,
+        breaks_server="Postgres",
+        turn=Turn.FELLS,
+    ),
     Fault(
         "pg-restart",
         "Postgres is stopped as in a crash and started",
         server_strikes.pg_restart,
         breaks_server="Postgres",
+        turn=Turn.FELLS,
     ),
     Fault(
         "pg-terminate",
         "Postgres ends each of the leader's sessions, all at once",
         server_strikes.pg_terminate,
         proxied=_POSTGRES,
+        turn=Turn.SPEAKS,
     ),
     Fault(
         "pg-terminate-control",
         "Postgres ends the leader's control session, which holds its witnesses",
         server_strikes.pg_terminate_control,
+        turn=Turn.SPEAKS,
     ),
     Fault(
         "pg-reset",
@@ -144,8 +246,77 @@ _TABLE: tuple[Fault, ...] = (
         _weather("postgres", Mode.DELAY, Mode.DELAY, 50),
         proxied=_POSTGRES,
     ),
-    Fault("skew", "a replica with a wrong wall clock joins, then the leader is killed", strikes.skew, True),
-    Fault("two", "two different faults at once: one hits a process, one a server", strikes.nothing),
+    Fault(
+        "pg-readonly",
+        "Postgres turns read-only (default_transaction_read_only), for 2.5 TTL",
+        partial(postgres_strikes.changed_default, name="default_transaction_read_only", value="on"),
+        breaks_server="Postgres",
+        turn=Turn.SPEAKS,
+    ),
+    Fault(
+        "pg-serializable",
+        "Postgres's default isolation becomes serializable, for 2.5 TTL",
+        partial(postgres_strikes.changed_default, name="default_transaction_isolation", value="serializable"),
+        breaks_server="Postgres",
+        turn=Turn.SPEAKS,
+    ),
+    Fault(
+        "pg-publication",
+        "somebody publishes all tables (CREATE PUBLICATION … FOR ALL TABLES), for 2.5 TTL",
+        postgres_strikes.publication,
+        breaks_server="Postgres",
+        turn=Turn.SPEAKS,
+    ),
+    Fault(
+        "pg-snapshot",
+        "a transaction with an id and a snapshot is left open, for 2.5 TTL",
+        postgres_strikes.snapshot,
+        turn=Turn.SPEAKS,
+    ),
+    Fault(
+        "pg-full",
+        "each row written into runs is refused as on a full disk (53100, by a trigger), for 2.5 TTL",
+        postgres_strikes.full_disk,
+        turn=Turn.SPEAKS,
+    ),
+    Fault(
+        "pg-rights",
+        "the replicas' role loses its rights on all tables, for 2.5 TTL",
+        postgres_strikes.rights,
+        breaks_server="Postgres",
+        turn=Turn.SPEAKS,
+        needs=Equipment(plain_role=True),
+    ),
+    Fault(
+        "pg-clock",
+        "the database's clock is eight hours off, as replicas read it, for 2.5 TTL",
+        postgres_strikes.clock,
+        breaks_server="Postgres",
+        turn=Turn.SPEAKS,
+        needs=Equipment(clock=True),
+    ),
+    Fault(
+        "pg-failover",
+        "the primary is killed, an asynchronous standby up to 400 ms behind is promoted",
+        failover_strikes.fail_over,
+        breaks_server="Postgres",
+        turn=Turn.FELLS,
+        needs=Equipment(standby=True),
+        prepare=partial(failover_strikes.make_standby, synchronous=False),
+    ),
+    Fault(
+        "pg-failover-sync",
+        "the primary is killed, a synchronous standby is promoted",
+        failover_strikes.fail_over_synchronously,
+        breaks_server="Postgres",
+        turn=Turn.FELLS,
+        needs=Equipment(standby=True),
+        prepare=partial(failover_strikes.make_standby, synchronous=True),
+    ),
+    Fault(
+        "skew", "a replica with a wrong wall clock joins, then the leader is killed", strikes.skew, True, turn=Turn.ASKS
+    ),
+    Fault("two", "two different faults at once, each pair of kinds that can be combined in its turn", strikes.nothing),
     Fault("all-down", "all replicas are killed; new ones start after a while", strikes.all_down, True),
 )
 
@@ -157,8 +328,22 @@ def involved(plan: DrillPlan) -> list[Fault]:
     """The faults of a plan, and those that `two` may draw."""
     names = set(plan.faults)
     if "two" in names:
-        names |= {*PROCESS_FAULTS, *(SERVER_FAULTS if plan.staging is None else STAGING_SECOND_FAULTS)}
+        names |= {kind for pair in pairs(embedded=plan.staging is None) for kind in pair}
     return [FAULTS[name] for name in FAULT_NAMES if name in names]
+
+
+def equipment(faults: Sequence[Fault]) -> Equipment:
+    """What these faults need, all together."""
+    return Equipment(
+        standby=any(fault.needs.standby for fault in faults),
+        plain_role=any(fault.needs.plain_role for fault in faults),
+        clock=any(fault.needs.clock for fault in faults),
+    )
+
+
+def in_turn(kinds: Sequence[str]) -> list[str]:
+    """Faults that hit at once, in the order in which they strike."""
+    return sorted(kinds, key=lambda kind: FAULTS[kind].turn)
 
 
 def check_faults(faults: Sequence[Fault], *, embedded: bool, proxiable: Callable[[str], bool]) -> None:

@@ -11,7 +11,7 @@ from typing import Self
 
 from scheduler_core.drill.schedule import DrillPlan
 
-LEFTOVERS = ("commands", "witness-*.tsv", "replica-*.log")
+LEFTOVERS = ("commands", "witness-*.tsv", "replica-*.log", "standby-*")
 
 
 @dataclass(slots=True)

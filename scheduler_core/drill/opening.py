@@ -12,7 +12,7 @@ from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.drill.callbacks import schedule_job
 from scheduler_core.drill.clock import DrillClock
 from scheduler_core.drill.commands import Commands
-from scheduler_core.drill.faults import check_faults, involved
+from scheduler_core.drill.faults import check_faults, equipment, involved
 from scheduler_core.drill.folder import DrillFolder
 from scheduler_core.drill.jobs import JOB_KINDS, drill_jobs, write_jobs
 from scheduler_core.drill.proxy_thread import ProxyThread
@@ -46,8 +46,10 @@ async def open_stage(plan: DrillPlan, scene: DrillFolder, on_progress: Callable[
         starts_at = {job.job_id: job.starts_at for job in jobs}
         await servers.store([schedule_job(kind, starts_at[kind.job_id]) for kind in JOB_KINDS])
 
+        needed = equipment(faults)
+        await servers.equip(needed, folder)
         proxied = frozenset[str]().union(*(fault.proxied for fault in faults))
-        proxies = ProxyThread() if proxied else None
+        proxies = ProxyThread() if proxied or needed.standby else None
         if proxies is not None:
             stack.push_async_callback(proxies.close)
         replicas = Replicas(servers, clock, folder, drill_file, proxies, proxied)

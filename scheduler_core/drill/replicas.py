@@ -19,9 +19,9 @@ from pathlib import Path
 
 from scheduler_core.drill.clock import DrillClock
 from scheduler_core.drill.evidence import ReplicaRecord
-from scheduler_core.drill.proxy import LISTEN_HOST, Proxy
+from scheduler_core.drill.proxy import Proxy
 from scheduler_core.drill.proxy_thread import ProxyThread
-from scheduler_core.drill.servers import Servers, via
+from scheduler_core.drill.servers import Servers
 from scheduler_core.processes import die_with_parent
 
 APP = "scheduler_core.drill.callbacks"
@@ -36,8 +36,8 @@ class Replica:
     number: int
     process: asyncio.subprocess.Process
     started_at: datetime
-    links: Mapping[str, Proxy]
-    """Its own proxies, by server; none where no fault asks for one."""
+    links: Mapping[str, tuple[Proxy, ...]]
+    """Its own proxies, by server, one for each address of the server; none where no fault asks for one."""
     ended_at: datetime | None = None
     leaving: bool = False
     """It was asked to stop, and may be draining still."""
@@ -98,10 +98,10 @@ class Replicas:
 
     async def start(self, skew_seconds: float | None = None) -> Replica:
         """Start one more; returns as soon as the process is there."""
-        links: dict[str, Proxy] = {}
+        links: dict[str, tuple[Proxy, ...]] = {}
         for server in sorted(self._proxied):
             assert self._proxies is not None
-            links[server] = await self._proxies.open(*self._servers.address(server))
+            links[server] = tuple([await self._proxies.open(*address) for address in self._servers.addresses(server)])
         number = len(self.all) + 1
         with (self._folder / f"replica-{number}.log").open("wb") as log:
             process = await asyncio.create_subprocess_exec(
@@ -125,10 +125,14 @@ class Replicas:
         self.all.append(replica)
         return replica
 
-    def _environment(self, number: int, links: Mapping[str, Proxy], skew_seconds: float | None) -> dict[str, str]:
+    def _environment(
+        self, number: int, links: Mapping[str, tuple[Proxy, ...]], skew_seconds: float | None
+    ) -> dict[str, str]:
         settings = self._servers.settings
-        urls = {"postgres": self._servers.database_url, "redis": self._servers.redis_url}
-        urls |= {server: via(urls[server], LISTEN_HOST, proxy.port) for server, proxy in links.items()}
+        urls = {
+            server: self._servers.replicas_url(server, [proxy.port for proxy in links.get(server, ())])
+            for server in ("postgres", "redis")
+        }
         own = {
             "SCHEDULER_DATABASE_URL": urls["postgres"],
             "SCHEDULER_CONTROL_DATABASE_URL": settings.control_database_url or "",
@@ -160,8 +164,9 @@ class Replicas:
     async def _discard_links(self) -> None:
         for replica in self.all:
             if not replica.lives and replica.links and self._proxies is not None:
-                for proxy in replica.links.values():
-                    await self._proxies.discard(proxy)
+                for proxies in replica.links.values():
+                    for proxy in proxies:
+                        await self._proxies.discard(proxy)
                 replica.links = {}
 
     async def absent(self) -> list[Replica]:

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import difflib
 import random
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler_core.domain.errors import InvalidSettingsError
+from scheduler_core.drill.pairs import pairs
 from scheduler_core.settings import Settings
 
 FAULT_NAMES: tuple[str, ...] = (
@@ -33,6 +35,10 @@ FAULT_NAMES: tuple[str, ...] = (
     "redis-blackhole-up",
     "redis-blackhole-down",
     "redis-delay",
+    "redis-noreplicas",
+    "redis-misconf",
+    "redis-wrongtype",
+    "redis-foreign",
     "pg-kill",
     "pg-restart",
     "pg-terminate",
@@ -42,6 +48,15 @@ FAULT_NAMES: tuple[str, ...] = (
     "pg-blackhole-up",
     "pg-blackhole-down",
     "pg-delay",
+    "pg-readonly",
+    "pg-serializable",
+    "pg-publication",
+    "pg-snapshot",
+    "pg-full",
+    "pg-rights",
+    "pg-clock",
+    "pg-failover",
+    "pg-failover-sync",
     "skew",
     "two",
     "all-down",
@@ -70,11 +85,6 @@ class DrillPlan:
     keep: bool
 
 
-PROCESS_FAULTS = ("kill", "term", "stop-1", "stop-2", "suicide", "fork", "block-2", "on-the-dot", "kill-locked")
-SERVER_FAULTS = ("redis-down", "redis-empty", "redis-flush", "pg-kill", "pg-restart")
-STAGING_SECOND_FAULTS = ("follower-kill",)
-"""`two` takes one of the first and one of the second, or of the third on servers that are not ours to break."""
-
 PAUSE_MS = (300, 1_500)
 """Between a stage that has settled and the next fault: out of step with everything that is periodic."""
 
@@ -96,24 +106,30 @@ def planned_faults(plan: DrillPlan) -> tuple[PlannedFault, ...]:
     """The faults of a drill in their order. The same plan gives the same list.
 
     All kinds asked for come in a shuffled order, then again in another, so that each occurs as soon as there is
-    room for it. Raises InvalidSettingsError for a kind that does not exist.
+    room for it; so do the pairs of which `two` is made. Raises InvalidSettingsError for a kind that does not exist.
     """
     check_names(plan.faults)
     draw = random.Random(plan.seed)
     kinds: list[str] = []
     while len(kinds) < plan.count:
         kinds += draw.sample(plan.faults, len(plan.faults))
-    second = SERVER_FAULTS if plan.staging is None else STAGING_SECOND_FAULTS
+    drawn = _drawn_pairs(pairs(embedded=plan.staging is None), draw)
     return tuple(
         PlannedFault(
             number=number,
             kind=kind,
             pause_ms=draw.randint(*PAUSE_MS),
             seed=draw.getrandbits(32),
-            parts=(draw.choice(PROCESS_FAULTS), draw.choice(second)) if kind == "two" else (kind,),
+            parts=next(drawn) if kind == "two" else (kind,),
         )
         for number, kind in enumerate(kinds[: plan.count], start=1)
     )
+
+
+def _drawn_pairs(possible: Sequence[tuple[str, str]], draw: random.Random) -> Iterator[tuple[str, str]]:
+    """All pairs in a shuffled order, then again in another."""
+    while True:
+        yield from draw.sample(possible, len(possible))
 
 
 def check_names(kinds: tuple[str, ...]) -> None:

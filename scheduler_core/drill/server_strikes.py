@@ -39,13 +39,13 @@ async def _redis_killed(stage: Stage, lasts_seconds: float, *, empty: bool) -> S
 async def redis_flush(stage: Stage, _leader: Leader, _draw: random.Random) -> Struck:
     stage.servers.breakable()
     at = stage.clock.now()
-    await stage.servers.flush_redis()
+    async with stage.servers.redis() as redis:
+        await redis.flushall()
     return Struck(at, "Redis", False)
 
 
 async def pg_kill(stage: Stage, _leader: Leader, _draw: random.Random) -> Struck:
-    server = stage.servers.breakable().postgres
-    assert server is not None
+    server = stage.servers.primary
     at = stage.clock.now()
     await asyncio.to_thread(server.kill)
 
@@ -56,8 +56,7 @@ async def pg_kill(stage: Stage, _leader: Leader, _draw: random.Random) -> Struck
 
 
 async def pg_restart(stage: Stage, _leader: Leader, _draw: random.Random) -> Struck:
-    server = stage.servers.breakable().postgres
-    assert server is not None
+    server = stage.servers.primary
     at = stage.clock.now()
     await asyncio.to_thread(server.stop, "immediate")
 
@@ -72,7 +71,7 @@ async def pg_restart(stage: Stage, _leader: Leader, _draw: random.Random) -> Str
 
 async def pg_terminate(stage: Stage, leader: Leader, _draw: random.Random) -> Struck:
     assert stage.proxies is not None
-    ports = await stage.proxies.upstream_ports(leader.replica.links["postgres"])
+    ports = [port for proxy in leader.replica.links["postgres"] for port in await stage.proxies.upstream_ports(proxy)]
     at = stage.clock.now()
     ended = await stage.servers.reader.terminate_ports(ports)
     return Struck(at, f"{ended} sessions of the {leader}")
@@ -87,13 +86,15 @@ async def pg_terminate_control(stage: Stage, leader: Leader, _draw: random.Rando
 
 
 async def weather(stage: Stage, leader: Leader, _draw: random.Random, *, server: str, weather: Weather) -> Struck:
-    proxies, proxy = stage.proxies, leader.replica.links[server]
+    proxies, links = stage.proxies, leader.replica.links[server]
     assert proxies is not None
     at = stage.clock.now()
-    await proxies.set_weather(proxy, weather)
+    for proxy in links:
+        await proxies.set_weather(proxy, weather)
 
     async def clear() -> None:
-        await proxies.set_weather(proxy, CALM)
+        for proxy in links:
+            await proxies.set_weather(proxy, CALM)
 
     lasts_seconds = WEATHER_TTLS * stage.plan.lease_ttl_seconds
     return Struck(at, f"{leader}: its way to {server.capitalize()}", lasts_seconds=lasts_seconds, heal=clear)

@@ -6,33 +6,55 @@ On either the drill has a schema of its own. On staging servers nothing of it is
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit, urlunsplit
+
+from redis.asyncio import Redis
 
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidSettingsError
 from scheduler_core.domain.job import ScheduleJob
+from scheduler_core.drill.postgres_pair import PostgresPair, several
 from scheduler_core.drill.schedule import DrillPlan
 from scheduler_core.settings import Settings, load_settings
 from storage import embedded as embedding
 from storage.database import Database
+from storage.embedded.postgres import USER, PostgresServer
+from storage.embedded.server import HOST
 from storage.evidence import EvidenceReader
+from storage.injections import REPLICA_ROLE, PostgresInjector
+from storage.leases import LeaseStore
+from storage.redis_answers import CLIENT_ERRORS, explain
 from storage.redis_url import connect
 
 SCHEMA = "scheduler_drill"
 DEFAULT_PORTS = {"postgres": 5432, "redis": 6379}
-FLUSH_TIMEOUT_SECONDS = 2.0
+REDIS_TIMEOUT_SECONDS = 2.0
 STALL_TIMEOUT_SECONDS = 10.0
 _PLAIN_TLS = frozenset({"disable", "allow", "prefer"})
+
+
+@dataclass(frozen=True, slots=True)
+class Equipment:
+    """What a plan's faults need beyond two servers."""
+
+    standby: bool = False
+    """A second place for Postgres, in which a standby can be made."""
+    plain_role: bool = False
+    """Replicas connect as a role that has a replica's rights and no others."""
+    clock: bool = False
+    """Replicas go by a clock of the database that can be moved."""
 
 
 @dataclass(slots=True)
 class Servers:
     """Postgres and Redis of one drill, and its schema there.
 
-    `embedded` are ours to break; None on staging servers.
+    `embedded` are ours to break; None on staging servers. `reader` is always with the primary of the moment.
     """
 
     settings: Settings
@@ -41,14 +63,44 @@ class Servers:
     embedded: embedding.EmbeddedServers | None
     database: Database
     reader: EvidenceReader
+    pair: PostgresPair | None = None
+    replica_role: str | None = None
+    """As whom replicas connect, where that is not whom `database_url` names."""
 
     @property
     def control_database_url(self) -> str | None:
         return self.settings.control_database_url
 
-    def address(self, server: str) -> tuple[str, int]:
-        """Host and port of `postgres` or `redis`."""
-        return _address(self._url(server), server)
+    @property
+    def primary(self) -> PostgresServer:
+        """The embedded Postgres that is the primary now."""
+        if self.pair is not None:
+            return self.pair.primary
+        server = self.breakable().postgres
+        assert server is not None
+        return server
+
+    @property
+    def injector(self) -> PostgresInjector:
+        """For what faults do to Postgres in SQL."""
+        return PostgresInjector(self.database_url, SCHEMA)
+
+    def addresses(self, server: str) -> tuple[tuple[str, int], ...]:
+        """Host and port of `postgres` or `redis`; of Postgres both places where there are two."""
+        if server == "postgres" and self.pair is not None:
+            return tuple((HOST, port) for port in self.pair.ports)
+        return (_address(self._url(server), server),)
+
+    def replicas_url(self, server: str, ports: Sequence[int] = ()) -> str:
+        """The URL that a replica is given; by way of relays on loopback at these ports, one for each address."""
+        url = self._url(server)
+        if server == "redis":
+            return via(url, HOST, ports[0]) if ports else url
+        if self.pair is not None:
+            url = several(USER, self.pair.primary.password, tuple(ports) or self.pair.ports)
+        elif ports:
+            url = via(url, HOST, ports[0])
+        return url if self.replica_role is None else url.replace(f"//{USER}:", f"//{self.replica_role}:", 1)
 
     def proxiable(self, server: str) -> bool:
         """Whether a relay can stand before it: no TLS that checks names, no socket file, no list of hosts."""
@@ -56,6 +108,26 @@ class Servers:
 
     def _url(self, server: str) -> str:
         return {"postgres": self.database_url, "redis": self.redis_url}[server]
+
+    async def fail_over(self) -> datetime | None:
+        """Kill the primary, promote its standby, and read from that from now on. Returns what `PostgresPair` does."""
+        assert self.pair is not None
+        until = await self.pair.fail_over()
+        former, self.database_url = self.database, self.pair.primary.url
+        self.database = _own_database(self.database_url)
+        self.reader = EvidenceReader(self.database)
+        await former.close()
+        return until
+
+    async def equip(self, equipment: Equipment, folder: Path) -> None:
+        """Have what the plan's faults need. The schema is there. Raises SchedulerErrors."""
+        if equipment.plain_role:
+            await self.injector.make_replica_role(self.primary.password)
+            self.replica_role = REPLICA_ROLE
+        if equipment.clock:
+            await self.injector.make_clock()
+        if equipment.standby:
+            self.pair = PostgresPair(self.breakable(), folder, SCHEMA)
 
     async def migrate(self) -> None:
         """Have the schema and its partitions."""
@@ -73,13 +145,24 @@ class Servers:
         finally:
             await container.close()
 
-    async def flush_redis(self) -> None:
-        """FLUSHALL: Redis forgets everything."""
-        client = connect(self.redis_url, timeout_seconds=FLUSH_TIMEOUT_SECONDS)
+    @asynccontextmanager
+    async def redis(self) -> AsyncIterator[Redis]:
+        """A client of Redis's for one act. Its errors leave as ServerUnreachableError."""
+        client = connect(self.redis_url, timeout_seconds=REDIS_TIMEOUT_SECONDS)
         try:
-            await client.flushall()
+            yield client
+        except CLIENT_ERRORS as error:
+            raise explain(error, self.redis_url) from error
         finally:
             await client.aclose()
+
+    async def lease_key(self) -> str:
+        """The key in Redis of the lease of today's primary. Raises SchedulerErrors."""
+        store = LeaseStore(self.redis_url, await self.reader.lease_name(), timeout_seconds=REDIS_TIMEOUT_SECONDS)
+        try:
+            return store.key
+        finally:
+            await store.close()
 
     def forget_redis_dump(self) -> None:
         """Let a Redis that is down come back empty."""
@@ -101,6 +184,8 @@ class Servers:
                 await self.reader.drop_schemas()
         finally:
             await self.database.close()
+            if self.pair is not None:
+                await self.pair.close()
             if self.embedded is not None:
                 await asyncio.to_thread(self.embedded.stop)
 
@@ -131,7 +216,7 @@ async def open_servers(plan: DrillPlan, folder: Path) -> Servers:
         timezone="UTC",
         auto_migrate=True,
     )
-    database = Database(database_url, SCHEMA, pool_size=4)
+    database = _own_database(database_url)
     servers = Servers(settings, database_url, redis_url, running, database, EvidenceReader(database))
     try:
         await _clear(servers)
@@ -139,6 +224,11 @@ async def open_servers(plan: DrillPlan, folder: Path) -> Servers:
         await servers.close(keep=True)
         raise
     return servers
+
+
+def _own_database(url: str) -> Database:
+    """The drill's own connections: faults that change the server's defaults change nothing of theirs."""
+    return Database(url, SCHEMA, pool_size=4, settings={"search_path": "pg_catalog"})
 
 
 async def _clear(servers: Servers) -> None:

@@ -39,6 +39,10 @@ class Struck:
     hit_leader: bool = True
     lasts_seconds: float = 0.0
     heal: Heal | None = None
+    replicated_until: datetime | None = None
+    """Where a standby was promoted that no commit had waited for: the last commit that it had."""
+    clock_off_seconds: float = 0.0
+    """By how much the database's clock is off until it is healed."""
 
 
 Strike = Callable[[Stage, Leader, random.Random], Awaitable[Struck]]

@@ -70,6 +70,11 @@ class EmbeddedServers:
     redis: RedisServer | None = field(default=None, compare=False)
     _lock: _FolderLock | None = field(default=None, compare=False)
 
+    @property
+    def lock_fd(self) -> int | None:
+        """The descriptor of the folder's lock, for a server that is started beside these; None if they are not ours."""
+        return None if self._lock is None else self._lock.descriptor
+
     def __repr__(self) -> str:
         """Without passwords."""
         return (

@@ -1,0 +1,86 @@
+"""How faults strike a Postgres that goes on: other defaults, refused writes, a pinned snapshot, a clock that steps.
+
+`drill.faults` is the table of them all. Each is healed by an act that is tried again until the server takes it: another
+fault may have it down, or changed its primary, meanwhile.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+
+from scheduler_core.domain.errors import SchedulerError
+from scheduler_core.drill.stage import Leader, Stage, poll
+from scheduler_core.drill.strikes import Heal, Struck
+from storage.injections import PostgresInjector
+
+LASTS_TTLS = 2.5
+HEAL_SECONDS = 60.0
+CLOCK_STEPS_SECONDS = (-8 * 3600.0, 8 * 3600.0)
+"""Longer than any drill lasts: an instant that was read meanwhile can be told from every other."""
+
+Act = Callable[[PostgresInjector], Awaitable[object]]
+
+
+async def changed_default(stage: Stage, _leader: Leader, _draw: random.Random, *, name: str, value: str) -> Struck:
+    at = stage.clock.now()
+    await stage.servers.injector.set_default(name, value)
+    return _lasting(stage, Struck(at, f"Postgres: {name} = {value}", False), lambda heal: heal.reset_default(name))
+
+
+async def publication(stage: Stage, _leader: Leader, _draw: random.Random) -> Struck:
+    at = stage.clock.now()
+    await stage.servers.injector.publish()
+    return _lasting(stage, Struck(at, "Postgres: all tables", False), lambda heal: heal.unpublish())
+
+
+async def full_disk(stage: Stage, _leader: Leader, _draw: random.Random) -> Struck:
+    at = stage.clock.now()
+    await stage.servers.injector.refuse_writes()
+    return _lasting(stage, Struck(at, "Postgres: the table of runs", False), lambda heal: heal.take_writes())
+
+
+async def rights(stage: Stage, _leader: Leader, _draw: random.Random) -> Struck:
+    at = stage.clock.now()
+    await stage.servers.injector.revoke()
+    return _lasting(stage, Struck(at, "Postgres: the replicas' role", False), lambda heal: heal.grant())
+
+
+async def snapshot(stage: Stage, _leader: Leader, _draw: random.Random) -> Struck:
+    at = stage.clock.now()
+    held = await stage.servers.injector.hold_snapshot()
+
+    async def let_go() -> None:
+        held.let_go()
+
+    return Struck(at, "Postgres: a transaction is left open", False, _lasts_seconds(stage), let_go)
+
+
+async def clock(stage: Stage, _leader: Leader, draw: random.Random) -> Struck:
+    seconds = draw.choice(CLOCK_STEPS_SECONDS)
+    at = stage.clock.now()
+    await stage.servers.injector.shift_clock(seconds)
+    struck = Struck(at, f"Postgres: its clock, {seconds:+g} s", False, clock_off_seconds=seconds)
+    return _lasting(stage, struck, lambda heal: heal.shift_clock(0.0))
+
+
+def _lasting(stage: Stage, struck: Struck, undo: Act) -> Struck:
+    return replace(struck, lasts_seconds=_lasts_seconds(stage), heal=_until_done(stage, undo))
+
+
+def _lasts_seconds(stage: Stage) -> float:
+    return LASTS_TTLS * stage.plan.lease_ttl_seconds
+
+
+def _until_done(stage: Stage, undo: Act) -> Heal:
+    async def heal() -> None:
+        async def tried() -> bool:
+            # Whichever server is the primary by now.
+            await undo(stage.servers.injector)
+            return True
+
+        if not await poll(tried, HEAL_SECONDS):
+            raise SchedulerError(f"a fault of Postgres could not be healed within {HEAL_SECONDS:g} s")
+
+    return heal
