@@ -7,7 +7,7 @@ A callback may be called again only where the owner of the call before died, was
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC
 from uuid import UUID
@@ -15,6 +15,7 @@ from uuid import UUID
 from scheduler_core.drill.accounting import micros, subject_of
 from scheduler_core.drill.evidence import Call, Evidence, Moment, RunRecord
 from scheduler_core.drill.excuses import CLOCK_SLACK_MICROS, Excuses, Processes
+from scheduler_core.drill.replication import Replication, occurrences
 from scheduler_core.drill.terms import FOREVER, Terms
 from scheduler_core.drill.verdict import Findings, Kind, Witnessed
 
@@ -46,6 +47,7 @@ class _Hearing:
         self._findings = findings
         self._processes = Processes(evidence.replicas)
         self._excuses = Excuses(evidence, self._processes)
+        self._replication = Replication(evidence)
         self._once = {job.job_id for job in evidence.jobs if job.delivery == "at_most_once"}
         self._tally: Counter[str] = Counter()
         self._woken: set[int] = set()
@@ -59,16 +61,26 @@ class _Hearing:
             self._check_row(run)
             if self._is_in_window(run):
                 self._check_run(run, self._executions(by_run.pop(run.run_id, ())))
-        for calls in by_run.values():
-            first = calls[0]
-            self._find(Kind.UNRECORDED_CALL, first, f"run {first.run_id} was called and has no row")
+        self._check_rowless(by_run)
         return Witnessed(
             self._tally["calls"],
             self._tally["fires"],
             self._tally["repeated"],
             self._tally["concurrent"],
             self._tally["woken"],
+            self._replication.summary(),
         )
+
+    def _check_rowless(self, by_run: Mapping[UUID, Sequence[Call]]) -> None:
+        """Calls of runs that have no row."""
+        if not by_run:
+            return
+        called = occurrences(self._evidence.calls)
+        for calls in by_run.values():
+            first = calls[0]
+            is_alone = len(called[first.job_id, first.scheduled_for]) == 1
+            if not self._replication.lacks_row(calls, occurrence_has_calls=not is_alone):
+                self._find(Kind.UNRECORDED_CALL, first, f"run {first.run_id} was called and has no row")
 
     def _is_in_window(self, about: Call | RunRecord) -> bool:
         return self._evidence.began_at <= about.scheduled_for <= self._evidence.ended_at
@@ -111,6 +123,9 @@ class _Hearing:
             self._tally["calls"] += len(executions)
         for execution in executions:
             self._check_start(execution)
+        if executions:
+            first = executions[0]
+            self._replication.outcome_is_lacking(run, first.call, first.ended, again=len(executions) > 1)
         if run.status == "succeeded" and not any(execution.ended is not None for execution in executions):
             told = "its callback never came to its end" if executions else "its callback was never called"
             self._find(Kind.SUCCEEDED_UNCALLED, run, f"run {run.run_id} is recorded as succeeded; {told}")

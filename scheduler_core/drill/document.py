@@ -43,6 +43,13 @@ def as_document(evidence: Evidence, verdict: Verdict, takeover: Takeover) -> dic
         "repeated_after_fault": witnessed.repeated_after_fault,
         "concurrent_after_fault": witnessed.concurrent_after_fault,
         "begun_on_waking": witnessed.begun_on_waking,
+        "not_replicated": {
+            "count": witnessed.not_replicated.count,
+            "called_again": witnessed.not_replicated.called_again,
+            "at_most_once_called_again": witnessed.not_replicated.at_most_once_again,
+            "first": [{"subject": run.subject, "sentence": run.sentence} for run in witnessed.not_replicated.first],
+        },
+        "pairs": {"played": len(pairs_played(evidence)), "possible": evidence.pairs},
         "stayed_away": stayed_away(evidence),
         "lateness_ms": _percentiles(takeover.lateness),
         "longest_silence_ms": takeover.longest_silence.ms if takeover.longest_silence else None,
@@ -70,6 +77,13 @@ def _percentiles(spread: Spread) -> dict[str, float | None]:
 def kills(evidence: Evidence) -> int:
     """Replica processes that faults ended by SIGKILL: one for `kill`, all of them for `all-down`."""
     return sum(_deaths(evidence))
+
+
+def pairs_played(evidence: Evidence) -> frozenset[frozenset[str]]:
+    """The pairs of kinds that have hit at once."""
+    return frozenset(
+        frozenset(fault.parts) for fault in evidence.faults if len(fault.parts) > 1 and fault.term_before > 0
+    )
 
 
 def stayed_away(evidence: Evidence) -> int:

@@ -193,7 +193,7 @@ def _record(
         first_fire_at=None if first is None else first.at,
         term_after=None if first is None else first.term,
         parts=planned.parts,
-        replicated_until=next((strike.replicated_until for strike in strikes if strike.replicated_until), None),
+        failover=next((strike.failover for strike in strikes if strike.failover is not None), None),
         clock_off_seconds=sum(strike.clock_off_seconds for strike in strikes),
     )
 

@@ -90,6 +90,15 @@ class ReplicaRecord:
 
 
 @dataclass(frozen=True, slots=True)
+class Failover:
+    """A primary that was killed, and its standby promoted, for which no commit had waited."""
+
+    killed_at: datetime
+    replicated_until: datetime
+    """When the last commit was made that the standby had."""
+
+
+@dataclass(frozen=True, slots=True)
 class FaultRecord:
     """One fault: what, to whom, from when to when, and the first fire after it."""
 
@@ -108,8 +117,8 @@ class FaultRecord:
     term_after: int | None
     parts: tuple[str, ...] = ()
     """The kinds that hit at once, where `kind` is made of others."""
-    replicated_until: datetime | None = None
-    """Where an asynchronous standby was promoted: when the last commit was made that it had."""
+    failover: Failover | None = None
+    """Where an asynchronous standby was promoted."""
     clock_off_seconds: float = 0.0
     """By how much the database's clock was off, until `healed_at`."""
 

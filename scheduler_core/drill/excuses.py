@@ -15,14 +15,20 @@ CLOCK_SLACK_MICROS = 50_000
 NOTICED_WITHIN_MICROS = 500_000
 """The end of a process is written down when the apparatus notices it; its successor may be faster than that."""
 
-SERVERS_STRUCK = frozenset({"pg-kill", "pg-restart", "pg-failover", "pg-failover-sync", "all-down"})
-"""Faults that cut off or kill every replica, and not only the leader."""
+SERVERS_STRUCK = frozenset(
+    {
+        *("pg-kill", "pg-restart", "pg-failover", "pg-failover-sync", "pg-readonly", "pg-full", "pg-rights"),
+        "all-down",
+    }
+)
+"""Faults that kill every replica, or cut it off from Postgres or from writing there, and not only the leader: an
+outcome that can't be recorded is not known to the next leader."""
 
 EXCUSE_NOTHING = frozenset(
     {
         *("redis-down", "redis-empty", "redis-flush", "redis-noreplicas", "redis-misconf", "redis-wrongtype"),
-        *("redis-foreign", "pg-readonly", "pg-serializable", "pg-publication", "pg-snapshot", "pg-full", "pg-rights"),
-        *("pg-clock", "fork", "skew", "follower-kill"),
+        *("redis-foreign", "pg-serializable", "pg-publication", "pg-snapshot", "pg-clock"),
+        *("fork", "skew", "follower-kill"),
     }
 )
 """Faults that stop no leader and cut none off from Postgres, which decides: a call repeated because of one is a

@@ -6,6 +6,7 @@ import asyncio
 import random
 from datetime import timedelta
 
+from scheduler_core.drill.evidence import Failover
 from scheduler_core.drill.stage import Leader, Stage
 from scheduler_core.drill.strikes import Struck
 
@@ -30,7 +31,7 @@ async def fail_over(stage: Stage, _leader: Leader, draw: random.Random) -> Struc
     until = await stage.servers.fail_over()
     said = f"Postgres: the primary is gone; its standby, which had heard nothing for {lag_ms} ms, is promoted"
     # A standby that nothing was replayed on has what it was copied with.
-    return Struck(at, said, False, replicated_until=until or at - timedelta(milliseconds=lag_ms))
+    return Struck(at, said, False, failover=Failover(at, until or at - timedelta(milliseconds=lag_ms)))
 
 
 async def fail_over_synchronously(stage: Stage, _leader: Leader, _draw: random.Random) -> Struck:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from math import log10
 
 from rich.console import Group, RenderableType
@@ -11,10 +11,10 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from scheduler_core.drill.document import kills, stayed_away
+from scheduler_core.drill.document import kills, pairs_played, stayed_away
 from scheduler_core.drill.evidence import Evidence
 from scheduler_core.drill.takeover import Spread, Takeover
-from scheduler_core.drill.verdict import PROMISES, Kind, Verdict
+from scheduler_core.drill.verdict import PROMISES, Kind, NotReplicated, Verdict
 
 SCALE_MS = (1.0, 100_000.0)
 SCALE_WIDTH = 21
@@ -42,6 +42,7 @@ def render(evidence: Evidence, verdict: Verdict, takeover: Takeover) -> Renderab
         Padding(_takeover_table(takeover), (1, 0)),
         _accounts_table(evidence, verdict, takeover),
         Padding(_verdict_line(evidence, verdict), (1, 0)),
+        *_not_replicated(verdict),
         *_findings(verdict),
     )
 
@@ -119,6 +120,10 @@ def _accounts_table(evidence: Evidence, verdict: Verdict, takeover: Takeover) ->
     table.add_row("calls witnessed", f"{witnessed.calls:,}", per_fire)
     table.add_row("  again after a fault", f"{witnessed.repeated_after_fault:,}", _again(verdict))
     table.add_row("  again without one", *_nought(verdict.duplicate_executions))
+    if (lost := witnessed.not_replicated).count:
+        table.add_row(Text("not replicated", style="yellow"), f"{lost.count:,}", _lost(lost))
+    if played := len(pairs_played(evidence)):
+        table.add_row("pairs of faults", f"{played:,}", f"of {evidence.pairs:,} that can hit at once")
     table.add_row("terms", f"{verdict.terms:,}", f"{_many(kills(evidence), 'replica')} killed with -9")
     if absent := stayed_away(evidence):
         table.add_row(Text("stayed away", style="yellow"), f"{absent:,}", "lived, took part no more, were replaced")
@@ -138,6 +143,11 @@ def _again(verdict: Verdict) -> str:
     if witnessed.begun_on_waking:
         notes.append(f"{witnessed.begun_on_waking} begun on waking from a stop")
     return "; ".join(notes)
+
+
+def _lost(lost: NotReplicated) -> str:
+    once = f", {lost.at_most_once_again:,} at_most_once" if lost.at_most_once_again else ""
+    return f"the promoted standby lacked it; {lost.called_again:,} called again{once}"
 
 
 def _nought(count: int) -> tuple[Text, Text]:
@@ -168,14 +178,31 @@ def _findings(verdict: Verdict) -> Iterator[RenderableType]:
     for kind, count in sorted(verdict.counts.items()):
         yield Text.assemble((f"{kind.value} × {count:,}", "bold red"), (f"   {PROMISES[kind]}", "dim"))
         kept = [finding for finding in verdict.findings if finding.kind is kind]
-        table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 2))
-        table.add_column(no_wrap=True)
-        table.add_column()
-        for finding in kept[:FINDINGS_SHOWN_PER_KIND]:
-            table.add_row(escape(finding.subject), escape(finding.sentence))
-        if count > FINDINGS_SHOWN_PER_KIND:
-            table.add_row("…", f"and {count - FINDINGS_SHOWN_PER_KIND:,} more", style="dim")
-        yield table
+        shown = kept[:FINDINGS_SHOWN_PER_KIND]
+        yield _sentences([(finding.subject, finding.sentence) for finding in shown], count - len(shown))
+
+
+def _not_replicated(verdict: Verdict) -> Iterator[RenderableType]:
+    lost = verdict.witnessed.not_replicated
+    if not lost.count:
+        return
+    yield Text.assemble(
+        (f"acknowledged, not replicated × {lost.count:,}", "bold yellow"),
+        ("   an asynchronous standby was promoted: no broken promise", "dim"),
+    )
+    shown = lost.first[:FINDINGS_SHOWN_PER_KIND]
+    yield _sentences([(run.subject, run.sentence) for run in shown], lost.count - len(shown))
+
+
+def _sentences(lines: Sequence[tuple[str, str]], more: int) -> Table:
+    table = Table(box=None, pad_edge=False, show_header=False, padding=(0, 2, 0, 2))
+    table.add_column(no_wrap=True)
+    table.add_column()
+    for subject, sentence in lines:
+        table.add_row(escape(subject), escape(sentence))
+    if more > 0:
+        table.add_row("…", f"and {more:,} more", style="dim")
+    return table
 
 
 def _listed(counts: Mapping[str, int]) -> str:

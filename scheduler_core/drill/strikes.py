@@ -12,7 +12,7 @@ from datetime import datetime, timedelta
 
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.drill.commands import Answer
-from scheduler_core.drill.evidence import DrillJob
+from scheduler_core.drill.evidence import DrillJob, Failover
 from scheduler_core.drill.replicas import busy_until
 from scheduler_core.drill.stage import Leader, Stage, poll
 
@@ -39,8 +39,8 @@ class Struck:
     hit_leader: bool = True
     lasts_seconds: float = 0.0
     heal: Heal | None = None
-    replicated_until: datetime | None = None
-    """Where a standby was promoted that no commit had waited for: the last commit that it had."""
+    failover: Failover | None = None
+    """Where a standby was promoted that no commit had waited for."""
     clock_off_seconds: float = 0.0
     """By how much the database's clock is off until it is healed."""
 

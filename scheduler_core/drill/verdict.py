@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
 
 KEPT_PER_KIND = 20
@@ -95,6 +96,32 @@ class Accounting:
 
 
 @dataclass(frozen=True, slots=True)
+class LostRun:
+    """A run that was called, and of whose call a promoted standby has not heard."""
+
+    subject: str
+    sentence: str
+    again: bool
+    """The same occurrence was called once more afterwards."""
+    at_most_once: bool
+    scheduled_for: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class NotReplicated:
+    """All such runs of a drill: how many, and the first of them."""
+
+    count: int = 0
+    called_again: int = 0
+    at_most_once_again: int = 0
+    """Of `called_again`, those of jobs that are to be called once at most."""
+    first: tuple[LostRun, ...] = ()
+
+
+NOTHING_LOST = NotReplicated()
+
+
+@dataclass(frozen=True, slots=True)
 class Witnessed:
     """What the callbacks wrote down."""
 
@@ -106,6 +133,8 @@ class Witnessed:
     """Of those: began while the first call was still under way in a living process that a fault had stopped or cut."""
     begun_on_waking: int
     """Calls whose process was stopped between its last check and the callback's first line: nobody can prevent it."""
+    not_replicated: NotReplicated = NOTHING_LOST
+    """Calls that a primary knew of and its promoted standby did not: allowed, and named."""
 
     @property
     def per_fire(self) -> float | None:
