@@ -12,6 +12,7 @@ from uuid import UUID
 from scheduler_core.drill.evidence import Evidence, FaultRecord, RunRecord, TermRecord
 from scheduler_core.drill.faults import FAULTS
 from scheduler_core.drill.pairs import pairs
+from scheduler_core.drill.right_times import RightTimes
 from scheduler_core.drill.schedule import PlannedFault
 from scheduler_core.drill.stage import Stage
 from scheduler_core.drill.witness import read_calls
@@ -23,13 +24,15 @@ async def collect(
     stage: Stage, planned: Sequence[PlannedFault], faults: Sequence[FaultRecord], ended_at: datetime, folder: Path
 ) -> Evidence:
     """Everything, in chunks, after the replicas have ended. Raises ServerUnreachableError."""
-    reader = stage.servers.reader
+    reader, times = stage.servers.reader, RightTimes(faults)
     runs: list[RunRecord] = []
     for job in stage.jobs:
         async for rows in reader.runs(job.job_id, job.starts_at - _BEFORE_ALL):
-            runs += [_run(row) for row in rows]
+            runs += [_run(row, times) for row in rows]
     terms = tuple(
-        TermRecord(row.term, row.instance_id, row.acquired_at, row.ended_at, row.end_reason)
+        TermRecord(
+            row.term, row.instance_id, times.right(row.acquired_at), times.right_or_none(row.ended_at), row.end_reason
+        )
         for row in await reader.terms()
     )
     ends_term = {item.number: ends_a_term(item) for item in planned}
@@ -40,7 +43,7 @@ async def collect(
         ended_at=ended_at,
         jobs=stage.jobs,
         faults=tuple(_earliest(fault, runs, ends_term[fault.number]) for fault in faults),
-        replicas=await stage.replicas.records(),
+        replicas=await stage.replicas.records(times),
         terms=terms,
         runs=tuple(runs),
         calls=tuple(read_calls(folder, stage.clock.at_wall)),
@@ -75,7 +78,7 @@ def _starts(
             yield run.started_at, run.term
 
 
-def _run(row: Any) -> RunRecord:
+def _run(row: Any, times: RightTimes) -> RunRecord:
     return RunRecord(
         run_id=UUID(str(row.run_id)),
         job_id=row.job_id,
@@ -87,8 +90,8 @@ def _run(row: Any) -> RunRecord:
         deliveries=row.deliveries,
         term=row.term,
         instance_id=row.instance_id,
-        started_at=row.started_at,
-        finished_at=row.finished_at,
+        started_at=times.right_or_none(row.started_at),
+        finished_at=times.right_or_none(row.finished_at),
         missed_count=row.missed_count,
         missed_from=row.missed_from,
     )

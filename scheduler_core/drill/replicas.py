@@ -21,6 +21,7 @@ from scheduler_core.drill.clock import DrillClock
 from scheduler_core.drill.evidence import ReplicaRecord
 from scheduler_core.drill.proxy import Proxy
 from scheduler_core.drill.proxy_thread import ProxyThread
+from scheduler_core.drill.right_times import RightTimes
 from scheduler_core.drill.servers import Servers
 from scheduler_core.processes import die_with_parent
 
@@ -194,18 +195,20 @@ class Replicas:
         if reapers:
             await asyncio.wait(reapers, timeout=seconds)
 
-    async def records(self) -> tuple[ReplicaRecord, ...]:
+    async def records(self, times: RightTimes) -> tuple[ReplicaRecord, ...]:
         """Every process with its end. Its instance is the one that registered under its pid while it lived."""
-        instances = await self._servers.reader.instances()
+        instances = [
+            (row.instance_id, row.pid, times.right(row.started_at)) for row in await self._servers.reader.instances()
+        ]
 
         def instance_of(replica: Replica) -> str | None:
             # A pid may come again: the latest registration that is not younger than the process's end.
             fitting = [
-                row.instance_id
-                for row in instances
-                if row.pid == replica.pid
-                and row.started_at >= replica.started_at
-                and (replica.ended_at is None or row.started_at <= replica.ended_at)
+                instance_id
+                for instance_id, pid, started_at in instances
+                if pid == replica.pid
+                and started_at >= replica.started_at
+                and (replica.ended_at is None or started_at <= replica.ended_at)
             ]
             return fitting[-1] if fitting else None
 
