@@ -48,7 +48,7 @@ ON_ANY_SERVERS: frozenset[str] = frozenset(
     {
         *("kill", "term", "stop-0.5", "stop-1", "stop-2", "stop-10", "block-2", "block-20", "suicide", "fork"),
         *("kill-locked", "on-the-dot", "follower-kill", "skew", "pg-terminate-control", "pg-snapshot", "pg-full"),
-        *("redis-wrongtype", "redis-foreign"),
+        *("redis-wrongtype", "redis-foreign", "all-down"),
     }
 )
 """Kinds that need neither servers of the drill's own nor a relay before them."""

@@ -9,17 +9,11 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from scheduler_core.domain.errors import InvalidSettingsError
-from scheduler_core.drill.faults import FAULTS, check_faults, involved
+from scheduler_core.drill.faults import FAULTS, check_faults, equipment, in_turn, involved
 from scheduler_core.drill.jobs import JOB_KINDS, drill_jobs, read_jobs, write_jobs
-from scheduler_core.drill.schedule import (
-    FAULT_NAMES,
-    PAUSE_MS,
-    PROCESS_FAULTS,
-    SERVER_FAULTS,
-    DrillPlan,
-    planned_faults,
-)
-from scheduler_core.drill.servers import _is_plain, via
+from scheduler_core.drill.pairs import HOLDS, ON_ANY_SERVERS, WHY_NOT, clash, pairs
+from scheduler_core.drill.schedule import FAULT_NAMES, PAUSE_MS, DrillPlan, planned_faults
+from scheduler_core.drill.servers import Equipment, _is_plain, via
 from scheduler_core.settings import Settings
 
 PLAN = DrillPlan(
@@ -60,14 +54,60 @@ def test_pauses_are_out_of_step_and_bounded() -> None:
     assert len(pauses) > len(FAULT_NAMES)
 
 
-def test_two_at_once_are_one_of_each_kind() -> None:
-    parts = {fault.parts for fault in planned_faults(replace(PLAN, faults=("two",), count=200))}
-    assert len(parts) > 20
-    assert {first for first, _ in parts} == set(PROCESS_FAULTS)
-    assert {second for _, second in parts} == set(SERVER_FAULTS)
-    elsewhere = replace(PLAN, faults=("two",), count=50, staging=staging())
-    assert not {second for _, second in (f.parts for f in planned_faults(elsewhere))} & set(SERVER_FAULTS)
-    assert all(f.parts == (f.kind,) for f in planned_faults(PLAN) if f.kind != "two")
+def two(count: int, **fields: object) -> list[tuple[str, ...]]:
+    """The pairs of a drill of `count` faults that each hit two at once."""
+    plan = replace(PLAN, faults=("two",), count=count, **fields)  # type: ignore[arg-type]
+    return [fault.parts for fault in planned_faults(plan)]
+
+
+def test_two_at_once_go_through_every_pair_before_any_comes_again() -> None:
+    possible = pairs(embedded=True)
+    played = two(2 * len(possible))
+    first, second = played[: len(possible)], played[len(possible) :]
+    assert set(first) == set(second) == set(possible)
+    assert first != second
+    assert two(20) != two(20, seed=8)
+    assert all(fault.parts == (fault.kind,) for fault in planned_faults(PLAN) if fault.kind != "two")
+
+
+def test_every_kind_is_in_a_pair_but_those_that_are_others() -> None:
+    assert set(HOLDS) == set(FAULT_NAMES) - {"two", "stop"}
+    assert {kind for pair in pairs(embedded=True) for kind in pair} == set(HOLDS)
+
+
+def test_which_pairs_there_are_not_and_why() -> None:
+    for one in HOLDS:
+        for other in HOLDS:
+            assert clash(one, other) == clash(other, one)
+    why_not = {clash(one, other) for one in HOLDS for other in HOLDS if one != other} - {None}
+    assert why_not == set(WHY_NOT.values()), "a reason that nothing has is none"
+    assert clash("kill", "stop-1") == WHY_NOT["leader"]
+    assert clash("kill", "pg-blackhole") == WHY_NOT["leader's Postgres"]
+    assert clash("pg-kill", "pg-failover") == WHY_NOT["Postgres"]
+    assert clash("redis-empty", "redis-foreign") in {WHY_NOT["Redis's data"], WHY_NOT["Redis"]}
+    assert clash("kill", "kill") == "it is the same fault"
+    for pair in (("kill", "pg-failover"), ("stop-2", "redis-blackhole"), ("pg-readonly", "pg-rights")):
+        assert clash(*pair) is None
+
+
+def test_on_servers_that_are_not_ours_two_at_once_break_none_and_need_no_relay() -> None:
+    harmless = {kind for kind in HOLDS if FAULTS[kind].breaks_server is None and not FAULTS[kind].proxied}
+    assert harmless == ON_ANY_SERVERS
+    assert set(two(300, staging=staging())) == set(pairs(embedded=False))
+    assert {kind for pair in pairs(embedded=False) for kind in pair} <= harmless
+
+
+def test_of_two_at_once_the_one_strikes_first_that_needs_the_other_to_be_well() -> None:
+    assert in_turn(("pg-kill", "term")) == ["term", "pg-kill"]
+    assert in_turn(("pg-failover", "pg-readonly")) == ["pg-readonly", "pg-failover"]
+    assert in_turn(("kill", "pg-terminate-control")) == ["pg-terminate-control", "kill"]
+
+
+def test_nothing_is_made_for_faults_that_are_not_asked_for() -> None:
+    assert equipment(involved(replace(PLAN, faults=("kill", "pg-kill", "pg-full")))) == Equipment()
+    assert equipment(involved(replace(PLAN, faults=("pg-failover-sync",)))) == Equipment(standby=True)
+    assert equipment(involved(replace(PLAN, faults=("two",)))) == Equipment(True, True, True)
+    assert equipment(involved(replace(PLAN, faults=("two",), staging=staging()))) == Equipment()
 
 
 @pytest.mark.parametrize(("faults", "says"), [(("kil",), "did you mean 'kill'"), ((), "choose from kill")])
@@ -83,7 +123,7 @@ def test_every_fault_says_what_it_does() -> None:
 
 def test_staging_servers_are_not_to_be_broken() -> None:
     plan = replace(PLAN, staging=staging())
-    for name in ("redis-down", "redis-flush", "pg-kill", "pg-restart"):
+    for name in ("redis-down", "redis-flush", "pg-kill", "pg-restart", "pg-readonly", "redis-misconf", "pg-failover"):
         with pytest.raises(InvalidSettingsError, match=f"{name}.*not the drill's own"):
             check_faults(involved(replace(plan, faults=(name,))), embedded=False, proxiable=lambda _: True)
     harmless = replace(plan, faults=("kill", "stop", "two", "pg-blackhole", "pg-terminate-control"))
