@@ -141,6 +141,8 @@ class _Hearing:
         call = execution.call
         process = self._processes.at(call.pid, execution.began)
         leader = self._terms.instance(call.term)
+        if leader is None and self._replication.lacks_term(call):
+            return
         if leader is None or (process is not None and process.instance_id not in {None, leader}):
             self._find(
                 Kind.WRONG_OWNER, call, f"called by pid {call.pid} under term {call.term}, led by {leader or 'nobody'}"

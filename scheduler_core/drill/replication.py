@@ -46,6 +46,10 @@ class Replication:
         self._note(first, has_row=False, ended=len(began) < len(calls), again=occurrence_has_calls)
         return True
 
+    def lacks_term(self, call: Call) -> bool:
+        """Whether a failover explains that the record knows nothing of the call's term: it had only begun."""
+        return self._explains(micros(call.at), micros(call.scheduled_for), needs_end_by_kill=False)
+
     def outcome_is_lacking(self, run: RunRecord, first: Call, ended: int | None, *, again: bool) -> None:
         """Note a run whose row is from before its first call, if that ended (microseconds) where commits were lost."""
         if ended is None or not self._explains(ended, micros(run.scheduled_for), needs_end_by_kill=True):

@@ -106,6 +106,21 @@ def test_of_a_synchronous_standby_nothing_may_be_lacking() -> None:
     assert dict(verdict.counts) == {Kind.UNRECORDED_CALL: 1}
 
 
+def under_term(evidence: Evidence, run: RunRecord, term: int) -> Evidence:
+    """The run was called under a term of which the record knows nothing."""
+    calls = tuple(replace(c, term=term) if c.run_id == run.run_id else c for c in evidence.calls)
+    return replace(evidence, calls=calls)
+
+
+def test_a_term_that_the_standby_had_not_heard_of_is_nobodys_fault() -> None:
+    evidence = failed_over()
+    assert check(under_term(evidence, run_at(evidence, KILLED_SECONDS - 0.2), 7)).ok
+    earlier = run_at(evidence, KILLED_SECONDS - LAG_SECONDS - 0.3)
+    assert dict(check(under_term(evidence, earlier, 7)).counts) == {Kind.WRONG_OWNER: 1}
+    synchronous = failed_over("pg-failover-sync")
+    assert not check(under_term(synchronous, run_at(synchronous, KILLED_SECONDS - 0.2), 7)).ok
+
+
 def test_a_call_that_never_ended_was_begun_and_no_more() -> None:
     evidence = failed_over()
     lost = run_at(evidence, KILLED_SECONDS - 0.2, "long")
