@@ -49,8 +49,9 @@ class LedgerJournal:
     async def record(self, outcome: Outcome) -> None:
         self.record_soon(outcome)
 
-    async def record_durably(self, outcome: Outcome) -> None:
+    async def record_durably(self, outcome: Outcome) -> bool:
         self.record_soon(outcome)
+        return True
 
     def record_soon(self, outcome: Outcome) -> None:
         """Write it down."""

@@ -6,12 +6,14 @@ from collections import Counter
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from scheduler_core.drill.checker import check
 from scheduler_core.drill.drill import run_drill
 from scheduler_core.drill.evidence import DrillJob, Evidence, Moment
 from scheduler_core.drill.schedule import DrillPlan
 
-LEASE_TTL_SECONDS = 2.0
-FAULTS = ("kill", "stop", "redis-flush", "pg-terminate-control", "pg-reset", "kill-locked", "suicide")
+LEASE_TTL_SECONDS = 1.0
+FAULTS = ("kill", "stop", "redis-flush", "pg-terminate-control", "pg-reset", "kill-locked", "suicide", "pg-failover")
+HIT_SERVERS = {"redis-flush", "pg-failover"}
 ENDS_THE_TERM = {"kill", "stop", "pg-reset", "kill-locked", "suicide"}
 
 
@@ -51,7 +53,7 @@ async def test_a_short_drill(tmp_path: Path) -> None:
         assert fault.injected_at < fault.first_fire_at
         assert fault.term_after is not None
         assert (fault.term_after > fault.term_before) or fault.kind not in ENDS_THE_TERM
-        assert fault.hit_leader is (fault.kind != "redis-flush")
+        assert fault.hit_leader is (fault.kind not in HIT_SERVERS)
         assert "has not taken part again" not in fault.target, f"{fault}; logs in {tmp_path}"
 
     finished = {run for run in evidence.runs if run.scheduled_for <= evidence.ended_at}
@@ -70,6 +72,12 @@ async def test_a_short_drill(tmp_path: Path) -> None:
         # Claimed up to 50 ms ahead, and started at the instant. The database's clock is known as well as half of a
         # statement's way there and back, which takes milliseconds on a machine that is busy.
         assert call.at >= call.scheduled_for - timedelta(milliseconds=10)
+
+    # The standby that was promoted lacked at most what its primary committed since it heard the last of it.
+    (promoted,) = (fault.failover for fault in evidence.faults if fault.failover is not None)
+    assert timedelta(0) <= promoted.killed_at - promoted.replicated_until < timedelta(seconds=3)
+    verdict = check(evidence)
+    assert verdict.ok, verdict.findings
 
     killed = [replica for replica in evidence.replicas if replica.exit_code == -9]
     assert len(killed) >= sum(fault.kind in {"kill", "kill-locked", "suicide"} for fault in evidence.faults)

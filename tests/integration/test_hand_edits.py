@@ -36,6 +36,7 @@ class Scene:
         self.sql, self.container, self.caplog = sql, container, caplog
         self.calls = Counter[str]()
         self.gate = asyncio.Event()
+        self.slow_fails = False
         self.scheduler: BaseScheduler
 
     async def begin(self) -> None:
@@ -58,6 +59,8 @@ class Scene:
     async def slow(self, ctx: RunContext) -> None:
         self.calls["slow"] += 1
         await self.gate.wait()
+        if self.slow_fails:
+            raise RuntimeError("it failed")
 
     async def fires(self, job_id: str, times: int = 3) -> None:
         wanted = self.calls[job_id] + times
@@ -391,6 +394,22 @@ async def test_a_running_run_is_edited(scene: Scene, edit: str, says: str, ask: 
     if says:
         await scene.says(says)
     await scene.sees(ask.format(run=run), wanted)
+    scene.nothing_broke()
+
+
+async def test_a_run_whose_row_is_gone_is_not_tried_again(scene: Scene) -> None:
+    """A standby that is promoted may lack it: then the occurrence is claimed anew, and called beside a further try."""
+    scene.slow_fails = True
+    run = await under_way(scene)
+    scene.sql.execute(f"DELETE FROM scheduler.runs WHERE run_id = '{run}'")
+    scene.gate.set()
+
+    async def is_handed_back() -> bool:
+        """After how its attempt ended, it is what comes next of the run that can't be recorded."""
+        return len(scene.said("is gone: its outcome is not recorded")) == 2
+
+    await eventually_async(is_handed_back, what="the run is let go of")
+    assert scene.calls["slow"] == 1
     scene.nothing_broke()
 
 

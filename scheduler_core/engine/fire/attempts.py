@@ -185,7 +185,8 @@ class _Retried:
         active.next_attempt_at = now + timedelta(seconds=delay_seconds)
         retrying = active.outcome(RunStatus.RETRYING, ending.failure, now)
         retrying = replace(retrying, next_attempt_at=active.next_attempt_at)
-        await self._undisturbed(self.attempts.journal.record_durably(retrying))
+        if not await self._undisturbed(self.attempts.journal.record_durably(retrying)):
+            active.is_owned = False
         active.is_durable = False
 
     async def wait(self, delay_seconds: float) -> bool:
@@ -193,7 +194,7 @@ class _Retried:
         attempts = self.attempts
         async with attempts.slots.given_back():
             is_lost = await self._undisturbed(attempts.clock.wait(attempts.trust.lost, delay_seconds))
-        return not is_lost and attempts.trust.allows(self.active.run)
+        return not is_lost and self.active.is_owned and attempts.trust.allows(self.active.run)
 
     async def _undisturbed(self, step: Coroutine[Any, Any, T]) -> T:
         """Take a step between two attempts, though the callback may have left a cancel of its own task behind."""

@@ -27,5 +27,8 @@ class Journal(Protocol):
     def record_soon(self, outcome: Outcome) -> None:
         """The same without waiting, for the few that come from outside of a run."""
 
-    async def record_durably(self, outcome: Outcome) -> None:
-        """Have it written down, and return once it is. Raises RecorderClosedError where it never will be."""
+    async def record_durably(self, outcome: Outcome) -> bool:
+        """Have it written down, and return once it is; False if there is no row any more that it could be written to.
+
+        Raises RecorderClosedError where it never will be.
+        """

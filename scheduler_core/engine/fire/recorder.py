@@ -48,24 +48,25 @@ class _Entry:
     """An outcome that waits, whoever waits for it, and whether it goes alone because it was refused by itself."""
 
     outcome: Outcome
-    written: asyncio.Future[None] | None = None
+    written: asyncio.Future[bool] | None = None
     goes_alone: bool = False
 
-    def answer(self, error: SchedulerError | None = None) -> None:
+    def answer(self, answer: bool | SchedulerError) -> None:
         if self.written is None or self.written.done():
             return
-        if error is None:
-            self.written.set_result(None)
+        if isinstance(answer, bool):
+            self.written.set_result(answer)
         else:
-            self.written.set_exception(error)
+            self.written.set_exception(answer)
             self.written.exception()  # whoever waited may be gone
 
 
 @dataclass(frozen=True, slots=True)
 class _Written:
-    """Of a batch: the runs that somebody else had taken, and those whose outcome was refused by itself."""
+    """Of a batch: the runs that somebody else had taken, those whose row is gone, those refused by themselves."""
 
     late: set[UUID] = field(default_factory=set)
+    gone: set[UUID] = field(default_factory=set)
     refused: set[UUID] = field(default_factory=set)
 
 
@@ -121,19 +122,22 @@ class Recorder:
             await self._room.wait()
         self.record_soon(outcome)
 
-    def record_soon(self, outcome: Outcome, written: asyncio.Future[None] | None = None) -> None:
+    def record_soon(self, outcome: Outcome, written: asyncio.Future[bool] | None = None) -> None:
         """Queue an outcome at once: for the few that come from outside a run."""
         self._queue.append(_Entry(outcome, written))
         self._idle.clear()
         self._filled.set()
 
-    async def record_durably(self, outcome: Outcome) -> None:
-        """Queue an outcome and return once it is committed. Raises RecorderClosedError where it never will be."""
+    async def record_durably(self, outcome: Outcome) -> bool:
+        """Queue an outcome and return once it is committed; False if the run's row is gone.
+
+        Raises RecorderClosedError where it never will be.
+        """
         if not self.is_open:
             raise RecorderClosedError(f"the outcome of {outcome.run.idempotency_key} comes after the stop")
-        written: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        written: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self.record_soon(outcome, written)
-        await written
+        return await written
 
     async def flush(self, timeout_seconds: float) -> bool:
         """Wait until everything queued is durable; False if `timeout_seconds` were not enough."""
@@ -181,7 +185,7 @@ class Recorder:
         """Tell what has become durable; what was refused waits by itself."""
         recorded = [entry for entry in batch if entry.outcome.run.run_id not in written.refused]
         for entry in recorded:
-            entry.answer()
+            entry.answer(entry.outcome.run.run_id not in written.gone)
         for listener in self.listeners:
             listener.outcomes_recorded([entry.outcome for entry in recorded], frozenset(written.late))
         if not written.refused:
@@ -223,7 +227,7 @@ class Recorder:
                 outcomes = [outcome for outcome in outcomes if outcome.run.run_id in recorded.unsettled]
                 tries += 1
                 if not outcomes or tries == MAX_UNSETTLED_TRIES:
-                    self._give_up(outcomes)
+                    self._give_up(outcomes, written)
                     return
                 await asyncio.sleep(RETRY_SECONDS[0])
             except (ServerUnreachableError, SchemaError) as error:
@@ -247,8 +251,9 @@ class Recorder:
             self._logger.error("the outcome of %s waits: %s", outcomes[0].run.idempotency_key, error)
             written.refused.add(outcomes[0].run.run_id)
 
-    def _give_up(self, outcomes: Sequence[Outcome]) -> None:
+    def _give_up(self, outcomes: Sequence[Outcome], written: _Written) -> None:
         for outcome in outcomes:
+            written.gone.add(outcome.run.run_id)
             self._logger.error("the row of run %s is gone: its outcome is not recorded", outcome.run.idempotency_key)
 
     async def _write_plainly(self, outcome: Outcome, written: _Written, error: SchedulerError) -> None:
