@@ -123,15 +123,15 @@ class _Hearing:
             self._tally["calls"] += len(executions)
         for execution in executions:
             self._check_start(execution)
-        if executions:
-            first = executions[0]
-            self._replication.outcome_is_lacking(run, first.call, first.ended, again=len(executions) > 1)
+        is_lacking = bool(executions) and self._replication.lacks_call(
+            run, executions[0].call, executions[0].ended, again=len(executions) > 1
+        )
         if run.status == "succeeded" and not any(execution.ended is not None for execution in executions):
             told = "its callback never came to its end" if executions else "its callback was never called"
             self._find(Kind.SUCCEEDED_UNCALLED, run, f"run {run.run_id} is recorded as succeeded; {told}")
         if executions and run.status in NEVER_RAN:
             self._check_never_ran(run, executions)
-        elif len(executions) > 1 and run.job_id in self._once:
+        elif len(executions) > 1 + is_lacking and run.job_id in self._once:
             pids = ", ".join(str(execution.call.pid) for execution in executions)
             self._find(Kind.AT_MOST_ONCE, run, f"called {len(executions)} times, by pids {pids}")
         else:

@@ -41,25 +41,33 @@ class Replication:
         """
         began = [call for call in calls if call.moment is Moment.BEGAN]
         first = min(began or calls, key=lambda call: call.at)
-        if not self._explains(micros(first.at), micros(first.scheduled_for), needs_end_by_kill=False):
+        if not self._explains(micros(first.at), micros(first.scheduled_for), by_kill=False):
             return False
         self._note(first, has_row=False, ended=len(began) < len(calls), again=occurrence_has_calls)
         return True
 
     def lacks_term(self, call: Call) -> bool:
         """Whether a failover explains that the record knows nothing of the call's term: it had only begun."""
-        return self._explains(micros(call.at), micros(call.scheduled_for), needs_end_by_kill=False)
+        return self._explains(micros(call.at), micros(call.scheduled_for), by_kill=False)
 
-    def outcome_is_lacking(self, run: RunRecord, first: Call, ended: int | None, *, again: bool) -> None:
-        """Note a run whose row is from before its first call, if that ended (microseconds) where commits were lost."""
-        if ended is None or not self._explains(ended, micros(run.scheduled_for), needs_end_by_kill=True):
-            return
-        if again or run.status != "succeeded":
-            self._note(first, has_row=True, ended=True, again=again)
+    def lacks_call(self, run: RunRecord, first: Call, ended: int | None, *, again: bool) -> bool:
+        """Whether a failover explains that the run's row is from before its first call, or from within it; then it is
+        noted.
 
-    def _explains(self, instant: int, due: int, *, needs_end_by_kill: bool) -> bool:
+        Parameters: ended, when that call did (microseconds); again, whether the run was called once more.
+        """
+        if not again and run.status == "succeeded":
+            return False
+        due = micros(run.scheduled_for)
+        moments = [micros(first.at), *([] if ended is None else [ended])]
+        if not any(self._explains(moment, due, by_kill=True) for moment in moments):
+            return False
+        self._note(first, has_row=True, ended=ended is not None, again=again)
+        return True
+
+    def _explains(self, instant: int, due: int, *, by_kill: bool) -> bool:
         return any(
-            since <= instant <= killed + (0 if needs_end_by_kill else trust) and due <= killed + CLAIMED_AHEAD_MICROS
+            since <= instant <= killed + (0 if by_kill else trust) and due <= killed + CLAIMED_AHEAD_MICROS
             for since, killed, trust in self._failovers
         )
 

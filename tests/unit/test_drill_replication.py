@@ -72,9 +72,14 @@ def test_a_run_that_the_standby_had_not_heard_of_is_named() -> None:
 
 def test_of_at_most_once_jobs_it_is_said_apart() -> None:
     evidence = failed_over()
-    verdict = check(claimed_again(evidence, run_at(evidence, KILLED_SECONDS - 0.3, "once")))
-    assert verdict.ok
-    assert verdict.witnessed.not_replicated.at_most_once_again == 1
+    once = run_at(evidence, KILLED_SECONDS - 0.3, "once")
+    for lost in (claimed_again(evidence, once), forgotten_end(evidence, once)):
+        verdict = check(lost)
+        assert verdict.ok, verdict.findings
+        assert verdict.witnessed.not_replicated.at_most_once_again == 1
+    synchronous = failed_over("pg-failover-sync")
+    once = run_at(synchronous, KILLED_SECONDS - 0.3, "once")
+    assert dict(check(forgotten_end(synchronous, once)).counts) == {Kind.AT_MOST_ONCE: 1}
 
 
 def test_a_row_from_before_its_call_is_named_too() -> None:
