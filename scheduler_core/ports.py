@@ -283,6 +283,11 @@ class Runs(Protocol):
     ) -> int:
         """End the attempts of the dead: `lost`, and the run goes to whoever adopts it, or ends."""
 
+    async def give_up_forgotten(
+        self, instance_id: str, mine: Sequence[UUID], *, begun_before_seconds: float, max_deliveries: int, limit: int
+    ) -> int:
+        """End attempts that stand under this replica's name and that it has no more, as `reap` does the dead's."""
+
     async def owners(self) -> list[Owner]:
         """The instances that have begun runs that have not ended."""
 

@@ -36,6 +36,7 @@ from storage.partitions import Partitions
 from storage.postgres_errors import MissingPartitionError
 from storage.takeovers import (
     ADOPT,
+    GIVE_UP_FORGOTTEN,
     OWNERS,
     PREFERRED_SUCCESSOR,
     REAP,
@@ -231,6 +232,23 @@ class RunStore:
             "limit": limit,
         }
         row = await self._with_partitions(REAP, parameters)
+        return 0 if row is None else int(row.reaped)
+
+    async def give_up_forgotten(
+        self, instance_id: str, mine: Sequence[UUID], *, begun_before_seconds: float, max_deliveries: int, limit: int
+    ) -> int:
+        """End attempts that stand under this replica's name and that it has no more, at most `limit`; returns how many.
+
+        Parameters: mine, the runs that it has in flight; begun_before_seconds, how long ago an attempt must have begun.
+        """
+        parameters = {
+            "instance_id": instance_id,
+            "mine": list(mine),
+            "begun_before": begun_before_seconds,
+            "max_deliveries": max_deliveries,
+            "limit": limit,
+        }
+        row = await self._with_partitions(GIVE_UP_FORGOTTEN, parameters)
         return 0 if row is None else int(row.reaped)
 
     async def trigger(

@@ -124,24 +124,22 @@ SELECT b.instance_id, b.job_ids,
 FROM begun b LEFT JOIN {schema}.instances i USING (instance_id)
 """
 
-# An owner's death ends the attempt as `lost` and counts a delivery; one that has come back since is not dead. Then the
-# delivery policy: at_most_once ends the run; at_least_once gives it back to be adopted, with a pause that doubles from
-# the second time on, until the limit: a callback that kills its process must not kill every replica in turn. Deaths
-# before anybody knew whether the run had begun count as one. Whoever asked for a cancel gets it. Runs are locked before
-# jobs, and both in job_id order, as everywhere: what was chosen is looked at again once it is locked.
-REAP = """
+# How attempts end that nobody will tell the end of: as `lost`, which counts a delivery. Whose, and in which words, is
+# filled in below. Then the delivery policy: at_most_once ends the run; at_least_once gives it back to be adopted, with
+# a pause that doubles from the second time on, until the limit: a callback that kills its process must not kill every
+# replica in turn. Deaths before anybody knew whether the run had begun count as one. Whoever asked for a cancel gets
+# it. Runs are locked before jobs, and both in job_id order, as everywhere: what was chosen is looked at again once it
+# is locked.
+_END_ATTEMPTS = """
 WITH fence AS (
-    SELECT term FROM {schema}.leader WHERE term = :term AND nonce = :nonce FOR SHARE
-), dead AS (
+    {fence}
+), unended AS (
     SELECT r.run_id, r.job_id, r.scheduled_for, r.attempt, r.deliveries, r.term, r.instance_id,
            r.attempt_started_at, coalesce(j.delivery, 'at_least_once') AS delivery,
            r.deliveries + 1 >= :max_deliveries - CASE WHEN r.orphaned > 1 THEN 1 ELSE 0 END AS is_enough
     FROM {schema}.runs r LEFT JOIN {schema}.jobs j USING (job_id)
     WHERE EXISTS (SELECT FROM fence) AND r.status = 'running'
-      AND r.instance_id = ANY(CAST(:dead AS text[]))
-      AND NOT EXISTS (SELECT FROM {schema}.instances i
-                      WHERE i.instance_id = r.instance_id AND i.life_key IS NOT NULL
-                        AND {schema}.witness_held(i.life_key))
+      AND {which}
     ORDER BY r.job_id
     LIMIT :limit
 ), updated AS (
@@ -153,15 +151,15 @@ WITH fence AS (
                       WHEN r.attempt > 0 THEN 'retrying'
                       ELSE 'pending' END,
         reason = CASE WHEN r.cancel_requested_at IS NOT NULL THEN 'requested'
-                      WHEN d.delivery = 'at_most_once' OR d.is_enough THEN 'owner_died' END,
+                      WHEN d.delivery = 'at_most_once' OR d.is_enough THEN '{reason}' END,
         finished_at = CASE WHEN d.delivery = 'at_most_once' OR d.is_enough
                                 OR r.cancel_requested_at IS NOT NULL
                            THEN clock_timestamp() END,
         next_attempt_at = CASE WHEN r.deliveries >= 1 AND r.cancel_requested_at IS NULL
                                THEN clock_timestamp() + make_interval(secs => power(2, r.deliveries)) END,
-        error = 'OwnerDied: the replica that ran this attempt died',
+        error = '{error_type}: {error}',
         instance_id = NULL
-    FROM dead d
+    FROM unended d
     WHERE r.run_id = d.run_id AND r.job_id = ANY (ARRAY[d.job_id]) AND r.scheduled_for = d.scheduled_for
       AND r.status = 'running' AND r.instance_id = d.instance_id
     RETURNING r.run_id, r.job_id, r.scheduled_for, r.attempt, r.attempt_started_at, r.term, d.instance_id, r.status,
@@ -170,7 +168,7 @@ WITH fence AS (
     INSERT INTO {schema}.attempts (run_id, job_id, scheduled_for, attempt, started_at, finished_at, outcome,
                                    error_type, error_message, term, instance_id)
     SELECT run_id, job_id, scheduled_for, attempt + 1, attempt_started_at, clock_timestamp(), 'lost',
-           'OwnerDied', 'the replica that ran this attempt died', coalesce(term, 0), instance_id
+           '{error_type}', '{error}', coalesce(term, 0), instance_id
     FROM updated
     ON CONFLICT (job_id, scheduled_for, attempt, term, outcome) DO NOTHING
 ), tallied AS (
@@ -186,6 +184,35 @@ WITH fence AS (
 )
 SELECT count(*) AS reaped FROM updated
 """
+
+# An owner that has come back since it was found dead is not dead.
+REAP = (
+    _END_ATTEMPTS.replace("{fence}", "SELECT term FROM {schema}.leader WHERE term = :term AND nonce = :nonce FOR SHARE")
+    .replace(
+        "{which}",
+        """r.instance_id = ANY(CAST(:dead AS text[]))
+      AND NOT EXISTS (SELECT FROM {schema}.instances i
+                      WHERE i.instance_id = r.instance_id AND i.life_key IS NOT NULL
+                        AND {schema}.witness_held(i.life_key))""",
+    )
+    .replace("{reason}", "owner_died")
+    .replace("{error_type}", "OwnerDied")
+    .replace("{error}", "the replica that ran this attempt died")
+)
+
+# A standby that was promoted may not have heard how an attempt ended: its owner lives, has the run no more, and so is
+# the only one who knows that it will never end. No fence: the owner of an attempt may always tell how it ended.
+GIVE_UP_FORGOTTEN = (
+    _END_ATTEMPTS.replace("{fence}", "SELECT")
+    .replace(
+        "{which}",
+        """r.instance_id = :instance_id AND (r.run_id = ANY(CAST(:mine AS uuid[]))) IS NOT TRUE
+      AND r.attempt_started_at < clock_timestamp() - make_interval(secs => :begun_before)""",
+    )
+    .replace("{reason}", "end_unknown")
+    .replace("{error_type}", "EndUnknown")
+    .replace("{error}", "Postgres lost how this attempt ended: a standby was promoted that had not heard of it")
+)
 
 
 _ORIGINS = frozenset(origin.value for origin in Origin)

@@ -114,9 +114,8 @@ def _verb(run: RunFacts, definition: JobDefinition | None, timezone: str) -> str
         case RunStatus.SKIPPED:
             return _skipped(run, definition, timezone)
         case RunStatus.LOST:
-            return (
-                "was lost: its owner died while it executed, and a job with delivery at_most_once is not executed again"
-            )
+            why = "it is not known how it ended" if run.reason == "end_unknown" else "its owner died while it executed"
+            return f"was lost: {why}, and a job with delivery at_most_once is not executed again"
         case RunStatus.CANCELLED:
             return _cancelled(run, timezone)
         case RunStatus.RUNNING:
@@ -143,6 +142,8 @@ def _succeeded(run: RunFacts) -> str:
 
 
 def _failed(run: RunFacts) -> str:
+    if run.reason == "end_unknown":
+        return f"failed: {_times(run.deliveries)} it is not known how it ended, and that is the limit"
     if run.reason == "owner_died":
         return f"failed: {_times(run.deliveries)} its owner died while it executed, and that is the limit"
     return f"failed after {_attempts(run.attempt)}{_told_error(run)}"

@@ -24,6 +24,7 @@ from scheduler_core.engine.fire.attempts import Attempts
 from scheduler_core.engine.fire.callback_call import CallbackCall
 from scheduler_core.engine.fire.cancellation import CancelWatch
 from scheduler_core.engine.fire.claiming import Claiming
+from scheduler_core.engine.fire.forgotten_ends import ForgottenEnds
 from scheduler_core.engine.fire.in_flight import InFlightRuns
 from scheduler_core.engine.fire.job_cache import JobCache
 from scheduler_core.engine.fire.overlap_gate import OverlapGate, RunningElsewhere
@@ -171,6 +172,15 @@ class RunningReplica:
             redis_outage=parts.redis_outage,
             logger=logger,
         )
+        self._forgotten_ends = ForgottenEnds(
+            storage.runs,
+            instance.instance_id,
+            server=lambda: self.elector.server,
+            in_flight=in_flight,
+            ttl_seconds=parts.timing.ttl_seconds,
+            counters=parts.counters,
+            logger=logger,
+        )
         self.leader_loop = LeaderLoop(
             self.context,
             elector=self.elector,
@@ -203,6 +213,7 @@ class RunningReplica:
     def begin(self) -> None:
         """Record, lead while elected, and look after what executes: until `stop`."""
         self.recorder.start()
+        self._forgotten_ends.begin()
         for work, name in (
             (self.leader_loop.work, "scheduler loop"),
             (self._watch_runs, "scheduler watch"),
@@ -278,12 +289,13 @@ class RunningReplica:
             await asyncio.sleep(MARK_RUNNING_AFTER_SECONDS / 2)
 
     async def _look_after_clock(self) -> None:
-        """Read the database's clock again and again, and give back locks whose release got lost."""
+        """Read the database's clock again and again, and see to what got lost: releases of locks, ends of attempts."""
         while True:
             await asyncio.sleep(CLOCK_EVERY_SECONDS)
             try:
                 await self.clock_guard.look(self.trust.leadership())
                 await self.locks.release_abandoned()
+                await self._forgotten_ends.look()
             except SchedulerError as error:
                 self._parts.logger.debug("the clock is read again: %s", error)
 

@@ -30,7 +30,7 @@ from storage.observations import COUNTED_AT_MOST, SITUATION
 from storage.outcomes import RECORD, record_parameters
 from storage.requests import CANCEL
 from storage.runs import HOT_PATH_SETTINGS
-from storage.takeovers import ADOPT, PREFERRED_SUCCESSOR, REAP
+from storage.takeovers import ADOPT, GIVE_UP_FORGOTTEN, PREFERRED_SUCCESSOR, REAP
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 
@@ -156,7 +156,14 @@ async def test_an_heir_is_looked_for_from_what_waits(database: Database, sql: ps
     assert plan.count(" on jobs") == 2
 
 
-LOCKING = {"RECORD": RECORD, "ADOPT": ADOPT, "REAP": REAP, "CLAIM": CLAIM, "CANCEL": CANCEL}
+LOCKING = {
+    "RECORD": RECORD,
+    "ADOPT": ADOPT,
+    "REAP": REAP,
+    "GIVE_UP_FORGOTTEN": GIVE_UP_FORGOTTEN,
+    "CLAIM": CLAIM,
+    "CANCEL": CANCEL,
+}
 
 
 @pytest.mark.parametrize("name", LOCKING)

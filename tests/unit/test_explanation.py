@@ -240,6 +240,16 @@ def run(status: RunStatus, **known: Any) -> RunFacts:
             "is the limit.",
         ),
         (
+            run(RunStatus.FAILED, reason="end_unknown", deliveries=3),
+            "The occurrence of 2026-06-01 14:00:00+02:00 failed: 3 times it is not known how it ended, and that is the "
+            "limit.",
+        ),
+        (
+            run(RunStatus.LOST, reason="end_unknown"),
+            "The occurrence of 2026-06-01 14:00:00+02:00 was lost: it is not known how it ended, and a job with "
+            "delivery at_most_once is not executed again.",
+        ),
+        (
             run(RunStatus.SKIPPED, reason="overlap", overlapped_run_id=OTHER, overlapped_scheduled_for=NOW - MINUTE),
             f"The occurrence of 2026-06-01 14:00:00+02:00 was skipped: the run of 2026-06-01 13:59:00+02:00 ({OTHER}) "
             'executed still, and the job\'s overlap is "skip".',

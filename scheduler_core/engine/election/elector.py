@@ -99,6 +99,11 @@ class Elector:
         """When this replica registered first, by the database's clock."""
         return None if self._office is None else self._office.link.started_at
 
+    @property
+    def server(self) -> str | None:
+        """Which start of which Postgres this replica is with, by its control session; None before it is with any."""
+        return None if self._office is None or self.started_at is None else self._office.control.lease_name.server
+
     async def start(self) -> None:
         """Start the thread; returns once this replica takes part. Raises what keeps it from that."""
         self._thread = threading.Thread(target=self._run, name="scheduler-elector", daemon=True)
