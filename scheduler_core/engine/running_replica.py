@@ -175,7 +175,7 @@ class RunningReplica:
         self._forgotten_ends = ForgottenEnds(
             storage.runs,
             instance.instance_id,
-            server=lambda: self.elector.server,
+            elector=self.elector,
             in_flight=in_flight,
             ttl_seconds=parts.timing.ttl_seconds,
             counters=parts.counters,

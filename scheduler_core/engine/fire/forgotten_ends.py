@@ -6,7 +6,7 @@ replica knows; it looks once for each server that it comes to be with.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import Protocol
 
 from scheduler_core.domain.run import LoggerLike
 from scheduler_core.engine.clock import boottime
@@ -16,9 +16,17 @@ from scheduler_core.engine.fire.recovery import BATCH, MAX_DELIVERIES
 from scheduler_core.ports import Runs
 
 
+class ServerKnower(Protocol):
+    """Who is with a server of Postgres."""
+
+    @property
+    def server(self) -> str | None:
+        """Which start of which Postgres that is; None before it is with any."""
+
+
 class ForgottenEnds:
-    """Parameters: server, which start of a Postgres this replica is with (None: not yet any); in_flight, what it has;
-    ttl_seconds, after which a statement that was sent before has been answered or given up.
+    """Parameters: elector, whose control session is with the server; in_flight, what this process has; ttl_seconds,
+    after which a statement that was sent before has been answered or given up.
     """
 
     def __init__(
@@ -26,7 +34,7 @@ class ForgottenEnds:
         runs: Runs,
         instance_id: str,
         *,
-        server: Callable[[], str | None],
+        elector: ServerKnower,
         in_flight: InFlightRuns,
         ttl_seconds: float,
         counters: Counters,
@@ -34,7 +42,7 @@ class ForgottenEnds:
     ) -> None:
         self._runs = runs
         self._instance_id = instance_id
-        self._server = server
+        self._elector = elector
         self._in_flight = in_flight
         self._ttl_seconds = ttl_seconds
         self._counters = counters
@@ -44,11 +52,11 @@ class ForgottenEnds:
 
     def begin(self) -> None:
         """Nothing was begun as yet, on whichever server."""
-        self._known = self._server()
+        self._known = self._elector.server
 
     async def look(self) -> None:
         """End what this server says that we are running, and we are not. Raises SchedulerError: then it looks again."""
-        server, now = self._server(), boottime()
+        server, now = self._elector.server, boottime()
         if server != self._known:
             self._known, self._since = server, now
         if self._since is None or now - self._since < self._ttl_seconds:
