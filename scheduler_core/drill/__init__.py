@@ -1,6 +1,7 @@
 """The failover drill: real replicas, real faults, and a verdict that owes nothing to the scheduler's own word.
 
     plan        schedule        which faults hit when: from a seed, so that a bad day can be played again
+                pairs           which two kinds can hit at once, and why others can't
                 jobs            the drill's jobs: when each is due, by integers
     apparatus   drill           all of it in sequence; ends with the evidence
                 stage, opening  what faults act on, set up and taken down; every wait on it
@@ -8,13 +9,18 @@
                 replicas        replica processes: started, killed, stopped, awaited
                 callbacks       the app that replicas run; each call writes itself into a witness file
                 commands        how a callback is told to block, to fork or to die
-                faults          a table of faults; `strikes` and `server_strikes` are what they do
+                postgres_pair   two places for Postgres: a primary, and a standby when a fault asks for one
+                faults          a table of faults; `strikes` (of processes), `server_strikes` (servers and connections
+                                go down), `postgres_strikes`, `redis_strikes` (they go on) and `failover_strikes` are
+                                what they do
                 proxy           a TCP relay that can be cut, reset, silenced or slowed, in each direction
                 clock, folder   the database's clock as seen from here; the files of one drill
                 witness         lines of witness files, written and read
                 collect         the record, the witness files and the faults, brought together
+                right_times     instants that were recorded while a fault had the database's clock off
     judgement   evidence        what was collected, as values
                 checker         all findings: `accounting`, `terms` and `calls`, with the `excuses` of each fault: pure
+                replication     what a promoted standby had not heard of: pure
                 verdict         kinds of findings, and the promise that each one breaks
                 takeover        how long nobody fired, by fault: pure
                 report          the verdict for people; `document` for programs; `picture…` as a picture
