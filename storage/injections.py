@@ -90,6 +90,21 @@ $$
 """
 SHIFT_CLOCK = "UPDATE drill_clock.off SET seconds = $1"
 
+# What a drill may have left that was interrupted in the middle of a fault.
+UNDO_ALL = (
+    "ALTER SYSTEM RESET ALL",
+    RELOAD,
+    UNPUBLISH,
+    """
+    DO $$
+    BEGIN
+        EXECUTE format('ALTER DATABASE %I RESET search_path', current_database());
+    END
+    $$
+    """,
+    "DROP SCHEMA IF EXISTS drill_clock CASCADE",
+)
+
 STREAMING = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = ANY ($1::text[])"
 PROMOTE = f"SELECT pg_promote(true, {PROMOTE_SECONDS})"
 REPLICATED_UNTIL = "SELECT pg_last_xact_replay_timestamp()"
@@ -109,6 +124,10 @@ class PostgresInjector:
     async def reset_default(self, name: str) -> None:
         """What `set_default` set is as it was."""
         await self._run(RESET_DEFAULT.format(name=name), RELOAD)
+
+    async def undo_all(self) -> None:
+        """Undo whatever any fault has done to the server as a whole."""
+        await self._run(*UNDO_ALL)
 
     async def publish(self) -> None:
         """Publish all tables of the database, as a tool for replication does."""

@@ -66,13 +66,15 @@ class _Drill:
     records: list[FaultRecord] = field(default_factory=list)
 
     async def play(self, planned: PlannedFault) -> None:
-        """Let things settle, strike, wait for the first fire, heal, fill up the replicas."""
+        """Have what it takes, let things settle, strike, wait for the first fire, heal, fill up the replicas."""
         name = " + ".join(planned.parts)
         problem = ""
         for _ in range(STRIKE_TRIES):
-            for part in planned.parts:
-                if (prepare := FAULTS[part].prepare) is not None:
-                    await prepare(self.stage)
+            try:
+                await self._prepare(planned)
+            except SchedulerError as error:
+                problem = f"nobody: {error}"
+                continue
             leader = await self._settle(planned.pause_ms)
             if leader is None:
                 problem = f"nobody: no leader that fires within {SETTLE_SECONDS:g} s"
@@ -93,6 +95,11 @@ class _Drill:
             f"{name}: {problem}",
         )
         await self.stage.replicas.replace_dead(self.stage.plan.replicas)
+
+    async def _prepare(self, planned: PlannedFault) -> None:
+        for part in planned.parts:
+            if (prepare := FAULTS[part].prepare) is not None:
+                await prepare(self.stage)
 
     def _keep(self, record: FaultRecord, said: str) -> None:
         self.records.append(record)

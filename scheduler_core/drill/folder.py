@@ -11,7 +11,7 @@ from typing import Self
 
 from scheduler_core.drill.schedule import DrillPlan
 
-LEFTOVERS = ("commands", "witness-*.tsv", "replica-*.log", "standby-*")
+LEFTOVERS = ("commands", "witness-*.tsv", "replica-*.log", "standby-*", "servers/redis/*.rdb")
 
 
 @dataclass(slots=True)
@@ -33,7 +33,7 @@ class DrillFolder:
         return self
 
     def _clear(self) -> None:
-        """What an earlier drill wrote here would count as this one's."""
+        """What an earlier drill wrote here would count as this one's; a dump of Redis may be a folder, by a fault."""
         for pattern in LEFTOVERS:
             for path in self.path.glob(pattern):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()

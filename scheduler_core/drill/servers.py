@@ -219,6 +219,8 @@ async def open_servers(plan: DrillPlan, folder: Path) -> Servers:
     database = _own_database(database_url)
     servers = Servers(settings, database_url, redis_url, running, database, EvidenceReader(database))
     try:
+        if running is not None:
+            await servers.injector.undo_all()
         await _clear(servers)
     except BaseException:
         await servers.close(keep=True)
