@@ -21,6 +21,8 @@ import redis as redis_py
 from scheduler_core import load_settings
 from scheduler_core.domain.errors import EmbeddedServerError
 from storage import embedded
+from storage.embedded.process import strays
+from storage.embedded.standby import StandbyServer, kill_whole
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
@@ -295,6 +297,38 @@ def test_kill_and_restart_on_the_same_port(tmp_path: Path) -> None:
             server.restart("immediate")
             assert server.answers()
         query(servers.database_url, "SELECT FROM kept")
+
+
+def test_a_standby_takes_the_place_of_its_primary_and_the_other_way_round(tmp_path: Path) -> None:
+    in_recovery = "SELECT pg_is_in_recovery()"
+    with embedded.start(tmp_path) as servers:
+        primary = servers.postgres
+        assert primary is not None
+        query(servers.database_url, "CREATE TABLE kept (n int)")
+        standby = StandbyServer(tmp_path / "standby", lock_fd=servers.lock_fd)
+        second = StandbyServer(tmp_path / "second", port=primary.port, lock_fd=servers.lock_fd)
+        try:
+            standby.copy(primary, source_port=primary.port)
+            standby.start()
+            assert query(standby.url, in_recovery) == (True,)
+            for path in standby.folder.rglob("*"):
+                if path.is_file():
+                    assert path.stat().st_mode & 0o077 == 0, path
+            kill_whole(primary)
+            assert strays(primary.data.resolve(), primary.program_names) == []
+            assert query(standby.url, "SELECT pg_promote()") == (True,)
+            query(standby.url, "CREATE TABLE more (n int)")
+
+            second.copy(standby, source_port=standby.port)
+            second.start()
+            assert second.url == servers.database_url, "whoever knew the first finds its successor there"
+            assert query(second.url, in_recovery) == (True,)
+            kill_whole(standby)
+            assert query(second.url, "SELECT pg_promote()") == (True,)
+            query(second.url, "SELECT count(*) FROM kept, more")
+        finally:
+            standby.stop("immediate")
+            second.stop("immediate")
 
 
 def test_a_stopped_server_is_stopped_all_the_same(tmp_path: Path) -> None:
