@@ -33,6 +33,9 @@ from scheduler_core.ports import Instance, Leadership, Storage
 RECONNECT_SECONDS = (0.05, 1.0)
 """First and longest pause between attempts to reach the servers again."""
 
+SAID_AGAIN_SECONDS = 10.0
+"""What keeps a replica from taking part may last for hours: it tries many times a second, and says so this often."""
+
 STOP_MARGIN_SECONDS = 5.0
 """Beyond two TTLs, within which the thread must have left the election."""
 
@@ -76,6 +79,8 @@ class Elector:
         self._finished: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._is_stopping = False
         self._is_retired = False
+        self._said = ""
+        self._said_at = 0.0
 
     # What the scheduler's thread asks.
 
@@ -188,7 +193,7 @@ class Elector:
                     if not self._taking_part.done():
                         self._taking_part.set_exception(error)
                         return
-                    self._logger.warning("election: %s; trying again", error)
+                    self._say(error)
                     await self._start_over(office, error)
                     await office.wake.sleep(pause * random.uniform(0.8, 1.2))
                     pause = min(pause * 2, RECONNECT_SECONDS[1])
@@ -196,6 +201,13 @@ class Elector:
             self._states.enter(State.STOPPED, "stopped")
             await office.link.depart()
             await office.lease.close()
+
+    def _say(self, error: Exception) -> None:
+        """What is wrong, at once; and the same again once in a while."""
+        if str(error) == self._said and boottime() - self._said_at < SAID_AGAIN_SECONDS:
+            return
+        self._said, self._said_at = str(error), boottime()
+        self._logger.warning("election: %s; trying again", error)
 
     def _open_office(self) -> Office:
         """In the thread: clients belong to the loop that made them."""
