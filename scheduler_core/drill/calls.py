@@ -31,6 +31,8 @@ class Execution:
     call: Call
     began: int
     ended: int | None = None
+    on_waking: bool = False
+    """Its process had been stopped between its last check and this call."""
 
 
 def check_calls(evidence: Evidence, terms: Terms, findings: Findings) -> Witnessed:
@@ -149,7 +151,10 @@ class _Hearing:
             )
         elif self._terms.is_early(call.term, execution.began):
             self._find(Kind.STALE_TERM, call, f"pid {call.pid} called it under term {call.term}, not yet acquired")
-        elif self._is_stale(call.term, execution.began) and not self._was_waking(execution):
+        elif self._is_stale(call.term, execution.began):
+            execution.on_waking = self._was_waking(execution)
+            if execution.on_waking:
+                return
             self._find(Kind.STALE_TERM, call, f"pid {call.pid} called it {self._too_late(call.term, call.at)}")
 
     def _is_stale(self, term: int, instant: int) -> bool:
@@ -201,7 +206,8 @@ class _Hearing:
                 continue
             unexplained -= 1
             is_living = first.ended is not None and first.ended > again.began
-            if self._excuses.excused(first.call.pid, first.began, again.began):
+            # The heir's call may be over by then: it is the one that woke whom the fault had hit.
+            if again.on_waking or self._excuses.excused(first.call.pid, first.began, again.began):
                 self._tally["repeated"] += 1
                 self._tally["concurrent"] += is_living
                 continue

@@ -421,6 +421,18 @@ def test_one_call_at_the_moment_of_waking_can_not_be_prevented() -> None:
     assert verdict.witnessed.begun_on_waking == 1
 
 
+def test_the_call_of_one_that_woke_may_come_after_its_heirs() -> None:
+    evidence = stopped_and_woken(0, 1)
+    (woken,) = (c for c in evidence.calls if c.at > at(6) and c.scheduled_for < at(2.5) and c.moment is Moment.BEGAN)
+    by_heir = replace(woken, term=2, pid=102, at=at(5.6))
+    both = more_calls(evidence, by_heir, replace(by_heir, moment=Moment.ENDED, at=at(5.601)))
+    verdict = check(both)
+    assert dict(verdict.counts) == dict(check(evidence).counts)
+    assert verdict.witnessed.repeated_after_fault == check(evidence).witnessed.repeated_after_fault + 1
+    late = replace(woken, at=at(9))
+    assert check(more_calls(both, late, replace(late, moment=Moment.ENDED))).counts[Kind.STALE_TERM] == 1
+
+
 def test_timers_that_fire_after_waking_are_found() -> None:
     """I7: a timer that fires after SIGCONT must not start anything."""
     assert check(stopped_and_woken(0, 3)).counts[Kind.STALE_TERM] == 2
