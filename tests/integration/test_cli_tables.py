@@ -27,6 +27,8 @@ def play(sql: Sql, script: str) -> None:
 
 
 def test_what_is_there_and_what_comes_next(command: Command, sql: Sql) -> None:
+    sql.execute("DROP SCHEMA scheduler, scheduler_audit CASCADE")
+    command("migrate")
     assert "runs_" in command("tables", "create", "--dry-run").stdout, "nothing was ever created here"
     assert listed(command) == {}
     command("tables", "create")
