@@ -16,7 +16,7 @@ def url_of(host: str, port: int, user: str, dbname: str, password: str | None = 
 
 
 def load_schema(**server: Any) -> None:
-    """Migrate the template that every test's database is cloned from; it has the history's days, too.
+    """Migrate the template that every test's database is cloned from, and have the history's days, as `migrate` does.
 
     A replica that finds them there starts in half the time, and there are a thousand tests that start one.
     """
