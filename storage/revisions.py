@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 from alembic.config import Config
@@ -20,7 +21,13 @@ STATEMENT_TIMEOUT = "60s"
 
 def head() -> str:
     """The revision that this code needs."""
-    found = ScriptDirectory.from_config(configuration("scheduler")).get_current_head()
+    return _head_of(folder())
+
+
+@cache
+def _head_of(folder: Path) -> str:
+    # Read once: Alembic executes each script for it.
+    found = ScriptDirectory(folder).get_current_head()
     if found is None:
         raise SchemaError("this installation has no migrations: reinstall scheduler-core")
     return found

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 from urllib.parse import quote
 
+from scheduler_core import Container, load_settings
 from storage import migrate
 
 
@@ -14,5 +16,18 @@ def url_of(host: str, port: int, user: str, dbname: str, password: str | None = 
 
 
 def load_schema(**server: Any) -> None:
-    """Migrate the template that every test's database is cloned from."""
-    migrate.upgrade(url_of(**server))
+    """Migrate the template that every test's database is cloned from, and have the history's days, as `migrate` does.
+
+    A replica that finds them there starts in half the time, and there are a thousand tests that start one.
+    """
+    url = url_of(**server)
+    migrate.upgrade(url)
+    asyncio.run(_create_history(url))
+
+
+async def _create_history(url: str) -> None:
+    container = Container(load_settings(database_url=url))
+    try:
+        await container.create_history()
+    finally:
+        await container.close()

@@ -166,16 +166,17 @@ def _exists(case: Case) -> bool:
 def chosen(found: Sequence[Case], choice: str) -> list[Case]:
     """All of these (`all`), or the choice of a short run: every ending × kind, and all of the rest among them in turn.
 
-    Killers are chosen apart (`killers`, `all killers`): each takes its process along, and a supervisor. Where that is
-    a replica or a cluster's worker, which take their time to start, a short run has each of them written in one way.
+    Killers are chosen apart (`killers`, `all killers`): each takes its process along, and another, which takes its
+    time to start, comes in its place. A short run has each of them written in one way.
     """
     these = [case for case in found if case.kills == choice.endswith("killers")]
     if choice.startswith("all"):
         return these
     others = list(itertools.product(WHENS, DELIVERIES, LOCKS))
     shown = list(dict.fromkeys((case.ending, case.kind) for case in these))
-    if choice == "killers" and these[0].place != "process":
-        shown = shown[:: len(KINDS) + 1]
+    if choice == "killers":
+        killers = dict.fromkeys(ending for ending, _ in shown)
+        shown = [(ending, KINDS[number % len(KINDS)]) for number, ending in enumerate(killers)]
     wanted = {pair: others[(3 * number) % len(others)] for number, pair in enumerate(shown)}
     return [c for c in these if wanted.get((c.ending, c.kind)) == (c.when, c.delivery, c.locks)]
 

@@ -107,10 +107,7 @@ def wait_for_the_run(sql: Sql, environment: dict[str, str]) -> None:
 def test_the_first_hands_over_and_lets_running_work_end(
     command: str, first: signal.Signals, environment: dict[str, str], tmp_path: Path, sql: Sql
 ) -> None:
-    words = {"run": ("run", "--app", "apps.lasting"), "dev": ("dev", "--app", "apps.lasting", "--replicas", "1")}[
-        command
-    ]
-    with running(*words, environment=environment, folder=tmp_path) as program:
+    with running(*LASTING[command], environment=environment, folder=tmp_path) as program:
         wait_for_the_run(sql, environment)
         if command == "dev":
             eventually((tmp_path / ".scheduler" / "dev.json").exists)
@@ -126,9 +123,13 @@ def test_the_first_hands_over_and_lets_running_work_end(
     assert not (tmp_path / ".scheduler" / "dev.json").exists()
 
 
-@pytest.mark.parametrize("second", [SIGINT, SIGTERM])
-@pytest.mark.parametrize("first", [SIGINT, SIGTERM])
-@pytest.mark.parametrize("command", ["run", "dev"])
+@pytest.mark.parametrize(
+    ("command", "first", "second"),
+    [
+        *(("run", first, second) for first in (SIGINT, SIGTERM) for second in (SIGINT, SIGTERM)),
+        *(("dev", SIGINT, SIGTERM), ("dev", SIGTERM, SIGINT)),
+    ],
+)
 def test_the_second_ends_at_once_and_leaves_the_run_to_recovery(
     command: str,
     first: signal.Signals,
@@ -137,10 +138,7 @@ def test_the_second_ends_at_once_and_leaves_the_run_to_recovery(
     tmp_path: Path,
     sql: Sql,
 ) -> None:
-    words = {"run": ("run", "--app", "apps.lasting"), "dev": ("dev", "--app", "apps.lasting", "--replicas", "1")}[
-        command
-    ]
-    with running(*words, environment=environment, folder=tmp_path) as program:
+    with running(*LASTING[command], environment=environment, folder=tmp_path) as program:
         wait_for_the_run(sql, environment)
         if command == "dev":
             eventually((tmp_path / ".scheduler" / "dev.json").exists)

@@ -11,6 +11,8 @@ from commands import Command
 from replicas import Replicas
 from waiting import eventually
 
+from storage import migrate
+
 Sql = psycopg.Connection[Any]
 APP = ("--app", "apps.with_tables")
 
@@ -26,7 +28,9 @@ def play(sql: Sql, script: str) -> None:
         sql.execute(statement)  # type: ignore[arg-type]
 
 
-def test_what_is_there_and_what_comes_next(command: Command, sql: Sql) -> None:
+def test_what_is_there_and_what_comes_next(command: Command, sql: Sql, database_url: str) -> None:
+    sql.execute("DROP SCHEMA scheduler, scheduler_audit CASCADE")
+    migrate.upgrade(database_url)
     assert "runs_" in command("tables", "create", "--dry-run").stdout, "nothing was ever created here"
     assert listed(command) == {}
     command("tables", "create")

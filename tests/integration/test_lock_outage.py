@@ -72,12 +72,19 @@ def once(callback: Any, **policies: Any) -> ScheduleJob:
 OUTAGE = ServerUnreachableError("Redis can't be asked")
 
 
+class TextlessError(RuntimeError):
+    """A user's service raises what it likes."""
+
+    def __str__(self) -> str:
+        raise SystemExit("no text")
+
+
 @pytest.mark.parametrize("delivery", ["at_least_once", "at_most_once"])
 async def test_a_short_outage_does_not_lose_the_run(
     container: Container, sql: Sql, locks: Flaky, delivery: str
 ) -> None:
     calls: list[set[str]] = []
-    locks.failures = [OUTAGE, RuntimeError("whatever a user's service raises")]
+    locks.failures = [OUTAGE, TextlessError()]
     await container.start([once(lambda: calls.append(set(locks.held)), delivery=delivery)])
     assert (await run_row(sql, "succeeded"))[:3] == ("succeeded", None, 3)
     assert attempts(sql) == [

@@ -11,6 +11,7 @@ from scheduler_core.domain.ending import LOCKED, Ending, How
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.job import JobDefinition
 from scheduler_core.domain.run import Failure, LoggerLike, Run
+from scheduler_core.engine.fire.callback_call import failure_of
 from scheduler_core.ports import Locks
 
 RENEWALS_PER_TTL = 3
@@ -116,7 +117,8 @@ class RunLock:
             held = held_lock(self._locks.service(), self._key, self._ttl_seconds, self._run, self._logger)
             self._is_held = await self._stack.enter_async_context(held)
         except Exception as error:  # noqa: BLE001 - a lock service of the user's raises what it likes
-            return Ending(How.RAISED, Failure("failed", "LockUnavailable", str(error) or type(error).__name__))
+            raised = failure_of(error)
+            return Ending(How.RAISED, Failure("failed", "LockUnavailable", raised.error_message or raised.error_type))
         return None if self._is_held else LOCKED
 
     async def release(self) -> None:
