@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from scheduler_core.drill.evidence import Evidence, FaultRecord, RunRecord, TermRecord
-from scheduler_core.drill.faults import FAULTS
+from scheduler_core.drill.faults import ends_a_term
 from scheduler_core.drill.pairs import pairs
 from scheduler_core.drill.right_times import RightTimes
 from scheduler_core.drill.schedule import PlannedFault
@@ -35,7 +35,7 @@ async def collect(
         )
         for row in await reader.terms()
     )
-    ends_term = {item.number: ends_a_term(item) for item in planned}
+    ends_term = {item.number: ends_a_term(item.parts) for item in planned}
     return Evidence(
         seed=stage.plan.seed,
         lease_ttl_seconds=stage.plan.lease_ttl_seconds,
@@ -49,11 +49,6 @@ async def collect(
         calls=tuple(read_calls(folder, stage.clock.at_wall)),
         pairs=len(pairs(embedded=stage.servers.embedded is not None)),
     )
-
-
-def ends_a_term(planned: PlannedFault) -> bool:
-    """Whether the leader that is hit can't go on."""
-    return any(FAULTS[part].ends_term for part in planned.parts)
 
 
 def _earliest(fault: FaultRecord, runs: Sequence[RunRecord], ends_term: bool) -> FaultRecord:

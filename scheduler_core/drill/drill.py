@@ -14,9 +14,9 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 
 from scheduler_core.domain.errors import InvalidSettingsError, SchedulerError
-from scheduler_core.drill.collect import collect, ends_a_term
+from scheduler_core.drill.collect import collect
 from scheduler_core.drill.evidence import Evidence, FaultRecord
-from scheduler_core.drill.faults import FAULTS, in_turn
+from scheduler_core.drill.faults import FAULTS, ends_a_term, in_turn
 from scheduler_core.drill.folder import DrillFolder
 from scheduler_core.drill.opening import SETTLE_SECONDS, open_stage
 from scheduler_core.drill.replicas import KILL_TIMEOUT_SECONDS
@@ -146,7 +146,7 @@ class _Drill:
     async def _aftermath(self, planned: PlannedFault, leader: Leader, strikes: Sequence[Struck]) -> FaultRecord:
         """Heal each strike at its time while watching for the first fire."""
         injected_at = strikes[0].at
-        above_term = leader.term if ends_a_term(planned) else -1
+        above_term = leader.term if ends_a_term(planned.parts) else -1
         within_seconds = max(strike.lasts_seconds for strike in strikes) + FIRST_FIRE_SECONDS
         first, healed_at, *_ = await asyncio.gather(
             self.stage.first_fire(injected_at, above_term, within_seconds), self._heal(strikes)

@@ -12,7 +12,7 @@ from functools import partial
 
 from scheduler_core.domain.errors import InvalidSettingsError
 from scheduler_core.drill import failover_strikes, postgres_strikes, redis_strikes, server_strikes, strikes
-from scheduler_core.drill.pairs import pairs
+from scheduler_core.drill.pairs import ends_leader, pairs
 from scheduler_core.drill.proxy import Mode, Weather
 from scheduler_core.drill.schedule import FAULT_NAMES, DrillPlan
 from scheduler_core.drill.servers import Equipment
@@ -53,6 +53,8 @@ class Fault:
     """The server that it hits, which must be the drill's own then."""
     proxied: frozenset[str] = NO_PROXY
     """The servers that replicas reach through a proxy, so that it can hit."""
+    bars_seat: bool = False
+    """Nobody can be seated while it lasts."""
     turn: Turn = Turn.CUTS
     needs: Equipment = NOTHING_MORE
     prepare: Prepare | None = None
@@ -190,6 +192,7 @@ _TABLE: tuple[Fault, ...] = (
         "Postgres is killed with -9 and started again",
         server_strikes.pg_kill,
         breaks_server="Postgres",
+        bars_seat=True,
         turn=Turn.FELLS,
     ),
     Fault(
@@ -197,6 +200,7 @@ _TABLE: tuple[Fault, ...] = (
         "Postgres is stopped as in a crash and started",
         server_strikes.pg_restart,
         breaks_server="Postgres",
+        bars_seat=True,
         turn=Turn.FELLS,
     ),
     Fault(
@@ -251,6 +255,7 @@ _TABLE: tuple[Fault, ...] = (
         "Postgres turns read-only (default_transaction_read_only), for 2.5 TTL",
         partial(postgres_strikes.changed_default, name="default_transaction_read_only", value="on"),
         breaks_server="Postgres",
+        bars_seat=True,
         turn=Turn.SPEAKS,
     ),
     Fault(
@@ -284,6 +289,7 @@ _TABLE: tuple[Fault, ...] = (
         "the replicas' role loses its rights on all tables, for 2.5 TTL",
         postgres_strikes.rights,
         breaks_server="Postgres",
+        bars_seat=True,
         turn=Turn.SPEAKS,
         needs=Equipment(plain_role=True),
     ),
@@ -300,6 +306,7 @@ _TABLE: tuple[Fault, ...] = (
         "the primary is killed, an asynchronous standby up to 400 ms behind is promoted",
         failover_strikes.fail_over,
         breaks_server="Postgres",
+        bars_seat=True,
         turn=Turn.FELLS,
         needs=Equipment(standby=True),
         prepare=partial(failover_strikes.make_standby, synchronous=False),
@@ -309,6 +316,7 @@ _TABLE: tuple[Fault, ...] = (
         "the primary is killed, a synchronous standby is promoted",
         failover_strikes.fail_over_synchronously,
         breaks_server="Postgres",
+        bars_seat=True,
         turn=Turn.FELLS,
         needs=Equipment(standby=True),
         prepare=partial(failover_strikes.make_standby, synchronous=True),
@@ -339,6 +347,17 @@ def equipment(faults: Sequence[Fault]) -> Equipment:
         plain_role=any(fault.needs.plain_role for fault in faults),
         clock=any(fault.needs.clock for fault in faults),
     )
+
+
+def ends_a_term(kinds: Sequence[str]) -> bool:
+    """Whether the leader that these faults hit at once can't go on in its term.
+
+    One that is only held up or cut off may, where nobody can be seated in its stead meanwhile.
+    """
+    faults = [FAULTS[kind] for kind in kinds]
+    if any(fault.bars_seat for fault in faults):
+        faults = [fault for fault in faults if ends_leader(fault.name)]
+    return any(fault.ends_term for fault in faults)
 
 
 def in_turn(kinds: Sequence[str]) -> list[str]:

@@ -54,6 +54,11 @@ ON_ANY_SERVERS: frozenset[str] = frozenset(
 """Kinds that need neither servers of the drill's own nor a relay before them."""
 
 
+def ends_leader(kind: str) -> bool:
+    """Whether it ends the leader's process, and its connections with that."""
+    return HOLDS.get(kind, frozenset()).issuperset(_LEADER)
+
+
 def clash(one: str, other: str) -> str | None:
     """Why two kinds can't hit at once; None if they can."""
     if one == other:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from scheduler_core.domain.errors import InvalidSettingsError
-from scheduler_core.drill.faults import FAULTS, check_faults, equipment, in_turn, involved
+from scheduler_core.drill.faults import FAULTS, check_faults, ends_a_term, equipment, in_turn, involved
 from scheduler_core.drill.jobs import JOB_KINDS, drill_jobs, read_jobs, write_jobs
 from scheduler_core.drill.pairs import HOLDS, ON_ANY_SERVERS, WHY_NOT, clash, pairs
 from scheduler_core.drill.schedule import FAULT_NAMES, PAUSE_MS, DrillPlan, planned_faults
@@ -101,6 +101,16 @@ def test_of_two_at_once_the_one_strikes_first_that_needs_the_other_to_be_well() 
     assert in_turn(("pg-kill", "term")) == ["term", "pg-kill"]
     assert in_turn(("pg-failover", "pg-readonly")) == ["pg-readonly", "pg-failover"]
     assert in_turn(("kill", "pg-terminate-control")) == ["pg-terminate-control", "kill"]
+
+
+def test_a_leader_that_is_only_held_up_keeps_its_term_where_nobody_can_be_seated() -> None:
+    assert ends_a_term(("stop-2",))
+    assert ends_a_term(("stop-2", "redis-flush"))
+    assert not ends_a_term(("stop-2", "pg-readonly"))
+    assert not ends_a_term(("pg-blackhole", "pg-rights"))
+    for kind in ("kill", "term", "skew", "all-down"):
+        assert ends_a_term((kind, "pg-readonly"))
+    assert not ends_a_term(("redis-flush", "pg-readonly"))
 
 
 def test_nothing_is_made_for_faults_that_are_not_asked_for() -> None:
