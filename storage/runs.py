@@ -34,6 +34,7 @@ from storage.keys import NUDGE_CHANNEL, new_run_id
 from storage.outcomes import RECORD, START, record_parameters, start_parameters
 from storage.partitions import Partitions
 from storage.postgres_errors import MissingPartitionError
+from storage.row_places import RowPlaces
 from storage.takeovers import (
     ADOPT,
     OWNERS,
@@ -87,6 +88,7 @@ class RunStore:
         self._database = database
         self._partitions = partitions
         self._timeout_seconds = timeout_seconds
+        self._places = RowPlaces()
 
     async def due(
         self, *, ahead_seconds: float, limit: int, excluding: Sequence[str], since: datetime | None = None
@@ -99,6 +101,7 @@ class RunStore:
             DUE, {"ahead": ahead_seconds, "limit": limit, "excluding": list(excluding), "since": since}
         )
         (row,) = rows
+        self._places.remember(row.job_ids or (), row.places or ())
         jobs = list(map(DueJob, row.job_ids or (), row.versions or (), row.cursors or ()))
         return DueJobs(row.now, jobs, row.next_due_at, row.calendars_revision, row.earliest_due_at)
 
@@ -110,7 +113,8 @@ class RunStore:
         """
         plans = sorted(plans, key=lambda plan: plan.job.definition.job_id)
         fires = [runs_of(plan, leadership) for plan in plans]
-        parameters = claim_parameters(leadership, plans, fires, uncallable)
+        places = self._places.take([plan.job.definition.job_id for plan in plans])
+        parameters = claim_parameters(leadership, plans, fires, uncallable, places)
         try:
             row = await self._with_partitions(CLAIM, parameters)
         except RefusedForNowError:
@@ -121,6 +125,8 @@ class RunStore:
             row = await self._with_partitions(CLAIMED, parameters | {"instance_id": leadership.instance_id})
         if row is None or row.term is None:
             raise NotLeaderError(f"term {leadership.term} has ended: another replica leads; nothing was claimed")
+        if row.places is not None:
+            self._places.remember(parameters["job_ids"], row.places)
         runs = list(chain.from_iterable(fires))
         if row.fired is not None:
             won = set(row.fired)
@@ -161,10 +167,8 @@ class RunStore:
         if not outcomes:
             return Recorded()
         outcomes = sorted(outcomes, key=lambda outcome: outcome.run.job_id)
-        parameters = {
-            **record_parameters(outcomes),
-            "instance_id": instance_id,
-        }
+        places = self._places.take([outcome.run.job_id for outcome in outcomes])
+        parameters = {**record_parameters(outcomes, places), "instance_id": instance_id}
         try:
             rows = await self._fetch(RECORD, parameters)
         except MissingPartitionError:

@@ -16,13 +16,14 @@ import psycopg
 import pytest
 from databases import load_schema, url_of
 from pytest_postgresql import factories
-from test_claim import stored
+from test_claim import plan_of, stored
 from waiting import eventually_async
 
 from scheduler_core import Container, load_settings
+from scheduler_core.domain.planning import StoredJob
 from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.ports import Leadership
-from storage.claims import CLAIM, DUE, claim_parameters
+from storage.claims import CLAIM, DUE, claim_parameters, runs_of
 from storage.database import Database
 from storage.jobs import STATES_OF
 from storage.keys import new_run_id
@@ -263,3 +264,43 @@ async def test_a_look_does_not_walk_what_an_open_transaction_keeps(
         (since,) = sql.execute(OLDEST).fetchone()  # type: ignore[misc]
         assert await pages_of_a_look(database, None) > 1_000
         assert await pages_of_a_look(database, since) < 100
+
+
+async def pages_below(database: Database, scan: str, statement: str, parameters: dict[str, Any]) -> int:
+    """What a scan in the plan of a statement, which is executed, reads."""
+    plan = await explained(database, f"(ANALYZE, BUFFERS, TIMING OFF) {statement}", parameters)
+    found = re.search(rf"{scan} [^\n]*\(actual [^\n]*\n(?:(?!.*->).*\n)*?\s*Buffers: shared ([^\n]*)", plan)
+    assert found, plan
+    return sum(map(int, re.findall(r"(?:hit|read)=(\d+)", found[1])))
+
+
+PLACE = "SELECT CAST(ctid AS text) FROM scheduler.jobs WHERE job_id = 'j'"
+
+
+async def test_a_claim_and_an_outcome_do_not_walk_the_versions_of_a_job(
+    container: Container, database: Database, database_url: str, sql: psycopg.Connection[Any]
+) -> None:
+    """river #59: with the row's place, neither walks what an open transaction keeps of its key."""
+
+    def place() -> tuple[int, int]:
+        (told,) = sql.execute(PLACE).fetchone()  # type: ignore[misc]
+        page, position = map(int, told.strip("()").split(","))
+        return page, position
+
+    sql.execute("UPDATE scheduler.leader SET term = 1, nonce = 'n', instance_id = 'me'")
+    (job,) = await container.get_storage().jobs.load(["j"])
+    assert isinstance(job, StoredJob)
+    leadership, plan = Leadership(1, "n", "me"), plan_of(job)
+    (run,) = runs_of(plan, leadership)
+    outcome = Outcome(run, RunStatus.SUCCEEDED, 1, None, NOW, NOW)
+    with psycopg.connect(database_url) as somebody:
+        somebody.execute("SELECT pg_current_xact_id()")
+        for _ in range(300):
+            sql.execute("UPDATE scheduler.jobs SET due_at = due_at + interval '1 us' WHERE job_id = 'j'")
+        claim = claim_parameters(leadership, [plan], [[run]], False, [place()])
+        assert await pages_below(database, "Tid Scan on jobs j", CLAIM, claim) <= 2
+        for places, scan, most in (([place()], "Tid Scan on jobs j", 2), ([], "Index Scan using jobs_pkey on jobs", 0)):
+            record = {**record_parameters([outcome], places), "instance_id": "me"}
+            pages = await pages_below(database, scan, RECORD, record)
+            assert pages <= most if most else pages > 10, "by key alone it walks them all"
+            sql.execute("UPDATE scheduler.runs SET status = 'pending', attempt = 0 WHERE job_id = 'j'")
