@@ -283,6 +283,12 @@ class Runs(Protocol):
     ) -> int:
         """End the attempts of the dead: `lost`, and the run goes to whoever adopts it, or ends."""
 
+    async def mark_unfinished(self) -> None:
+        """Find where the unfinished runs begin: looks for them begin there, and find none that is added below."""
+
+    def unmark_unfinished(self) -> None:
+        """Have looks for unfinished runs go through all of them again."""
+
     async def owners(self) -> list[Owner]:
         """The instances that have begun runs that have not ended."""
 

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any
 from uuid import UUID
@@ -30,13 +30,15 @@ from storage.claims import CLAIM, CLAIMED, DUE, claim_parameters, runs_of
 from storage.database import Database, Row
 from storage.handing import TAKE, TAKE_BACK, ticket_parameters
 from storage.jobs import LOAD
-from storage.keys import NUDGE_CHANNEL, new_run_id
+from storage.keys import NUDGE_CHANNEL, first_run_id, new_run_id
 from storage.outcomes import RECORD, START, record_parameters, start_parameters
 from storage.partitions import Partitions
 from storage.postgres_errors import MissingPartitionError
 from storage.row_places import RowPlaces
 from storage.takeovers import (
     ADOPT,
+    EARLIEST_UNFINISHED,
+    FIRST_OF_ALL,
     OWNERS,
     PREFERRED_SUCCESSOR,
     REAP,
@@ -74,6 +76,9 @@ HOT_PATH_SETTINGS = {
 
 MAX_INSTANCE_SILENCE_SECONDS = 30.0
 
+UNMARKED_SECONDS = 5.0
+"""Of the latest runs none is below the mark: a new one's id is of its instant, by the clock of whoever made it."""
+
 WARM_CONNECTIONS = 3
 """The loop, recovery and the recorder each have a statement under way when a term begins."""
 
@@ -89,6 +94,7 @@ class RunStore:
         self._partitions = partitions
         self._timeout_seconds = timeout_seconds
         self._places = RowPlaces()
+        self._unfinished_since = FIRST_OF_ALL
 
     async def due(
         self, *, ahead_seconds: float, limit: int, excluding: Sequence[str], since: datetime | None = None
@@ -143,8 +149,16 @@ class RunStore:
             (DUE, {"ahead": 0.0, "limit": 0, "excluding": [], "since": None}),
             (CLAIM, claim_parameters(nobody, (), (), False)),
             (ADOPT, adopt_parameters(nobody, (), 0.0, 0.0, 0, ())),
-            (OWNERS, {"silence": MAX_INSTANCE_SILENCE_SECONDS}),
-            (PREFERRED_SUCCESSOR, {"instance_id": "", "silence": MAX_INSTANCE_SILENCE_SECONDS, "passed_over": []}),
+            (OWNERS, {"silence": MAX_INSTANCE_SILENCE_SECONDS, "since": FIRST_OF_ALL}),
+            (
+                PREFERRED_SUCCESSOR,
+                {
+                    "instance_id": "",
+                    "silence": MAX_INSTANCE_SILENCE_SECONDS,
+                    "passed_over": [],
+                    "since": FIRST_OF_ALL,
+                },
+            ),
             (LOAD, {"job_ids": []}),
             (RECORD, {**record_parameters(()), "instance_id": ""}),
         )
@@ -195,20 +209,41 @@ class RunStore:
         gone on starting runs; full, jobs whose backfilled runs wait for those that are in hand.
         """
         unanswered_seconds = 3 * self._timeout_seconds
-        parameters = adopt_parameters(leadership, mine, trust_seconds, unanswered_seconds, limit, full)
+        since = self._unfinished_since
+        parameters = adopt_parameters(leadership, mine, trust_seconds, unanswered_seconds, limit, full, since)
         rows = await self._fetch(ADOPT, parameters)
         return [adopted_run(row) for row in rows]
 
+    async def mark_unfinished(self) -> None:
+        """Find where the unfinished runs begin: `adopt`, `owners` and `preferred_successor` look from there on.
+
+        What is added below it afterwards (a backfill, or by a clock that is seconds behind) they don't find before the
+        mark is set anew, or taken away.
+        """
+        row = await self._database.fetch_one(EARLIEST_UNFINISHED)
+        assert row is not None
+        mark = first_run_id(row.now - timedelta(seconds=UNMARKED_SECONDS))
+        self._unfinished_since = mark if row.run_id is None else min(mark, row.run_id)
+
+    def unmark_unfinished(self) -> None:
+        """Look at all of them again."""
+        self._unfinished_since = FIRST_OF_ALL
+
     async def owners(self) -> list[Owner]:
         """The instances that have begun runs that have not ended."""
-        rows = await self._fetch(OWNERS, {"silence": MAX_INSTANCE_SILENCE_SECONDS})
+        rows = await self._fetch(OWNERS, {"silence": MAX_INSTANCE_SILENCE_SECONDS, "since": self._unfinished_since})
         return [Owner(row.instance_id, row.alive, tuple(row.job_ids)) for row in rows]
 
     async def preferred_successor(self, instance_id: str, passed_over: Sequence[UUID]) -> str | None:
         """The replica that can call what a waiting run needs and `instance_id` lacks; None if there is none."""
         rows = await self._fetch(
             PREFERRED_SUCCESSOR,
-            {"instance_id": instance_id, "silence": MAX_INSTANCE_SILENCE_SECONDS, "passed_over": list(passed_over)},
+            {
+                "instance_id": instance_id,
+                "silence": MAX_INSTANCE_SILENCE_SECONDS,
+                "passed_over": list(passed_over),
+                "since": self._unfinished_since,
+            },
         )
         return rows[0].instance_id if rows else None
 
