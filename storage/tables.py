@@ -77,14 +77,16 @@ class TableStore:
         for family in self.history:
             await self.remember(family)
         created = await self.ensure_history(self.history[0].days_to_create(today))
-        await self._identify_history()
+        await self._fit_out_history()
         return created
 
-    async def _identify_history(self) -> None:
-        """Have what replicates the tables tell the rows of each day apart, also of one that an older version made."""
+    async def _fit_out_history(self) -> None:
+        """Give each day what LIKE leaves out, a replica identity and room in its pages, also one that an older version
+        made.
+        """
         if not await self._makes_days(self.history[0]):
             return
-        statement = history.SET_REPLICA_IDENTITIES.format(schema=quoted(self._database.schema))
+        statement = history.FIT_OUT_HISTORY.format(schema=quoted(self._database.schema))
         try:
             async with self._database.transaction() as connection:
                 for line in (*guards(self.history[0]), statement):
