@@ -1,7 +1,8 @@
 """`python -m bench [MEASURE…] [--quick] [--json FILE]`: all figures in one run, on the same embedded servers.
 
 `python -m bench compare BEFORE.json AFTER.json` holds two result files side by side; `python -m bench history` asks
-and drops ten million runs; `python -m bench peers` measures the peers beside ourselves.
+and drops ten million runs; `python -m bench pinned` fires beside a transaction that is left open;
+`python -m bench peers` measures the peers beside ourselves.
 """
 
 from __future__ import annotations
@@ -18,7 +19,20 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bench import add_jobs, counters, history, idle, lateness, next_fires, outage, start_up, takeover, throughput, tick
+from bench import (
+    add_jobs,
+    counters,
+    history,
+    idle,
+    lateness,
+    next_fires,
+    outage,
+    pinned,
+    start_up,
+    takeover,
+    throughput,
+    tick,
+)
 from bench.compare import print_comparison
 from bench.goals import with_goal
 from bench.peers import compare as peers
@@ -123,6 +137,7 @@ ASIDE: dict[str, Callable[[], None]] = {
     "compare": compare,
     "counters": counters.main,
     "history": lambda: history.main(sys.argv[2:]),
+    "pinned": lambda: pinned.main(sys.argv[2:]),
     "peers": lambda: peers.main(sys.argv[2:]),
 }
 """What is no measure of the one run."""

@@ -288,6 +288,12 @@ class Runs(Protocol):
     ) -> int:
         """End attempts that stand under this replica's name and that it has no more, as `reap` does the dead's."""
 
+    async def mark_unfinished(self) -> None:
+        """Find where the unfinished runs begin: looks for them begin there, and find none that is added below."""
+
+    def unmark_unfinished(self) -> None:
+        """Have looks for unfinished runs go through all of them again."""
+
     async def owners(self) -> list[Owner]:
         """The instances that have begun runs that have not ended."""
 

@@ -21,6 +21,7 @@ from scheduler_core.domain.alarm import (
     FailedRuns,
     LateJob,
     OpenAlarm,
+    OpenTransaction,
     Takeover,
     without_lateness,
 )
@@ -29,6 +30,7 @@ from scheduler_core.domain.run_words import NO_TIMEZONE, UNREADABLE
 from scheduler_core.ports import Look, Stored
 from storage.clock import READABLE_HOLD, hold_of
 from storage.database import Database
+from storage.open_transactions import LONG_SECONDS, OPEN_TRANSACTIONS
 
 # Where the row is gone (somebody deleted it) a look goes on: it is made again, and terms so far count as told. A look
 # that lies in the future was made before the database's clock went back.
@@ -103,7 +105,8 @@ ORDER BY of_job.job_id
 """
 
 # Each open alarm with what its job is like now. An alarm closes later than it opens (`calm` is shorter than `overdue`),
-# or a job about as late as the limit would open and close one with each look.
+# or a job about as late as the limit would open and close one with each look. One of a kind that a later version raises
+# is that version's.
 OPEN = """
 SELECT a.alarm_id, a.kind, a.job_id, a.job_name, a.since, a.detail, j.job_id IS NOT NULL AS job_exists,
        (j.consecutive_failures > 0) IS TRUE AS is_failing, (j.auto_disabled_at IS NOT NULL) IS TRUE AS is_disabled,
@@ -116,7 +119,7 @@ SELECT a.alarm_id, a.kind, a.job_id, a.job_name, a.since, a.detail, j.job_id IS 
 FROM {schema}.alarms a
 CROSS JOIN (SELECT clock_timestamp() - make_interval(secs => :calm) AS calm) AS moment
 LEFT JOIN {schema}.jobs j USING (job_id)
-WHERE a.closed_at IS NULL
+WHERE a.closed_at IS NULL AND a.kind = ANY(CAST(:kinds AS text[]))
 ORDER BY a.alarm_id
 LIMIT :limit
 """
@@ -134,6 +137,12 @@ LIMIT :limit
 
 HOLDS_TOLD = """
 UPDATE {schema}.clock_holds SET told = true WHERE hold_id = ANY(CAST(:hold_ids AS bigint[])) AND NOT told
+"""
+
+# The kind came with revision 0005: the schema before refuses it, and with it whatever else a look has found.
+STORES_TRANSACTIONS = """
+SELECT pg_get_constraintdef(oid) LIKE '%''transaction''%' AS does
+FROM pg_constraint WHERE conrelid = CAST('{schema}.alarms' AS regclass) AND conname = 'alarms_kind_check'
 """
 
 # Terms are committed in their order: they move one row.
@@ -284,6 +293,7 @@ class AlarmStore:
             ],
             open=await self._open(overdue_seconds),
             holds=holds,
+            transactions=await self._transactions(),
             takeovers=[Takeover(**row) for row in terms],
         )
         if any(hold.is_open for hold in holds):
@@ -299,8 +309,19 @@ class AlarmStore:
             for row in rows
         ]
 
+    async def _transactions(self) -> list[OpenTransaction]:
+        rows = await self.database.fetch(OPEN_TRANSACTIONS, {"long": LONG_SECONDS})
+        if not rows:
+            return []
+        stores = await self.database.fetch_one(STORES_TRANSACTIONS)
+        if stores is None or not stores.does:
+            return []
+        return [OpenTransaction(row.since, f"{row.subject} {row.detail}") for row in rows]
+
     async def _open(self, overdue_seconds: float) -> list[OpenAlarm]:
-        rows = await self.database.fetch(OPEN, {"calm": overdue_seconds * CALM_SHARE, "limit": MAX_OPEN})
+        rows = await self.database.fetch(
+            OPEN, {"calm": overdue_seconds * CALM_SHARE, "limit": MAX_OPEN, "kinds": list(AlarmKind)}
+        )
         return [
             OpenAlarm(
                 alarm_id=row.alarm_id,

@@ -297,7 +297,9 @@ class Audit:
         """What a person should look at."""
         found = await self._rows(TROUBLES, overdue=overdue_seconds)
         found += [_uncallable(**row) for row in await self._rows(UNCALLABLE)]
-        found += await self._rows(OPEN_TRANSACTIONS, long=LONG_SECONDS)
+        for row in await self._rows(OPEN_TRANSACTIONS, long=LONG_SECONDS):
+            del row["since"]
+            found.append(row)
         found += [_unidentified(**row) for row in await self._rows(UNIDENTIFIED)]
         return [*found, *await self._rows(TIME_TROUBLES)]
 

@@ -11,6 +11,7 @@ from typing import Any
 from scheduler_core.domain.segments import TICK
 from storage import gaps
 from storage.database import Database
+from storage.duplicates import DUPLICATES
 from storage.gaps import GapReport, GapStore, kept_window
 
 CHANGES = """
@@ -31,63 +32,6 @@ WHERE (CAST(:since AS timestamptz) IS NULL OR coalesce(ended_at, 'infinity') >= 
 ORDER BY term DESC
 LIMIT :limit
 """
-
-# Of the attempts only those are looked at that are more than a run's one success. The attempt of an owner that died
-# ended some time before that was noticed, so `lost` overlaps nothing; where the owner comes back and tells how that
-# attempt ended, both rows are of one execution.
-DUPLICATES = """
-WITH troubled AS (
-    SELECT * FROM {audit}.attempts
-    WHERE (outcome <> 'succeeded' OR late)
-      AND (CAST(:job_id AS text) IS NULL OR job_id = :job_id)
-      AND (CAST(:since AS timestamptz) IS NULL OR scheduled_for >= :since)
-      AND (CAST(:until AS timestamptz) IS NULL OR scheduled_for <= :until)
-), wanted AS NOT MATERIALIZED (
-    SELECT * FROM {audit}.runs
-    WHERE (CAST(:job_id AS text) IS NULL OR job_id = :job_id)
-      AND (CAST(:since AS timestamptz) IS NULL OR scheduled_for >= :since)
-      AND (CAST(:until AS timestamptz) IS NULL OR scheduled_for <= :until)
-), two_rows AS (
-    SELECT 'two_rows' AS kind, job_id, scheduled_for, min(CAST(run_id AS text)) AS run_id, count(*) AS executions,
-           'several rows stand for one occurrence' AS detail
-    FROM wanted
-    GROUP BY job_id, scheduled_for
-    HAVING count(*) > 1
-), unknown_ends AS (
-    SELECT DISTINCT job_id, scheduled_for FROM troubled WHERE outcome = 'lost' OR late
-    UNION
-    SELECT job_id, scheduled_for FROM wanted WHERE deliveries > 1
-), beyond_policy AS (
-    SELECT 'beyond_policy' AS kind, r.job_id, r.scheduled_for, CAST(r.run_id AS text) AS run_id,
-           greatest(e.executions, r.deliveries) AS executions,
-           'at_most_once, and executed again after an attempt whose end nobody knew' AS detail
-    FROM unknown_ends u
-    JOIN wanted r ON r.job_id = u.job_id AND r.scheduled_for = u.scheduled_for
-    JOIN {audit}.job_changes c ON c.job_id = r.job_id AND c.version = r.definition_version
-    CROSS JOIN LATERAL (
-        SELECT count(DISTINCT (a.attempt, a.term)) AS executions FROM {audit}.attempts a
-        WHERE a.job_id = r.job_id AND a.scheduled_for = r.scheduled_for
-    ) AS e
-    WHERE c.new ->> 'delivery' = 'at_most_once' AND (e.executions > 1 OR r.deliveries > 1)
-), overlapping AS (
-    SELECT 'overlapping' AS kind, t.job_id, t.scheduled_for, min(CAST(t.run_id AS text)) AS run_id,
-           count(DISTINCT (t.attempt, t.term)) + count(DISTINCT (a.attempt, a.term))
-               FILTER (WHERE a.outcome = 'succeeded' AND NOT a.late) AS executions,
-           'attempts of one run executed at the same time' AS detail
-    FROM troubled t
-    JOIN {audit}.attempts a ON a.job_id = t.job_id AND a.scheduled_for = t.scheduled_for
-    WHERE (a.attempt, a.term, a.started_at) IS DISTINCT FROM (t.attempt, t.term, t.started_at)
-      AND t.outcome <> 'lost' AND a.outcome <> 'lost'
-      AND t.started_at < a.finished_at AND a.started_at < t.finished_at
-    GROUP BY t.job_id, t.scheduled_for
-)
-SELECT * FROM two_rows
-UNION ALL SELECT * FROM beyond_policy
-UNION ALL SELECT * FROM overlapping
-ORDER BY scheduled_for DESC, job_id, kind
-LIMIT :limit
-"""
-
 
 READER_EXISTS = """
 SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role) AS found
@@ -120,7 +64,7 @@ class Auditor:
         return await self._rows(LEADERSHIP, _parameters(filters, job=False))
 
     async def duplicates(self, filters: Filters) -> list[dict[str, Any]]:
-        """Occurrences with several rows, or executed more often than their policy allows; the latest first.
+        """Occurrences with several rows, or whose record betrays a second call; the latest first.
 
         Asked day by day, so that no statement is long.
         """

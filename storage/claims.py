@@ -12,6 +12,7 @@ from storage.arrays import sparse
 from storage.calendars import REVISION
 from storage.jobs import count_of
 from storage.keys import new_run_id
+from storage.row_places import Place
 
 # The clock is read once, in a sub-select, so that the index on due_at serves the comparison. Work and answer
 # grow with what is due, not with what is stored; and, from `since` on, not with the dead entries that somebody's open
@@ -23,7 +24,7 @@ DUE = """
 WITH clock AS MATERIALIZED (
     SELECT now, now + make_interval(secs => :ahead) AS horizon FROM (SELECT clock_timestamp() AS now) AS read
 ), due AS (
-    SELECT job_id, version,
+    SELECT job_id, version, ctid AS place,
            CASE WHEN next_run BETWEEN '0001-01-03' AND '9999-12-30' THEN next_run END AS next_run, due_at
     FROM {schema}.jobs
     WHERE due_at >= coalesce(CAST(:since AS timestamptz), '-infinity')
@@ -33,6 +34,7 @@ WITH clock AS MATERIALIZED (
     ORDER BY due_at LIMIT :limit
 ), listed AS (
     SELECT array_agg(job_id) AS job_ids, array_agg(version) AS versions, array_agg(next_run) AS cursors,
+           array_agg(place) AS places,
            CASE WHEN min(due_at) IS NOT NULL THEN greatest(min(due_at), '0001-01-03') END AS earliest_due_at
     FROM due
 )
@@ -46,31 +48,45 @@ SELECT (SELECT now FROM clock) AS now,
                 AND NOT job_id = ANY(CAST(:excluding AS text[]))
               ORDER BY due_at LIMIT 1)) AS next_due_at,
        {calendars} AS calendars_revision,
-       job_ids, versions, cursors, earliest_due_at
+       job_ids, versions, cursors, places, earliest_due_at
 FROM listed
 """.replace("{calendars}", REVISION.strip())
 
 # Fenced: FOR SHARE holds the leader's row until commit, so no successor can raise the term in between, and a
 # claim that waited behind one re-reads the row and finds its own term gone. (FOR KEY SHARE would not conflict
 # with the successor's update: a zombie could commit after its term.) Cursor and runs move together or not at all.
-# Plans come in job_id order and their rows are found, and so locked, in it: `= ANY (ARRAY[…])` is what no hash and no
-# merge can join by, so whatever the planner believes, it looks them up one by one.
-# A plan mostly fires the occurrence that its cursor stands at, and says no more of it than the run's id; what else it
-# fires or counts comes as rows of its own. The answer is mostly "all of it", and says no more than that.
-CLAIM = """
+# Plans come in job_id order and their rows are found, and so locked, in it: where the look saw them, and else by key.
+# The key leads past every version of the row that an open transaction keeps; a place that is wrong finds nothing, and
+# one that somebody has just moved the row away from may find nothing either. `IS TRUE` is what no index serves, and
+# `= ANY (ARRAY[…])` what no hash and no merge can join by: so whatever the planner believes, it looks them up one by
+# one. A plan mostly fires the occurrence that its cursor stands at, and says no more of it than the run's id; what else
+# it fires or counts comes as rows of its own. The answer is mostly "all of it", and says no more than that, and where
+# the rows lie now.
+_MOVES = """next_run = p.next_run, due_at = p.due_at,
+        finished_at = CASE WHEN p.next_run IS NULL THEN clock_timestamp() END"""
+_AS_PLANNED = "j.next_run = p.cursor AND j.version = p.version AND EXISTS (SELECT FROM fence)"
+_MOVED = "j.job_id, j.name, j.version, j.ctid AS place, p.cursor, p.run_id, p.starts_at"
+
+CLAIM = (
+    """
 WITH fence AS (
     SELECT term FROM {schema}.leader WHERE term = :term AND nonce = :nonce FOR SHARE
+), planned AS MATERIALIZED (
+    SELECT * FROM unnest(CAST(:job_ids AS text[]), CAST(:cursors AS timestamptz[]), CAST(:versions AS bigint[]),
+                         CAST(:next_runs AS timestamptz[]), CAST(:next_due_ats AS timestamptz[]),
+                         CAST(:run_ids AS uuid[]), CAST(:starts AS timestamptz[]), CAST(:places AS tid[]))
+         AS p (job_id, cursor, version, next_run, due_at, run_id, starts_at, place)
+), moved_in_place AS (
+    UPDATE {schema}.jobs j SET {moves} FROM planned p
+    WHERE j.ctid = p.place AND (j.job_id = p.job_id) IS TRUE AND {as_planned}
+    RETURNING {moved}
+), moved_by_key AS (
+    UPDATE {schema}.jobs j SET {moves} FROM planned p
+    WHERE (p.job_id IN (SELECT job_id FROM moved_in_place)) IS NOT TRUE
+      AND j.job_id = ANY (ARRAY[p.job_id]) AND {as_planned}
+    RETURNING {moved}
 ), moved AS (
-    UPDATE {schema}.jobs j
-    SET next_run = p.next_run, due_at = p.due_at,
-        finished_at = CASE WHEN p.next_run IS NULL THEN clock_timestamp() END
-    FROM unnest(CAST(:job_ids AS text[]), CAST(:cursors AS timestamptz[]), CAST(:versions AS bigint[]),
-                CAST(:next_runs AS timestamptz[]), CAST(:next_due_ats AS timestamptz[]), CAST(:run_ids AS uuid[]),
-                CAST(:starts AS timestamptz[]))
-         AS p (job_id, cursor, version, next_run, due_at, run_id, starts_at)
-    WHERE j.job_id = ANY (ARRAY[p.job_id]) AND j.next_run = p.cursor AND j.version = p.version
-      AND EXISTS (SELECT FROM fence)
-    RETURNING j.job_id, j.name, j.version, p.cursor, p.run_id, p.starts_at
+    SELECT * FROM moved_in_place UNION ALL SELECT * FROM moved_by_key
 ), fired AS (
     INSERT INTO {schema}.runs (run_id, job_id, job_name, scheduled_for, due_at, origin, status, reason, term,
                                instance_id, definition_version, missed_count, missed_from, finished_at)
@@ -96,8 +112,13 @@ WITH fence AS (
 )
 SELECT (SELECT term FROM fence) AS term,
        CASE WHEN (SELECT count(*) FROM moved) < :plans THEN ARRAY(SELECT job_id FROM moved) END AS moved,
-       CASE WHEN (SELECT count(*) FROM fired) < :rows THEN ARRAY(SELECT run_id FROM fired) END AS fired
-"""
+       CASE WHEN (SELECT count(*) FROM fired) < :rows THEN ARRAY(SELECT run_id FROM fired) END AS fired,
+       CASE WHEN (SELECT count(*) FROM moved_in_place) = :plans
+            THEN ARRAY(SELECT place FROM moved_in_place) END AS places
+""".replace("{moves}", _MOVES)
+    .replace("{as_planned}", _AS_PLANNED)
+    .replace("{moved}", _MOVED)
+)
 
 # After a lost reply: what the claim of exactly these run ids has won.
 CLAIMED = """
@@ -113,7 +134,8 @@ SELECT CAST(:term AS bigint) AS term,
                                       CAST(:more_run_ids AS uuid[])) AS f (job_id, scheduled_for, run_id)
              ) AS claimed
              JOIN {schema}.runs r USING (job_id, scheduled_for, run_id)
-             WHERE r.term = :term AND r.instance_id = :instance_id AND r.status = 'pending') AS fired
+             WHERE r.term = :term AND r.instance_id = :instance_id AND r.status = 'pending') AS fired,
+       NULL AS places
 """
 
 
@@ -135,9 +157,13 @@ def runs_of(plan: Plan, leadership: Leadership) -> list[Run]:
 
 
 def claim_parameters(
-    leadership: Leadership, plans: Sequence[Plan], runs: Sequence[Sequence[Run]], uncallable: bool
+    leadership: Leadership,
+    plans: Sequence[Plan],
+    runs: Sequence[Sequence[Run]],
+    uncallable: bool,
+    places: Sequence[Place | None] = (),
 ) -> dict[str, Any]:
-    """Parameters of CLAIM and CLAIMED: plans, and the runs of each, as parallel arrays."""
+    """Parameters of CLAIM and CLAIMED: plans, the runs of each, and where its job's row lies, as parallel arrays."""
     reason, owner = ("no_callback", None) if uncallable else (None, leadership.instance_id)
     firsts: list[Run | None] = []
     more: list[tuple[Any, ...]] = []
@@ -162,6 +188,7 @@ def claim_parameters(
         "next_runs": sparse(plan.next_run for plan in plans),
         "next_due_ats": sparse(plan.next_due_at for plan in plans),
         "run_ids": sparse(run and run.run_id for run in firsts),
+        "places": sparse(places),
         "starts": sparse(run.due_at if run and run.due_at != run.scheduled_for else None for run in firsts),
         **{name: sparse(column) for name, column in zip(_MORE, columns, strict=True)},
     }

@@ -85,7 +85,7 @@ FORGET_DRAFT = "DELETE FROM {schema}.daily_summaries WHERE day = '{day}' AND NOT
 
 # Postgres does both with the rights of the schema's owner, for whoever may have it done: a replica's role owns nothing.
 CREATE_DAY = "SELECT {schema}.create_history_day('{parent}', '{table}', '{day}')"
-SET_REPLICA_IDENTITIES = "SELECT {schema}.set_replica_identities()"
+FIT_OUT_HISTORY = "SELECT {schema}.fit_out_history()"
 
 # They came with revision 0005. Not to_regproc: it asks for rights on the schema.
 MAKES_DAYS = """
@@ -125,7 +125,7 @@ def block_of_history(step: Step, *, postgres_makes_days: bool) -> Block:
     if postgres_makes_days and isinstance(step, CreateDay):
         return Block((CREATE_DAY.format(**names, day=step.day.isoformat()),))
     if postgres_makes_days and isinstance(step, AttachDay):
-        return Block((*block.statements, SET_REPLICA_IDENTITIES.format(**names)))
+        return Block((*block.statements, FIT_OUT_HISTORY.format(**names)))
     return Block((*_sums_before(step), *block.statements), block.alone)
 
 

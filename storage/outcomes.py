@@ -7,6 +7,7 @@ from typing import Any
 
 from scheduler_core.domain.run import Failure, Outcome, RunStatus
 from storage.arrays import sparse
+from storage.row_places import Place
 
 # Asked again after a lost reply it finds its own trace: the same owner, term, attempt and instant.
 START = """
@@ -30,14 +31,25 @@ RETURNING run_id
 # and a note that comes too late says nothing about whose the run is. Each run is found by its key alone: with a bound
 # on scheduled_for the planner, which makes this plan once, perhaps while today's partition is empty, may walk the whole
 # day for each batch. `= ANY (ARRAY[…])` has rows looked up, and locked, in the order given, as in the claim: runs
-# first, then jobs in job_id order. Most outcomes are first attempts that succeeded under one term: NULL says so.
+# first, then jobs in job_id order, where the claim left them or else by key. Most outcomes are first attempts that
+# succeeded under one term: NULL says so.
+_TALLIES = """SET run_count = j.run_count + c.ended,
+        error_count = j.error_count + c.failed_attempts,
+        last_run = greatest(j.last_run, c.last_run),
+        last_status = coalesce(c.last_status, j.last_status),
+        last_error = coalesce(c.last_error, j.last_error),
+        consecutive_failures = CASE WHEN c.any_success THEN 0 ELSE j.consecutive_failures + c.failed_runs END,
+        auto_disabled_at = CASE WHEN {disables} THEN {told} ELSE j.auto_disabled_at END,
+        due_at = CASE WHEN {disables} THEN NULL ELSE j.due_at END,
+        version = CASE WHEN {disables} THEN j.version + 1 ELSE j.version END"""
+
 RECORD = (
     """
 WITH told AS (
     SELECT run_id, job_id, scheduled_for, coalesce(term, :term) AS term, coalesce(status, 'succeeded') AS status,
            reason, coalesce(attempt, 1) AS attempt, started_at,
            coalesce(attempt_started_at, started_at) AS attempt_started_at, finished_at, next_attempt_at, outcome,
-           error_type, error_message, traceback, definition_version
+           error_type, error_message, traceback, definition_version, place
     FROM unnest(CAST(:run_ids AS uuid[]), CAST(:job_ids AS text[]),
                 CAST(:scheduled_fors AS timestamptz[]), CAST(:terms AS bigint[]),
                 CAST(:statuses AS text[]), CAST(:reasons AS text[]), CAST(:attempts AS integer[]),
@@ -45,9 +57,9 @@ WITH told AS (
                 CAST(:finished_ats AS timestamptz[]), CAST(:next_attempt_ats AS timestamptz[]),
                 CAST(:outcomes AS text[]), CAST(:error_types AS text[]),
                 CAST(:error_messages AS text[]), CAST(:tracebacks AS text[]),
-                CAST(:definition_versions AS bigint[]))
+                CAST(:definition_versions AS bigint[]), CAST(:places AS tid[]))
          AS t (run_id, job_id, scheduled_for, term, status, reason, attempt, started_at, attempt_started_at,
-               finished_at, next_attempt_at, outcome, error_type, error_message, traceback, definition_version)
+               finished_at, next_attempt_at, outcome, error_type, error_message, traceback, definition_version, place)
 ), updated AS (
     UPDATE {schema}.runs r
     SET status = CASE WHEN {honours} THEN 'cancelled' ELSE t.status END,
@@ -70,7 +82,8 @@ WITH told AS (
     WHERE r.run_id = t.run_id AND r.job_id = ANY (ARRAY[t.job_id]) AND r.scheduled_for = t.scheduled_for
       AND r.instance_id = :instance_id AND r.term = t.term AND {is_open}
       AND r.attempt <= t.attempt AND (r.attempt < t.attempt OR t.outcome IS NULL)
-    RETURNING r.run_id, r.job_id, r.status, r.started_at, t.outcome, t.error_type, t.error_message, t.finished_at
+    RETURNING r.run_id, r.job_id, r.status, r.started_at, t.outcome, t.error_type, t.error_message, t.finished_at,
+              t.place
 ), remaining AS (
     SELECT * FROM told WHERE (run_id IN (SELECT run_id FROM updated)) IS NOT TRUE
 ), repeated AS (
@@ -98,7 +111,7 @@ WITH told AS (
     WHERE outcome IS NOT NULL OR is_late
     ON CONFLICT (job_id, scheduled_for, attempt, term, outcome) DO NOTHING
 ), counted AS (
-    SELECT job_id, max(started_at) AS last_run,
+    SELECT job_id, max(place) AS place, max(started_at) AS last_run,
            count(*) FILTER (WHERE status IN ('succeeded', 'failed', 'lost')) AS ended,
            count(*) FILTER (WHERE outcome <> 'cancelled') AS failed_attempts,
            count(*) FILTER (WHERE status IN ('failed', 'lost')) AS failed_runs,
@@ -109,23 +122,21 @@ WITH told AS (
     FROM updated
     GROUP BY job_id
     ORDER BY job_id
-), tallied AS (
+), tallied_in_place AS (
     UPDATE {schema}.jobs j
-    SET run_count = j.run_count + c.ended,
-        error_count = j.error_count + c.failed_attempts,
-        last_run = greatest(j.last_run, c.last_run),
-        last_status = coalesce(c.last_status, j.last_status),
-        last_error = coalesce(c.last_error, j.last_error),
-        consecutive_failures = CASE WHEN c.any_success THEN 0 ELSE j.consecutive_failures + c.failed_runs END,
-        auto_disabled_at = CASE WHEN {disables} THEN {told} ELSE j.auto_disabled_at END,
-        due_at = CASE WHEN {disables} THEN NULL ELSE j.due_at END,
-        version = CASE WHEN {disables} THEN j.version + 1 ELSE j.version END
+    {tallies}
     FROM counted c
-    WHERE j.job_id = ANY (ARRAY[c.job_id])
+    WHERE j.ctid = c.place AND (j.job_id = c.job_id) IS TRUE
     RETURNING j.job_id
+), tallied_by_key AS (
+    UPDATE {schema}.jobs j
+    {tallies}
+    FROM counted c
+    WHERE (c.job_id IN (SELECT job_id FROM tallied_in_place)) IS NOT TRUE AND j.job_id = ANY (ARRAY[c.job_id])
 )
 SELECT run_id, is_late FROM refused
-""".replace("{honours}", "(t.status IN ('pending', 'queued', 'retrying') AND r.cancel_requested_at IS NOT NULL)")
+""".replace("{tallies}", _TALLIES)
+    .replace("{honours}", "(t.status IN ('pending', 'queued', 'retrying') AND r.cancel_requested_at IS NOT NULL)")
     .replace(
         "{is_open}",
         "(r.status IN ('pending', 'queued', 'retrying') OR r.status = 'running' AND t.status <> 'queued' "
@@ -162,8 +173,11 @@ def start_parameters(running: Outcome, instance_id: str) -> dict[str, Any]:
     }
 
 
-def record_parameters(outcomes: Sequence[Outcome]) -> dict[str, Any]:
-    """A batch as the parallel arrays that RECORD unnests, without what goes without saying."""
+def record_parameters(outcomes: Sequence[Outcome], places: Sequence[Place | None] = ()) -> dict[str, Any]:
+    """A batch as the parallel arrays that RECORD unnests, without what goes without saying.
+
+    Parameters: places, where the row of each outcome's job lies, as far as is known.
+    """
     runs = [o.run for o in outcomes]
     failures = [o.failure for o in outcomes]
     term = runs[0].term if runs else None
@@ -183,6 +197,7 @@ def record_parameters(outcomes: Sequence[Outcome]) -> dict[str, Any]:
         "finished_ats": sparse(o.finished_at for o in outcomes),
         "next_attempt_ats": sparse(o.next_attempt_at for o in outcomes),
         "definition_versions": sparse(o.definition_version for o in outcomes),
+        "places": sparse(places),
         **_failure_parameters(failures),
     }
 

@@ -42,7 +42,7 @@ RELATIONS: Mapping[str, tuple[str, ...]] = {
 """Of the scheduler's schema. The logs (of changes, of failed attempts) are filled by triggers, with the owner's rights.
 """
 
-FUNCTIONS = ("create_history_day(text, text, date)", "set_replica_identities()")
+FUNCTIONS = ("create_history_day(text, text, date)", "fit_out_history()")
 """Nobody may call these but who is granted it."""
 
 # What the schema does not have (it may be one revision older) is no right that is lacking.

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import chain
 from typing import Any
 from uuid import UUID
@@ -30,12 +30,15 @@ from storage.claims import CLAIM, CLAIMED, DUE, claim_parameters, runs_of
 from storage.database import Database, Row
 from storage.handing import TAKE, TAKE_BACK, ticket_parameters
 from storage.jobs import LOAD
-from storage.keys import NUDGE_CHANNEL, new_run_id
+from storage.keys import NUDGE_CHANNEL, first_run_id, new_run_id
 from storage.outcomes import RECORD, START, record_parameters, start_parameters
 from storage.partitions import Partitions
 from storage.postgres_errors import MissingPartitionError
+from storage.row_places import RowPlaces
 from storage.takeovers import (
     ADOPT,
+    EARLIEST_UNFINISHED,
+    FIRST_OF_ALL,
     GIVE_UP_FORGOTTEN,
     OWNERS,
     PREFERRED_SUCCESSOR,
@@ -74,6 +77,9 @@ HOT_PATH_SETTINGS = {
 
 MAX_INSTANCE_SILENCE_SECONDS = 30.0
 
+UNMARKED_SECONDS = 5.0
+"""Of the latest runs none is below the mark: a new one's id is of its instant, by the clock of whoever made it."""
+
 WARM_CONNECTIONS = 3
 """The loop, recovery and the recorder each have a statement under way when a term begins."""
 
@@ -88,6 +94,8 @@ class RunStore:
         self._database = database
         self._partitions = partitions
         self._timeout_seconds = timeout_seconds
+        self._places = RowPlaces()
+        self._unfinished_since = FIRST_OF_ALL
 
     async def due(
         self, *, ahead_seconds: float, limit: int, excluding: Sequence[str], since: datetime | None = None
@@ -100,6 +108,7 @@ class RunStore:
             DUE, {"ahead": ahead_seconds, "limit": limit, "excluding": list(excluding), "since": since}
         )
         (row,) = rows
+        self._places.remember(row.job_ids or (), row.places or ())
         jobs = list(map(DueJob, row.job_ids or (), row.versions or (), row.cursors or ()))
         return DueJobs(row.now, jobs, row.next_due_at, row.calendars_revision, row.earliest_due_at)
 
@@ -111,7 +120,8 @@ class RunStore:
         """
         plans = sorted(plans, key=lambda plan: plan.job.definition.job_id)
         fires = [runs_of(plan, leadership) for plan in plans]
-        parameters = claim_parameters(leadership, plans, fires, uncallable)
+        places = self._places.take([plan.job.definition.job_id for plan in plans])
+        parameters = claim_parameters(leadership, plans, fires, uncallable, places)
         try:
             row = await self._with_partitions(CLAIM, parameters)
         except RefusedForNowError:
@@ -122,6 +132,8 @@ class RunStore:
             row = await self._with_partitions(CLAIMED, parameters | {"instance_id": leadership.instance_id})
         if row is None or row.term is None:
             raise NotLeaderError(f"term {leadership.term} has ended: another replica leads; nothing was claimed")
+        if row.places is not None:
+            self._places.remember(parameters["job_ids"], row.places)
         runs = list(chain.from_iterable(fires))
         if row.fired is not None:
             won = set(row.fired)
@@ -138,8 +150,16 @@ class RunStore:
             (DUE, {"ahead": 0.0, "limit": 0, "excluding": [], "since": None}),
             (CLAIM, claim_parameters(nobody, (), (), False)),
             (ADOPT, adopt_parameters(nobody, (), 0.0, 0.0, 0, ())),
-            (OWNERS, {"silence": MAX_INSTANCE_SILENCE_SECONDS}),
-            (PREFERRED_SUCCESSOR, {"instance_id": "", "silence": MAX_INSTANCE_SILENCE_SECONDS, "passed_over": []}),
+            (OWNERS, {"silence": MAX_INSTANCE_SILENCE_SECONDS, "since": FIRST_OF_ALL}),
+            (
+                PREFERRED_SUCCESSOR,
+                {
+                    "instance_id": "",
+                    "silence": MAX_INSTANCE_SILENCE_SECONDS,
+                    "passed_over": [],
+                    "since": FIRST_OF_ALL,
+                },
+            ),
             (LOAD, {"job_ids": []}),
             (RECORD, {**record_parameters(()), "instance_id": ""}),
         )
@@ -162,10 +182,8 @@ class RunStore:
         if not outcomes:
             return Recorded()
         outcomes = sorted(outcomes, key=lambda outcome: outcome.run.job_id)
-        parameters = {
-            **record_parameters(outcomes),
-            "instance_id": instance_id,
-        }
+        places = self._places.take([outcome.run.job_id for outcome in outcomes])
+        parameters = {**record_parameters(outcomes, places), "instance_id": instance_id}
         try:
             rows = await self._fetch(RECORD, parameters)
         except MissingPartitionError:
@@ -192,20 +210,41 @@ class RunStore:
         gone on starting runs; full, jobs whose backfilled runs wait for those that are in hand.
         """
         unanswered_seconds = 3 * self._timeout_seconds
-        parameters = adopt_parameters(leadership, mine, trust_seconds, unanswered_seconds, limit, full)
+        since = self._unfinished_since
+        parameters = adopt_parameters(leadership, mine, trust_seconds, unanswered_seconds, limit, full, since)
         rows = await self._fetch(ADOPT, parameters)
         return [adopted_run(row) for row in rows]
 
+    async def mark_unfinished(self) -> None:
+        """Find where the unfinished runs begin: `adopt`, `owners` and `preferred_successor` look from there on.
+
+        What is added below it afterwards (a backfill, or by a clock that is seconds behind) they don't find before the
+        mark is set anew, or taken away.
+        """
+        row = await self._database.fetch_one(EARLIEST_UNFINISHED)
+        assert row is not None
+        mark = first_run_id(row.now - timedelta(seconds=UNMARKED_SECONDS))
+        self._unfinished_since = mark if row.run_id is None else min(mark, row.run_id)
+
+    def unmark_unfinished(self) -> None:
+        """Look at all of them again."""
+        self._unfinished_since = FIRST_OF_ALL
+
     async def owners(self) -> list[Owner]:
         """The instances that have begun runs that have not ended."""
-        rows = await self._fetch(OWNERS, {"silence": MAX_INSTANCE_SILENCE_SECONDS})
+        rows = await self._fetch(OWNERS, {"silence": MAX_INSTANCE_SILENCE_SECONDS, "since": self._unfinished_since})
         return [Owner(row.instance_id, row.alive, tuple(row.job_ids)) for row in rows]
 
     async def preferred_successor(self, instance_id: str, passed_over: Sequence[UUID]) -> str | None:
         """The replica that can call what a waiting run needs and `instance_id` lacks; None if there is none."""
         rows = await self._fetch(
             PREFERRED_SUCCESSOR,
-            {"instance_id": instance_id, "silence": MAX_INSTANCE_SILENCE_SECONDS, "passed_over": list(passed_over)},
+            {
+                "instance_id": instance_id,
+                "silence": MAX_INSTANCE_SILENCE_SECONDS,
+                "passed_over": list(passed_over),
+                "since": self._unfinished_since,
+            },
         )
         return rows[0].instance_id if rows else None
 

@@ -51,8 +51,12 @@ class Block:
 
 def guards(family: TableFamily) -> tuple[str, str]:
     """What a transaction begins with: no long wait, and one caller at a time."""
-    key = advisory_key("table", family.schema, family.name)
-    return f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'", f"SELECT pg_advisory_xact_lock({key})"
+    return f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'", f"SELECT pg_advisory_xact_lock({guard_key(family)})"
+
+
+def guard_key(family: TableFamily) -> int:
+    """Of the advisory lock that keeps a family to one caller at a time."""
+    return advisory_key("table", family.schema, family.name)
 
 
 def block_of(step: Step) -> Block:

@@ -18,17 +18,18 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_delay, wait_random_exponential
 
-from scheduler_core.domain.errors import SchedulerError, ServerUnreachableError
+from scheduler_core.domain.errors import RefusedForNowError, SchedulerError, ServerUnreachableError
 from scheduler_core.domain.table_family import TableFamily
 from scheduler_core.domain.table_plan import plan_days
 from scheduler_core.domain.table_steps import CreateParent, Detach, Found, Planning, Step
 from scheduler_core.ports import TableWork
 from storage import history
 from storage.database import DRIVER_ERRORS, Database
+from storage.lock_holders import HOLDER, describe_holder
 from storage.sqlstates import Condition, condition_of_error
 from storage.table_catalog import RELATIONS, found_from, relation_parameters
 from storage.table_families import FamilyStore
-from storage.table_statements import Block, block_of, guards, quoted, script_of
+from storage.table_statements import Block, block_of, guard_key, guards, quoted, script_of
 
 logger = logging.getLogger("scheduler_core")
 
@@ -77,14 +78,16 @@ class TableStore:
         for family in self.history:
             await self.remember(family)
         created = await self.ensure_history(self.history[0].days_to_create(today))
-        await self._identify_history()
+        await self._fit_out_history()
         return created
 
-    async def _identify_history(self) -> None:
-        """Have what replicates the tables tell the rows of each day apart, also of one that an older version made."""
+    async def _fit_out_history(self) -> None:
+        """Give each day what LIKE leaves out, a replica identity and room in its pages, also one that an older version
+        made.
+        """
         if not await self._makes_days(self.history[0]):
             return
-        statement = history.SET_REPLICA_IDENTITIES.format(schema=quoted(self._database.schema))
+        statement = history.FIT_OUT_HISTORY.format(schema=quoted(self._database.schema))
         try:
             async with self._database.transaction() as connection:
                 for line in (*guards(self.history[0]), statement):
@@ -167,8 +170,16 @@ class TableStore:
             if condition_of_error(error) is Condition.UNFIT_SCHEMA and not self._is_history(step.family):
                 # Not our schema lacks something, but the user's.
                 raise SchedulerError(f"Postgres refused it ({error}): correct the family's columns or like") from error
+            if condition_of_error(error) is Condition.NOT_NOW:
+                await self._name_holder(step.family, error)
             raise self._database.explain(error) from error
         return True
+
+    async def _name_holder(self, family: TableFamily, error: BaseException) -> None:
+        """Raise RefusedForNowError where somebody holds the family's own lock: who, and how that is ended."""
+        holder = await self._database.fetch_one(HOLDER, {"key": guard_key(family)})
+        if holder is not None:
+            raise RefusedForNowError(f"somebody is at the family's tables: {describe_holder(holder)}") from error
 
     async def _do_alone(self, step: Step, planning: Planning) -> bool:
         """DETACH CONCURRENTLY can't run in a transaction, and so not under the lock: who comes second is refused."""

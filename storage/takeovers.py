@@ -10,6 +10,15 @@ from scheduler_core.domain.run import Origin, Run, RunStatus
 from scheduler_core.ports import InvalidRun, Leadership
 from storage.database import Row
 
+# Where the unfinished runs begin, by their ids, which grow with time. While somebody keeps a transaction open, their
+# index keeps each that has ended since, below the living ones; a look that begins here walks none of those.
+EARLIEST_UNFINISHED = """
+SELECT clock_timestamp() AS now, (
+    SELECT run_id FROM {schema}.runs WHERE status IN ('pending', 'queued', 'running', 'retrying')
+    ORDER BY run_id LIMIT 1
+) AS run_id
+"""
+
 # Runs that nobody alive has begun: handed back or triggered (no owner), or waiting under an owner that is not this
 # process. A live former leader hands its waiting runs back as soon as it learns that it was deposed; one that is alive
 # and silent loses them a TTL after the term began, when its trust window must have closed: each start asks the trust
@@ -31,7 +40,7 @@ WITH fence AS (
       AND (r.instance_id IS NULL OR r.instance_id = :instance_id
            OR r.instance_id IN (SELECT instance_id FROM silenced)
            OR (SELECT acquired_at FROM fence) < clock_timestamp() - make_interval(secs => :trust))
-      AND r.status IN ('pending', 'queued', 'retrying')
+      AND r.status IN ('pending', 'queued', 'retrying') AND r.run_id >= :since
       AND (r.instance_id IS DISTINCT FROM :instance_id OR r.term IS DISTINCT FROM :term
            OR r.created_at < clock_timestamp() - make_interval(secs => :unanswered))
       AND (r.run_id IN (SELECT unnest(CAST(:mine AS uuid[])))) IS NOT TRUE
@@ -72,7 +81,7 @@ WITH waiting AS MATERIALIZED (
            (SELECT j.callback FROM {schema}.jobs j WHERE j.job_id = r.job_id) AS callback,
            (SELECT j.application FROM {schema}.jobs j WHERE j.job_id = r.job_id) AS application
     FROM {schema}.runs r
-    WHERE r.status = 'pending' AND r.reason = 'no_callback'
+    WHERE r.status = 'pending' AND r.reason = 'no_callback' AND r.run_id >= :since
 )
 SELECT i.instance_id
 FROM waiting w
@@ -114,7 +123,7 @@ LIMIT 1
 OWNERS = """
 WITH begun AS (
     SELECT instance_id, array_agg(DISTINCT job_id) AS job_ids FROM {schema}.runs
-    WHERE status = 'running' AND instance_id IS NOT NULL
+    WHERE status = 'running' AND instance_id IS NOT NULL AND run_id >= :since
     GROUP BY instance_id
 )
 SELECT b.instance_id, b.job_ids,
@@ -215,6 +224,9 @@ GIVE_UP_FORGOTTEN = (
 )
 
 
+FIRST_OF_ALL = UUID(int=0)
+"""No run's id is below it."""
+
 _ORIGINS = frozenset(origin.value for origin in Origin)
 
 
@@ -225,6 +237,7 @@ def adopt_parameters(
     unanswered_seconds: float,
     limit: int,
     full: Sequence[str],
+    since: UUID = FIRST_OF_ALL,
 ) -> dict[str, Any]:
     """Parameters of ADOPT."""
     return {
@@ -236,6 +249,7 @@ def adopt_parameters(
         "unanswered": unanswered_seconds,
         "limit": limit,
         "full": list(full),
+        "since": since,
     }
 
 

@@ -21,6 +21,7 @@ from scheduler_core.domain.errors import SchemaError
 from scheduler_core.domain.revision import UPGRADABLE, Fit, explain, fit
 from storage.database import check_schema_name
 from storage.keys import advisory_key
+from storage.lock_holders import HOLDER, describe_holder
 from storage.postgres_errors import explain as explain_driver
 from storage.postgres_url import engine_of_single_sessions, parse_url
 from storage.revisions import LOCK_TIMEOUTS_MS, configuration, current_revision, head
@@ -116,9 +117,11 @@ async def _be_alone(guard: AsyncConnection, schema: str, give_up_seconds: float)
     while not (await guard.execute(text(TRY_LOCK), key)).scalar():
         await guard.rollback()
         if asyncio.get_running_loop().time() > deadline:
+            holder = (await guard.execute(text(HOLDER), key)).first()
+            who = "it has just ended" if holder is None else describe_holder(holder)
             raise SchemaError(
-                f"another process has been migrating the schema {schema!r} for {give_up_seconds:.0f} s: "
-                "look at what it waits for, then run `scheduler migrate` again"
+                f"another process has been migrating the schema {schema!r} for {give_up_seconds:.0f} s: {who}; look at "
+                "what it waits for, then run `scheduler migrate` again"
             )
         await asyncio.sleep(POLL_SECONDS)
     await guard.execute(text(LET_GO_OF_THE_SNAPSHOT))

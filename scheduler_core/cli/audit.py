@@ -64,11 +64,11 @@ def duplicates(
     as_json: AsJson = False,
     sql: Sql = False,
 ) -> None:
-    """Occurrences with two rows, or executed more often than their policy allows. Exit code 1 if there are any."""
+    """Occurrences with two rows, or whose record betrays a second call. Exit code 1 if there are any."""
     rows = _ask("duplicates", _filters(job, since, until, limit), sql=sql)
     if rows is None:
         return
-    _show(rows, DUPLICATE_COLUMNS, as_json, "No occurrence has two rows or was executed beyond its policy.")
+    _show(rows, DUPLICATE_COLUMNS, as_json, "No occurrence has two rows, and nothing betrays a second call.")
     if rows:
         raise typer.Exit(1)
 

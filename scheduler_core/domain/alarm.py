@@ -40,9 +40,12 @@ class AlarmKind(StrEnum):
     """It failed `disable_after` times in a row and was disabled by the scheduler."""
     CLOCK = "clock"
     """Of no job: the database's clock jumped, and planning stopped."""
+    TRANSACTION = "transaction"
+    """Of no job: a transaction stays open, and keeps what is dead from being cleaned away."""
 
 
 CLOCK_NAME = "the database's clock"
+TRANSACTION_NAME = "an open transaction"
 
 
 class Event(StrEnum):
@@ -52,6 +55,7 @@ class Event(StrEnum):
     OVERDUE = "overdue"
     DISABLED = "disabled"
     CLOCK = "clock"
+    TRANSACTION = "transaction"
     RECOVERY = "recovery"
     TAKEOVER = "takeover"
     TEST = "test"
@@ -122,6 +126,15 @@ class ClockHold:
 
 
 @dataclass(frozen=True, slots=True)
+class OpenTransaction:
+    """Somebody's transaction that has been open for long."""
+
+    since: datetime
+    detail: str
+    """Who has it, and how it is ended."""
+
+
+@dataclass(frozen=True, slots=True)
 class Takeover:
     """A term that began after another one."""
 
@@ -160,6 +173,7 @@ class Facts:
     takeovers: Sequence[Takeover] = ()
     holds: Sequence[ClockHold] = ()
     """The open one, those that nobody has been told of, and the last."""
+    transactions: Sequence[OpenTransaction] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -227,7 +241,8 @@ def decide(facts: Facts) -> Changes:
     closed = tuple(
         Closing(alarm, why)
         for alarm in facts.open
-        if (alarm.kind, alarm.job_id) not in news and (why := why_over(alarm, facts.holds)) is not None
+        if (alarm.kind, alarm.job_id) not in news
+        and (why := why_over(alarm, facts.holds, facts.transactions)) is not None
     )
     told = (*_tell_openings(opened, facts), *_tell_closings(closed, facts.now), *map(_tell_takeover, facts.takeovers))
     notifications = tuple(notice for notice in told if notice is not None)
@@ -245,14 +260,18 @@ def _is_news(opening: Opening, alarm: OpenAlarm) -> bool:
     match opening.kind:
         case AlarmKind.FAILURE:
             return True
-        case AlarmKind.OVERDUE | AlarmKind.CLOCK:
+        case AlarmKind.OVERDUE | AlarmKind.CLOCK | AlarmKind.TRANSACTION:
             return opening.detail != alarm.detail
         case AlarmKind.DISABLED:
             return False
 
 
-def why_over(alarm: OpenAlarm, holds: Sequence[ClockHold] = ()) -> str | None:
-    """Why an alarm is over, by what its job is like now, or the database's clock; None while it is not."""
+def why_over(
+    alarm: OpenAlarm, holds: Sequence[ClockHold] = (), transactions: Sequence[OpenTransaction] = ()
+) -> str | None:
+    """Why an alarm is over, by what its job is like now, or Postgres; None while it is not."""
+    if alarm.kind is AlarmKind.TRANSACTION:
+        return None if transactions else "it has ended"
     if alarm.kind is AlarmKind.CLOCK:
         if any(hold.is_open for hold in holds):
             return None
@@ -274,6 +293,11 @@ def _openings(facts: Facts) -> Iterable[Opening]:
     for hold in facts.holds:
         if hold.is_open or not hold.is_told:
             yield Opening(AlarmKind.CLOCK, "", CLOCK_NAME, hold.since, hold.detail)
+    if facts.transactions:
+        oldest = min(facts.transactions, key=lambda transaction: transaction.since)
+        others = len(facts.transactions) - 1
+        detail = oldest.detail + (f" (and {others} more)" if others else "")
+        yield Opening(AlarmKind.TRANSACTION, "", TRANSACTION_NAME, oldest.since, detail)
     # Of a job that is late in two ways, the earlier comes last, and stands.
     for late in sorted(facts.late, key=lambda late: late.since, reverse=True):
         yield Opening(AlarmKind.OVERDUE, late.job_id, late.name, late.since, late.reason, 0, late.run_id)
@@ -328,6 +352,8 @@ def _headline(kind: AlarmKind, openings: Sequence[Opening], now: datetime, more:
             text = f"job {first.job_id} was disabled: {first.detail}"
         case AlarmKind.CLOCK:
             text = f"planning has stopped: {first.detail}; {WHAT_TO_DO}"
+        case AlarmKind.TRANSACTION:
+            text = f"a transaction stays open: {first.detail}"
     return f"{text} (and {'at least ' if more else ''}{others} more jobs)" if others or more else text
 
 
@@ -337,6 +363,8 @@ def _tell_closings(closed: Sequence[Closing], now: datetime) -> Iterable[Notific
     first, others = closed[0], len(closed) - 1
     if first.alarm.kind is AlarmKind.CLOCK:
         text = f"planning goes on: {first.why}"
+    elif first.alarm.kind is AlarmKind.TRANSACTION:
+        text = f"no transaction stays open any more: {first.why}"
     else:
         text = f"job {first.alarm.job_id} is well again ({first.alarm.kind}): {first.why}"
     jobs = [

@@ -14,7 +14,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from bench import add_jobs, idle, lateness, next_fires, outage, takeover, throughput, tick
+from bench import add_jobs, idle, lateness, next_fires, outage, pinned, takeover, throughput, tick
 from bench.__main__ import MEASURES
 from bench.sizes import QUICK
 from scheduler_core import ScheduleJob, SchedulerError
@@ -102,6 +102,12 @@ async def test_idle_and_start_up_and_next_fires(servers: Servers) -> None:
 async def test_takeover_is_a_drill(servers: Servers) -> None:
     found = by_key(await takeover.measure(servers, TINY))
     assert 0 < found["takeover.p50_ms"].value <= found["takeover.max_ms"].value
+
+
+async def test_fires_go_on_beside_a_transaction_that_is_left_open(servers: Servers) -> None:
+    stretches = await pinned.measure(servers, rate=50, seconds=2.0, stretch_seconds=1.0, renew_seconds=0.5)
+    assert len(stretches) == 2
+    assert all(each.fires > 0 and each.pages_per_look > 0 and each.pages_per_fire > 0 for each in stretches)
 
 
 async def test_servers_that_are_not_ours_are_not_broken(servers: Servers) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -294,3 +294,49 @@ async def test_a_job_that_changes_while_a_claim_waits_for_it_is_left_alone(
     claimed = await claiming
     assert (claimed.moved_job_ids, [run.job_id for run in claimed.runs]) == ({"two"}, ["two"])
     assert sql.execute("SELECT job_id FROM scheduler.runs").fetchall() == [("two",)]
+
+
+@pytest.mark.parametrize("moves", ["before", "meanwhile", "to another's place"])
+@pytest.mark.parametrize("statement", ["claim", "record"])
+async def test_a_job_whose_row_lies_elsewhere_is_found_by_key(
+    container: Container,
+    leader: Leadership,
+    sql: psycopg.Connection[Any],
+    database_url: str,
+    statement: str,
+    moves: str,
+) -> None:
+    """Where a row lay is a hint: no cursor and no count is lost with it, and no other job's row is taken for it."""
+    runs = container.get_storage().runs
+    plans = [plan_of(await stored(container, job_id)) for job_id in ("one", "two")]
+    await runs.due(ahead_seconds=3_600.0, limit=10, excluding=[])
+    work: Callable[[], Awaitable[Any]]
+    if statement == "claim":
+        work = functools.partial(runs.claim, leader, plans, uncallable=False)
+    else:
+        claimed = (await runs.claim(leader, plans, uncallable=False)).runs
+        outcomes = [Outcome(run, RunStatus.SUCCEEDED, 1, None, run.due_at, run.due_at) for run in claimed]
+        work = functools.partial(runs.record, outcomes, "me")
+    assert len(runs._places) == 2, "both are known, or nothing is tried here"  # type: ignore[attr-defined]
+    move = "UPDATE scheduler.jobs SET error_count = error_count + 1 WHERE job_id = 'one'"
+    if moves == "before":
+        sql.execute(move)
+        await work()
+    elif moves == "to another's place":
+        places = runs._places.take(["two", "one"])  # type: ignore[attr-defined]
+        runs._places.remember(["one", "two"], places)  # type: ignore[attr-defined]
+        await work()
+    else:
+        with psycopg.connect(database_url) as somebody:
+            somebody.execute(move)
+            working = asyncio.ensure_future(work())
+            await _until_it_waits(sql, working)
+            somebody.commit()
+        await working
+    told = sql.execute("SELECT job_id, next_run, run_count, error_count FROM scheduler.jobs ORDER BY job_id").fetchall()
+    counted = 1 if statement == "record" else 0
+    assert told == [
+        ("one", plans[0].next_run, counted, 0 if moves == "to another's place" else 1),
+        ("two", plans[1].next_run, counted, 0),
+    ]
+    assert sql.execute("SELECT count(*) FROM scheduler.runs").fetchone() == (2,)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from contextlib import closing
+from typing import Any
 
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
 
 from scheduler_core import Container
-from storage import audit
+from scheduler_core.domain.alarm import decide
+from storage import alarms, audit
 
 
 async def found(container: Container) -> dict[str, str]:
@@ -35,3 +37,57 @@ async def test_who_holds_dead_rows_is_named(
         with psycopg.connect(database_url, autocommit=True) as operator:
             operator.execute(told.partition("End it: ")[2])  # type: ignore[arg-type]
         assert f"session {pid}" not in await found(container)
+
+
+async def test_an_alarm_opens_while_one_is_open_and_closes_with_it(
+    container: Container, database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One alarm, however many there are: it names who has the oldest."""
+    await container.prepare()
+    monkeypatch.setattr(alarms, "LONG_SECONDS", 0.0)
+    with closing(psycopg.connect(make_conninfo(database_url, application_name="a forgotten tab"))) as somebody:
+        somebody.execute("SELECT pg_current_xact_id()")
+        with closing(psycopg.connect(database_url)) as another:
+            another.execute("SELECT pg_current_xact_id()")
+            (opened,) = await looked(container)
+            assert (opened["kind"], opened["job_id"]) == ("transaction", "")
+            assert opened["since"] == somebody.execute("SELECT now()").fetchone()[0]  # type: ignore[index]
+            assert opened["detail"].startswith(f"session {somebody.info.backend_pid} of postgres (a forgotten tab) has")
+            assert opened["detail"].endswith(f"pg_terminate_backend({somebody.info.backend_pid}) (and 1 more)")
+        (renewed,) = await looked(container)
+        assert renewed["alarm_id"] == opened["alarm_id"]
+        assert renewed["detail"].endswith(")"), "the other one has ended"
+    (closed,) = await looked(container)
+    assert closed["closed_why"] == "it has ended"
+
+
+async def test_the_schema_before_knows_no_such_alarm_and_loses_none_of_the_others(
+    container: Container, database_url: str, sql: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await container.prepare()
+    sql.execute("ALTER TABLE scheduler.alarms DROP CONSTRAINT alarms_kind_check")
+    sql.execute("ALTER TABLE scheduler.alarms ADD CONSTRAINT alarms_kind_check CHECK (kind <> 'transactions')")
+    monkeypatch.setattr(alarms, "LONG_SECONDS", 0.0)
+    with closing(psycopg.connect(database_url)) as somebody:
+        somebody.execute("SELECT pg_current_xact_id()")
+        assert await looked(container) == []
+
+
+async def test_an_alarm_of_a_later_version_is_left_to_it(container: Container, sql: psycopg.Connection[Any]) -> None:
+    await container.prepare()
+    sql.execute("ALTER TABLE scheduler.alarms DROP CONSTRAINT alarms_kind_check")
+    sql.execute(
+        "INSERT INTO scheduler.alarms (kind, job_id, job_name, since, detail, failed_runs) "
+        "VALUES ('of tomorrow', '', '', now(), '', 0)"
+    )
+    (left,) = await looked(container)
+    assert left["closed_at"] is None
+
+
+async def looked(container: Container) -> list[dict[str, Any]]:
+    """Look once, as any replica does, and list what came of it."""
+    store = container.get_alarms()
+    look = await store.look(overdue_seconds=30.0, fresh_seconds=0.0)
+    assert look is not None
+    await store.store(look, decide(look.facts))
+    return await store.listed(closed_too=True)

@@ -11,26 +11,36 @@ import re
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
+from uuid import UUID
 
 import psycopg
 import pytest
 from databases import load_schema, url_of
 from pytest_postgresql import factories
-from test_claim import stored
+from test_claim import plan_of, stored
 from waiting import eventually_async
 
 from scheduler_core import Container, load_settings
+from scheduler_core.domain.planning import StoredJob
 from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.ports import Leadership
-from storage.claims import CLAIM, DUE, claim_parameters
+from storage.claims import CLAIM, DUE, claim_parameters, runs_of
 from storage.database import Database
 from storage.jobs import STATES_OF
 from storage.keys import new_run_id
 from storage.observations import COUNTED_AT_MOST, SITUATION
 from storage.outcomes import RECORD, record_parameters
 from storage.requests import CANCEL
-from storage.runs import HOT_PATH_SETTINGS
-from storage.takeovers import ADOPT, GIVE_UP_FORGOTTEN, PREFERRED_SUCCESSOR, REAP
+from storage.runs import HOT_PATH_SETTINGS, RunStore
+from storage.takeovers import (
+    ADOPT,
+    FIRST_OF_ALL,
+    GIVE_UP_FORGOTTEN,
+    OWNERS,
+    PREFERRED_SUCCESSOR,
+    REAP,
+    adopt_parameters,
+)
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 
@@ -147,13 +157,17 @@ async def test_the_states_of_a_few_jobs_are_read_by_key(database: Database) -> N
     assert re.findall(r"on jobs j.*\n\s+Index Cond: (.*)", plan) == ["(job_id = ANY ('{j}'::text[]))"]
 
 
+AN_HEIR = {"instance_id": "me", "silence": 3.0, "passed_over": [], "since": FIRST_OF_ALL}
+
+
 async def test_an_heir_is_looked_for_from_what_waits(database: Database, sql: psycopg.Connection[Any]) -> None:
     """Also where the plan was made while there was no job: a leader asks each second, and at each nudge."""
     sql.execute("DELETE FROM scheduler.jobs")
     sql.execute("VACUUM ANALYZE scheduler.jobs")
-    plan = await explained(database, PREFERRED_SUCCESSOR, {"instance_id": "me", "silence": 3.0, "passed_over": []})
+    plan = await explained(database, PREFERRED_SUCCESSOR, AN_HEIR)
     assert re.findall(r"on jobs.*\n\s+Index Cond: (.*)", plan) == ["(job_id = r_1.job_id)"] * 2
     assert plan.count(" on jobs") == 2
+    assert re.findall(r"on runs_\d+ .*\n\s+Index Cond: (.*)", plan) == [f"(run_id >= '{FIRST_OF_ALL}'::uuid)"] * 5
 
 
 LOCKING = {
@@ -270,3 +284,92 @@ async def test_a_look_does_not_walk_what_an_open_transaction_keeps(
         (since,) = sql.execute(OLDEST).fetchone()  # type: ignore[misc]
         assert await pages_of_a_look(database, None) > 1_000
         assert await pages_of_a_look(database, since) < 100
+
+
+async def pages_below(database: Database, scan: str, statement: str, parameters: dict[str, Any]) -> int:
+    """What scans in the plan of a statement, which is executed, read."""
+    plan = await explained(database, f"(ANALYZE, BUFFERS, TIMING OFF) {statement}", parameters)
+    found = re.findall(rf"{scan} [^\n]*\(actual [^\n]*\n(?:(?!.*->).*\n)*?\s*Buffers: shared ([^\n]*)", plan)
+    assert found, plan
+    return sum(map(int, re.findall(r"(?:hit|read)=(\d+)", " ".join(found))))
+
+
+PLACE = "SELECT CAST(ctid AS text) FROM scheduler.jobs WHERE job_id = 'j'"
+
+
+async def test_a_claim_and_an_outcome_do_not_walk_the_versions_of_a_job(
+    container: Container, database: Database, database_url: str, sql: psycopg.Connection[Any]
+) -> None:
+    """river #59: with the row's place, neither walks what an open transaction keeps of its key."""
+
+    def place() -> tuple[int, int]:
+        (told,) = sql.execute(PLACE).fetchone()  # type: ignore[misc]
+        page, position = map(int, told.strip("()").split(","))
+        return page, position
+
+    sql.execute("UPDATE scheduler.leader SET term = 1, nonce = 'n', instance_id = 'me'")
+    (job,) = await container.get_storage().jobs.load(["j"])
+    assert isinstance(job, StoredJob)
+    leadership, plan = Leadership(1, "n", "me"), plan_of(job)
+    (run,) = runs_of(plan, leadership)
+    outcome = Outcome(run, RunStatus.SUCCEEDED, 1, None, NOW, NOW)
+    with psycopg.connect(database_url) as somebody:
+        somebody.execute("SELECT pg_current_xact_id()")
+        for _ in range(300):
+            sql.execute("UPDATE scheduler.jobs SET due_at = due_at + interval '1 us' WHERE job_id = 'j'")
+        claim = claim_parameters(leadership, [plan], [[run]], False, [place()])
+        assert await pages_below(database, "Tid Scan on jobs j", CLAIM, claim) <= 2
+        for places, scan, most in (([place()], "Tid Scan on jobs j", 2), ([], "Index Scan using jobs_pkey on jobs", 0)):
+            record = {**record_parameters([outcome], places), "instance_id": "me"}
+            pages = await pages_below(database, scan, RECORD, record)
+            assert pages <= most if most else pages > 10, "by key alone it walks them all"
+            sql.execute("UPDATE scheduler.runs SET status = 'pending', attempt = 0 WHERE job_id = 'j'")
+
+
+ENDED_SINCE = """
+WITH ended AS (
+    INSERT INTO scheduler.runs (run_id, job_id, job_name, scheduled_for, due_at, origin, status, definition_version)
+    SELECT CAST(lpad(to_hex(CAST(extract(epoch FROM instant) * 1000 AS bigint)), 12, '0') || '7' || lpad('', 19, '8')
+                AS uuid), 'job-' || n, 'J', instant, instant, 'schedule', 'pending', 1
+    FROM generate_series(1, 3000) AS n, LATERAL (SELECT now() - interval '30 s' + n * interval '1 ms') AS at (instant)
+    RETURNING run_id
+)
+SELECT count(*) FROM ended
+"""
+
+
+async def test_no_look_for_unfinished_runs_walks_what_has_ended_while_a_transaction_is_open(
+    container: Container, database: Database, database_url: str, sql: psycopg.Connection[Any]
+) -> None:
+    """With the mark each look begins where the unfinished runs do, and finds what was added since."""
+    sql.execute("UPDATE scheduler.leader SET term = 1, nonce = 'n', instance_id = 'me', acquired_at = now()")
+    runs = container.get_storage().runs
+    assert isinstance(runs, RunStore)
+    leadership = Leadership(1, "n", "me")
+
+    async def walked(since: UUID) -> list[int]:
+        looks = {
+            ADOPT: adopt_parameters(leadership, (), 0.0, 0.0, 500, (), since),
+            OWNERS: {"silence": 3.0, "since": since},
+        }
+        index = r"Index (?:Only )?Scan using runs_\d+_run_id_idx1 on runs_\d+ \w+"
+        return [await pages_below(database, index, look, parameters) for look, parameters in looks.items()]
+
+    with psycopg.connect(database_url) as somebody:
+        somebody.execute("SELECT pg_current_xact_id()")
+        sql.execute(ENDED_SINCE)
+        sql.execute("UPDATE scheduler.runs SET status = 'succeeded' WHERE status = 'pending'")
+        assert min(await walked(FIRST_OF_ALL)) > 50, "they walk them all"
+        await runs.mark_unfinished()
+        assert max(await walked(runs._unfinished_since)) < 20
+        triggered = await runs.trigger("j", Origin.TRIGGER)
+        assert triggered is not None
+        adopted = await runs.adopt(leadership, mine=[], trust_seconds=60.0, limit=10)
+        assert [run.run_id for run in adopted] == [triggered.run_id]
+        # Older than the mark: found once that is set anew.
+        sql.execute(ENDED_SINCE.replace("3000", "1").replace("'30 s'", "'40 s'"))
+        assert await runs.adopt(leadership, mine=[], trust_seconds=60.0, limit=10) == []
+        await runs.mark_unfinished()
+        assert len(await runs.adopt(leadership, mine=[], trust_seconds=60.0, limit=10)) == 1
+    runs.unmark_unfinished()
+    assert runs._unfinished_since == FIRST_OF_ALL

@@ -107,6 +107,48 @@ async def test_the_days_that_are_there_are_named_by_the_migration(database_url: 
     assert unnamed(sql) == []
 
 
+OPTIONS = """
+SELECT c.relname, c.reloptions FROM pg_class c
+WHERE c.relnamespace = 'scheduler'::regnamespace AND c.relkind = 'r' AND c.reloptions IS NOT NULL
+"""
+
+HISTORY = "SELECT count(*) FROM pg_partition_tree('scheduler.runs') WHERE isleaf"
+
+OF_JOBS = [
+    "fillfactor=70",
+    "autovacuum_vacuum_scale_factor=0.05",
+    "autovacuum_vacuum_threshold=1000",
+    "autovacuum_vacuum_cost_delay=0",
+]
+
+
+async def test_each_day_has_room_in_its_pages_whoever_made_the_day(container: Container, sql: Sql) -> None:
+    await container.prepare()
+    today = datetime.now(UTC).date()
+    await container.get_tables().ensure_history([today - timedelta(days=200)])
+    a_day_before(sql, "runs", today - timedelta(days=100))
+    somebodys = a_day_before(sql, "runs", today - timedelta(days=101))
+    sql.execute(f"ALTER TABLE scheduler.{somebodys} SET (fillfactor = 90)")
+    await container.create_history()
+    found = dict(sql.execute(OPTIONS).fetchall())
+    days = {name: options for name, options in found.items() if name.startswith("runs_")}
+    assert sql.execute(HISTORY).fetchone() == (len(days),)
+    assert days.pop(somebodys) == ["fillfactor=90"], "what somebody chose stays"
+    assert set(map(tuple, days.values())) == {("fillfactor=60",)}
+    assert found["jobs"] == OF_JOBS
+    assert {name for name in found if name not in days} == {somebodys, "jobs"}
+
+
+async def test_the_schema_before_has_its_own_storage_again(database_url: str, sql: Sql) -> None:
+    await migrate.downgrade_async(database_url, revision=PREVIOUS)
+    found = dict(sql.execute(OPTIONS).fetchall())
+    assert {name: options for name, options in found.items() if not name.startswith("runs_")} == {
+        "jobs": ["fillfactor=70"]
+    }
+    await migrate.upgrade_async(database_url)
+    assert dict(sql.execute(OPTIONS).fetchall())["jobs"] == OF_JOBS
+
+
 async def test_the_doctor_says_which_table_is_not_named(container: Container, sql: Sql, command: Command) -> None:
     await container.prepare()
     today = datetime.now(UTC).date()

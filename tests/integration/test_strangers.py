@@ -5,14 +5,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
+from contextlib import closing, contextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import psycopg
 import pytest
-from logins import in_line, login
+from logins import in_line, login, url_as
+from versions import PREVIOUS
 from waiting import eventually_async
 
+from scheduler_core import Container
+from scheduler_core.domain.errors import RefusedForNowError, SchemaError
 from scheduler_core.ports import Instance, LeaderRow, Leadership
+from storage import migrate
+from storage.keys import advisory_key
 from storage.terms import PostgresControlSession
 
 Sql = psycopg.Connection[Any]
@@ -130,3 +137,37 @@ async def test_the_version_before_registers_without_knowing_it(
     assert not await sessions[1].await_fall(row, 0.05)
     sql.execute("UPDATE scheduler.instances SET life_key = NULL WHERE instance_id = 'me-1'")
     assert sql.execute("SELECT control_pid FROM scheduler.instances WHERE instance_id = 'me-1'").fetchone() == (None,)
+
+
+@contextmanager
+def holding(sql: Sql, role: str, key: int) -> Iterator[int]:
+    """The stranger has an advisory lock; yields the process id of his session."""
+    with closing(psycopg.connect(url_as(sql, role), autocommit=True)) as session:
+        session.execute("SELECT pg_advisory_lock(%s)", [key])
+        yield session.info.backend_pid
+
+
+async def test_who_keeps_a_migration_from_happening_is_named(database_url: str, sql: Sql, stranger: str) -> None:
+    await migrate.downgrade_async(database_url, revision=PREVIOUS)
+    with holding(sql, stranger, advisory_key("migrate", "scheduler")) as pid:
+        with pytest.raises(SchemaError) as refused:
+            await migrate.upgrade_async(database_url, give_up_seconds=0.2)
+        assert f"session {pid} of {stranger} (nameless, idle) holds the lock" in str(refused.value)
+        sql.execute(str(refused.value).partition("ours, ")[2].partition(";")[0])  # type: ignore[arg-type]
+        await migrate.upgrade_async(database_url, give_up_seconds=10.0)
+
+
+async def test_who_keeps_days_from_being_made_is_named(
+    container: Container, sql: Sql, stranger: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is waited for no longer than anything else that is busy, and the day is made once he is gone."""
+    await container.prepare()
+    tables = container.get_tables()
+    monkeypatch.setattr(tables, "_patience_seconds", 0.1)
+    day = datetime.now(UTC).date() - timedelta(days=100)
+    with (
+        holding(sql, stranger, advisory_key("table", "scheduler", "runs")) as pid,
+        pytest.raises(RefusedForNowError, match=f"session {pid} of {stranger} "),
+    ):
+        await tables.ensure_history([day])
+    assert await tables.ensure_history([day]) != []

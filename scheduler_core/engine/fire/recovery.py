@@ -14,18 +14,22 @@ from dataclasses import dataclass
 from scheduler_core.domain.alarm import FOR_A_CALLBACK, FOR_A_TIME_ZONE
 from scheduler_core.domain.errors import NotLeaderError, SchedulerError
 from scheduler_core.domain.run import LoggerLike, Run
-from scheduler_core.domain.watermark import NUDGED_REST_PER_WORK, REST_PER_WORK
+from scheduler_core.domain.watermark import NUDGED_REST_PER_WORK, REST_PER_WORK, WHOLE_EVERY_SECONDS
 from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.fire.in_flight import InFlightRuns
 from scheduler_core.engine.fire.job_cache import JobCache
 from scheduler_core.engine.fire.overlap_gate import RunningElsewhere
 from scheduler_core.engine.fire.start_timers import StartTimers
+from scheduler_core.engine.supervision import keep_going
 from scheduler_core.engine.wake import Wake
 from scheduler_core.ports import InvalidRun, Leadership, Owner, Runs
 
 BATCH = 500
 MAX_DELIVERIES = 3
+
+DEAR_SECONDS = 0.02
+"""A look that takes as long walks through more than what has not ended."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +73,7 @@ class Recovery:
         self._counters = counters
         self._logger = logger
         self._gone_since: dict[str, float] = {}
+        self._is_dear = asyncio.Event()
 
     async def work(self, leadership: Leadership, over: asyncio.Event) -> PreferredSuccessor | None:
         """Recover until the leadership is over.
@@ -77,6 +82,36 @@ class Recovery:
         """
         self._gone_since.clear()
         self._elsewhere.forget()
+        marking = asyncio.create_task(
+            keep_going(self._mark, "scheduler marks unfinished runs", self._logger),
+            name="scheduler marks unfinished runs",
+        )
+        try:
+            return await self._look(leadership, over)
+        finally:
+            marking.cancel()
+            await asyncio.gather(marking, return_exceptions=True)
+            self._runs.unmark_unfinished()
+
+    async def _mark(self) -> None:
+        """While looks are dear, have them begin where the unfinished runs do. Finding that costs as much as a look did,
+        and rests in proportion; beside the looks, so that what was just added need not wait for it.
+        """
+        while True:
+            await self._is_dear.wait()
+            began = boottime()
+            try:
+                await self._runs.mark_unfinished()
+            except SchedulerError as error:
+                self._logger.debug("unfinished runs are looked for from the beginning: %s", error)
+            took = boottime() - began
+            if took < DEAR_SECONDS:
+                # Nothing dead lies there any more.
+                self._runs.unmark_unfinished()
+                self._is_dear.clear()
+            await asyncio.sleep(max(WHOLE_EVERY_SECONDS, REST_PER_WORK * took))
+
+    async def _look(self, leadership: Leadership, over: asyncio.Event) -> PreferredSuccessor | None:
         leads_since = boottime()
         while not over.is_set():
             began = boottime()
@@ -100,6 +135,8 @@ class Recovery:
             # Somebody may wait for a run elsewhere to end: then look more often. Where a look is dear, because
             # somebody's open transaction keeps what is dead in the way of it, it rests in proportion, woken or not.
             took = boottime() - began
+            if took >= DEAR_SECONDS:
+                self._is_dear.set()
             await asyncio.sleep(NUDGED_REST_PER_WORK * took)
             often = 0.1 if self._elsewhere else min(1.0, self._ttl_seconds / 3)
             await self._wake.sleep(max(often, REST_PER_WORK * took))

@@ -38,7 +38,7 @@ async def find_duplicates(
     until: Until = None,
     limit: Limit = 100,
 ) -> dict[str, Any]:
-    """Occurrences with two rows, or executed more often than their policy allows."""
+    """Occurrences with two rows, or whose record betrays a second call."""
     return {"items": await container.get_auditor().duplicates(Filters(job_id, since, until, limit))}
 
 

@@ -459,7 +459,7 @@ class GapReport(Answer):
 
 
 class Duplicate(Answer):
-    """An occurrence with two rows, or executed more often than its policy allows."""
+    """An occurrence with two rows, or whose record betrays a second call."""
 
     kind: str = Field(examples=["beyond_policy"])
     job_id: str = Field(examples=["daily_report"])
