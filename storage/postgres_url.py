@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 from sqlalchemy.pool import NullPool
 
 from scheduler_core.domain.errors import InvalidSettingsError
+from storage.first_host import open_first, urls_of_hosts
 
 FORM = "write postgresql://user:password@host:5432/database"
 TLS_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
@@ -121,8 +122,8 @@ async def open_session(
 ) -> asyncpg.Connection[Any]:
     """A session with the server, encrypted as the URL's `sslmode` says (default: where the server can).
 
-    Parameters: timeout_seconds, to connect, unless the URL says; application_name, put before that of the URL;
-    options, of asyncpg.
+    Parameters: timeout_seconds, to connect to each host, unless the URL says; application_name, put before that of the
+    URL; options, of asyncpg.
     Raises InvalidSettingsError where the URL names a file that can't be read, and whatever asyncpg raises.
     """
     for name in FILES:
@@ -133,13 +134,17 @@ async def open_session(
     settings = {"application_name": " ".join(filter(None, (application_name, given.get("application_name"))))[:63]}
     if "options" in given:
         settings["options"] = given["options"]
-    connection: asyncpg.Connection[Any] = await asyncpg.connect(
-        url.set(drivername="postgresql").difference_update_query(NOT_OURS).render_as_string(hide_password=False),
-        timeout=float(given.get("connect_timeout", 0)) or timeout_seconds,
-        server_settings=settings,
-        **options,
-    )
-    return connection
+
+    async def open_one(host: URL) -> asyncpg.Connection[Any]:
+        connection: asyncpg.Connection[Any] = await asyncpg.connect(
+            host.set(drivername="postgresql").difference_update_query(NOT_OURS).render_as_string(hide_password=False),
+            timeout=float(given.get("connect_timeout", 0)) or timeout_seconds,
+            server_settings=settings,
+            **options,
+        )
+        return connection
+
+    return await open_first(urls_of_hosts(url), open_one)
 
 
 SESSION_SETTINGS = {

@@ -1,0 +1,91 @@
+"""Several hosts in one URL: whatever one of them does, the others are asked."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterator
+from contextlib import closing
+
+import asyncpg
+import pytest
+
+from storage.first_host import urls_of_hosts
+from storage.postgres_url import open_session, parse_url
+
+TIMEOUT_SECONDS = 3.0
+
+
+@pytest.fixture
+def silent_port() -> Iterator[int]:
+    """Of what takes connections and never says a word, as a machine that has stopped does."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        yield server.getsockname()[1]
+
+
+@pytest.fixture
+def shut_port() -> int:
+    """Where nobody listens."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        return int(server.getsockname()[1])
+
+
+def with_hosts(database_url: str, *before: int, query: str = "") -> str:
+    """The same URL with these ports of loopback named before its own."""
+    head, _, rest = database_url.rpartition("@")
+    own, _, name = rest.partition("/")
+    return f"{head}@{','.join((*(f'127.0.0.1:{port}' for port in before), own))}/{name}{query}"
+
+
+async def database_of(url: str) -> str:
+    session = await open_session(parse_url(url), timeout_seconds=TIMEOUT_SECONDS)
+    try:
+        return str(await session.fetchval("SELECT current_database()"))
+    finally:
+        await session.close()
+
+
+@pytest.mark.parametrize("query", ["", "?target_session_attrs=primary", "?target_session_attrs=read-write"])
+async def test_a_silent_host_keeps_nobody_from_the_next(database_url: str, silent_port: int, query: str) -> None:
+    """The driver's time-out is for all of them: it was used up by the first, and the next was never asked."""
+    url = with_hosts(database_url, silent_port, silent_port, query=query)
+    assert await database_of(url) == parse_url(database_url).database
+
+
+async def test_a_host_where_nobody_listens_is_passed_over(database_url: str, shut_port: int) -> None:
+    assert await database_of(with_hosts(database_url, shut_port)) == parse_url(database_url).database
+
+
+async def test_of_all_that_went_wrong_the_servers_own_word_is_told(
+    database_url: str, silent_port: int, shut_port: int
+) -> None:
+    url = parse_url(with_hosts(database_url, shut_port, silent_port)).set(password="wrong")
+    with pytest.raises(asyncpg.InvalidPasswordError):
+        await open_session(url, timeout_seconds=1.0)
+
+
+async def test_where_none_is_of_use_that_is_told(database_url: str, shut_port: int) -> None:
+    url = parse_url(with_hosts(database_url, shut_port, query="?target_session_attrs=standby"))
+    with pytest.raises(asyncpg.TargetServerAttributeNotMatched):
+        await open_session(url, timeout_seconds=TIMEOUT_SECONDS)
+
+
+async def test_all_are_silent(silent_port: int) -> None:
+    url = f"postgresql://u@127.0.0.1:{silent_port},127.0.0.1:{silent_port}/d"
+    with pytest.raises(TimeoutError):
+        await open_session(parse_url(url), timeout_seconds=0.5)
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts"),
+    [
+        ("postgresql://u@h/d", ["h None None"]),
+        ("postgresql://u@h1:1,h2:2/d", ["None h1:1 None", "None h2:2 None"]),
+        ("postgresql://u@/d?host=h1,h2&port=1,2", ["None h1 1", "None h2 2"]),
+        ("postgresql://u@/d?host=h1,h2&port=7", ["None h1 7", "None h2 7"]),
+        ("postgresql://u@/d?host=h1,h2&port=1,2,3", ["None h1,h2 1,2,3"]),
+        ("postgresql://u@h1,h2/d?target_session_attrs=prefer-standby", ["None h1,h2 None"]),
+    ],
+)
+def test_each_host_has_its_own_port(url: str, hosts: list[str]) -> None:
+    found = urls_of_hosts(parse_url(url))
+    assert [f"{u.host} {u.query.get('host')} {u.query.get('port')}" for u in found] == hosts
