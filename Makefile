@@ -86,7 +86,7 @@ newcomer: setup
 bench: setup
 	@$(BIN)/python -m bench $(ARGS)
 
-# The long failover drill: COUNT times two faults at once, pair after pair (about two hours; COUNT=750 plays every
+# The long failover drill: COUNT times two faults at once, pair after pair (about two hours; COUNT=791 plays every
 # pair, ARGS="--ttl 1" halves the time). FAULT=all has every kind by itself. SEED=N plays a drill again.
 COUNT ?= 500
 FAULT ?= two

@@ -9,7 +9,7 @@ or has been silent for a moment.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from typing import Any, TypeAlias
 
 import asyncpg
@@ -20,6 +20,8 @@ Open: TypeAlias = "Callable[[URL], Awaitable[Session]]"
 
 PATIENCE_SECONDS = 0.25
 """A server that is well has let somebody in by then, over TLS and from another region."""
+
+_NO_USE_YET = (asyncpg.TargetServerAttributeNotMatched, asyncpg.CannotConnectNowError)
 
 _ASKS_ALL = "prefer-standby"
 """Which of them is right is only known once all have answered: that is the driver's."""
@@ -43,22 +45,28 @@ def urls_of_hosts(url: URL) -> list[URL]:
 async def open_first(urls: Sequence[URL], open_one: Open) -> Session:
     """A session with the first of these servers that takes one.
 
-    Raises what the most telling of them said: a refusal of the server before one to be of use, before a silence.
+    One that is of no use yet, as a standby that is about to be promoted, is asked again while another is silent. Raises
+    what the most telling of them said: a refusal of the server before one to be of use, before a silence.
     """
-    waiting = list(urls)
-    asked: set[asyncio.Task[Session]] = set()
+    waiting, no_use_yet = list(urls), list[URL]()
+    asked: dict[asyncio.Task[Session], URL] = {}
     errors: list[BaseException] = []
     chosen: Session | None = None
     try:
         while chosen is None and (waiting or asked):
             if waiting:
-                asked.add(asyncio.ensure_future(open_one(waiting.pop(0))))
-            answered, asked = await asyncio.wait(
-                asked, timeout=PATIENCE_SECONDS if waiting else None, return_when=asyncio.FIRST_COMPLETED
-            )
+                url = waiting.pop(0)
+                asked[asyncio.ensure_future(open_one(url))] = url
+            patience = PATIENCE_SECONDS if waiting or no_use_yet else None
+            answered, _ = await asyncio.wait(asked, timeout=patience, return_when=asyncio.FIRST_COMPLETED)
+            if not answered:
+                waiting, no_use_yet = waiting + no_use_yet, []
             for task in answered:
+                url = asked.pop(task)
                 if (error := task.exception()) is not None:
                     errors.append(error)
+                    if isinstance(error, _NO_USE_YET):
+                        no_use_yet.append(url)
                 elif chosen is None:
                     chosen = task.result()
                 else:
@@ -70,7 +78,8 @@ async def open_first(urls: Sequence[URL], open_one: Open) -> Session:
     raise max(errors, key=_how_telling)
 
 
-async def _give_up(asked: set[asyncio.Task[Session]]) -> None:
+async def _give_up(asked: Iterable[asyncio.Task[Session]]) -> None:
+    asked = list(asked)
     for task in asked:
         task.cancel()
     for ended in await asyncio.gather(*asked, return_exceptions=True):

@@ -108,6 +108,8 @@ UNDO_ALL = (
 STREAMING = "SELECT count(*) FROM pg_stat_replication WHERE state = 'streaming' AND sync_state = ANY ($1::text[])"
 PROMOTE = f"SELECT pg_promote(true, {PROMOTE_SECONDS})"
 REPLICATED_UNTIL = "SELECT pg_last_xact_replay_timestamp()"
+WRITTEN = "SELECT pg_current_wal_lsn()::text"
+HAS_REPLAYED = "SELECT pg_last_wal_replay_lsn() >= $1::text::pg_lsn"
 
 
 class PostgresInjector:
@@ -182,6 +184,10 @@ class PostgresInjector:
     async def is_streaming(self, *, synchronous: bool) -> bool:
         """Whether a standby streams from this server, and holds up each commit (`synchronous`)."""
         return bool(await self._ask(STREAMING, ["sync", "quorum"] if synchronous else ["async", "sync", "quorum"]))
+
+    async def is_replayed_by(self, standby: PostgresInjector) -> bool:
+        """Whether that standby has all that this server has written."""
+        return bool(await standby._ask(HAS_REPLAYED, await self._ask(WRITTEN)))
 
     async def promote(self) -> datetime | None:
         """Make a primary of this standby. Returns when the last transaction was committed that it has; None if none."""

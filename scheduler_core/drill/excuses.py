@@ -17,7 +17,8 @@ NOTICED_WITHIN_MICROS = 500_000
 
 SERVERS_STRUCK = frozenset(
     {
-        *("pg-kill", "pg-restart", "pg-failover", "pg-failover-sync", "pg-readonly", "pg-full", "pg-rights"),
+        *("pg-kill", "pg-restart", "pg-failover", "pg-failover-sync", "pg-moved"),
+        *("pg-readonly", "pg-full", "pg-rights"),
         "all-down",
     }
 )

@@ -10,6 +10,7 @@ from scheduler_core.drill.evidence import Failover
 from scheduler_core.drill.stage import Leader, Stage
 from scheduler_core.drill.strikes import Struck
 
+LASTS_TTLS = 2.5
 LAGS_MS = (0, 100, 400)
 """How long before its end nothing of the primary reaches its standby any more: what a slow network makes of the two."""
 
@@ -32,6 +33,17 @@ async def fail_over(stage: Stage, _leader: Leader, draw: random.Random) -> Struc
     said = f"Postgres: the primary is gone; its standby, which had heard nothing for {lag_ms} ms, is promoted"
     # A standby that nothing was replayed on has what it was copied with.
     return Struck(at, said, False, failover=Failover(at, until or at - timedelta(milliseconds=lag_ms)))
+
+
+async def move_endpoint(stage: Stage, _leader: Leader, _draw: random.Random) -> Struck:
+    pair = stage.servers.pair
+    assert pair is not None
+    at = stage.clock.now()
+    await stage.servers.switch_over()
+    said = (
+        "Postgres: a standby that has every commit is promoted; the former primary keeps its sessions, and only reads"
+    )
+    return Struck(at, said, False, LASTS_TTLS * stage.plan.lease_ttl_seconds, pair.end_former)
 
 
 async def fail_over_synchronously(stage: Stage, _leader: Leader, _draw: random.Random) -> Struck:

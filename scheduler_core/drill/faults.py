@@ -322,6 +322,16 @@ _TABLE: tuple[Fault, ...] = (
         prepare=partial(failover_strikes.make_standby, synchronous=True),
     ),
     Fault(
+        "pg-moved",
+        "a standby is promoted, the former primary keeps its sessions for 2.5 TTL, only reads, and takes no new one",
+        failover_strikes.move_endpoint,
+        breaks_server="Postgres",
+        bars_seat=True,
+        turn=Turn.FELLS,
+        needs=Equipment(standby=True),
+        prepare=partial(failover_strikes.make_standby, synchronous=False),
+    ),
+    Fault(
         "skew", "a replica with a wrong wall clock joins, then the leader is killed", strikes.skew, True, turn=Turn.ASKS
     ),
     Fault("two", "two different faults at once, each pair of kinds that can be combined in its turn", strikes.nothing),

@@ -38,7 +38,7 @@ _HOLDS: Mapping[tuple[str, ...], tuple[str, ...]] = {
     ("redis-flush", "redis-wrongtype", "redis-foreign"): ("Redis's data",),
     ("redis-noreplicas",): ("Redis's replicas",),
     ("redis-misconf",): ("Redis's dump",),
-    ("pg-kill", "pg-restart", "pg-failover", "pg-failover-sync"): ("Postgres",),
+    ("pg-kill", "pg-restart", "pg-failover", "pg-failover-sync", "pg-moved"): ("Postgres",),
     ("pg-readonly", "pg-serializable", "pg-publication", "pg-snapshot", "pg-full", "pg-rights", "pg-clock"): (),
 }
 HOLDS: Mapping[str, frozenset[str]] = {kind: frozenset(things) for kinds, things in _HOLDS.items() for kind in kinds}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import shutil
+import signal
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import count
@@ -44,6 +45,7 @@ class PostgresPair:
         assert servers.postgres is not None
         self.primary: PostgresServer = servers.postgres
         self._standby: StandbyServer | None = None
+        self._former: PostgresServer | None = None
         self._link: Link | None = None
         self._folder = folder
         self._schema = schema
@@ -113,6 +115,37 @@ class PostgresPair:
             shutil.rmtree(old.folder, ignore_errors=True)
         return until
 
+    async def switch_over(self) -> None:
+        """Promote the standby once it has every commit. The former primary is a reader from then on: it keeps the
+        sessions that it has, and answers no new one, as where an endpoint has moved. `end_former` ends it.
+
+        Raises SchedulerError if the standby can't be promoted.
+        """
+        standby, old = self._standby, self.primary
+        assert standby is not None, "there is no standby: make_standby comes first"
+        promoting, leaving = (PostgresInjector(server.url, self._schema) for server in (standby, old))
+        await leaving.set_default("default_transaction_read_only", "on")
+        try:
+            async with asyncio.timeout(STREAM_SECONDS):
+                while not await leaving.is_replayed_by(promoting):  # noqa: ASYNC110 - another process
+                    await asyncio.sleep(POLL_SECONDS)
+        except TimeoutError:
+            raise SchedulerError(f"the standby has not every commit within {STREAM_SECONDS:g} s") from None
+        old.signal(signal.SIGSTOP)
+        self._former = old
+        await promoting.promote()
+        self.primary, self._standby, self._free_port = standby, None, old.port
+        await self._drop_link()
+
+    async def end_former(self) -> None:
+        """End the former primary of a `switch_over`, with the sessions that it has."""
+        former, self._former = self._former, None
+        if former is None:
+            return
+        await asyncio.to_thread(kill_whole, former)
+        if isinstance(former, StandbyServer):
+            shutil.rmtree(former.folder, ignore_errors=True)
+
     async def _drop_link(self) -> None:
         link, self._link = self._link, None
         if link is not None:
@@ -120,6 +153,7 @@ class PostgresPair:
 
     async def close(self) -> None:
         """End both, whichever runs: the first primary is the embedded servers' own, and ends with them as well."""
+        await self.end_former()
         for server in (self._standby, self.primary):
             if server is not None:
                 await asyncio.to_thread(server.stop, "immediate" if server is self._standby else "fast")

@@ -57,6 +57,7 @@ FAULT_NAMES: tuple[str, ...] = (
     "pg-clock",
     "pg-failover",
     "pg-failover-sync",
+    "pg-moved",
     "skew",
     "two",
     "all-down",

@@ -113,11 +113,20 @@ class Servers:
         """Kill the primary, promote its standby, and read from that from now on. Returns what `PostgresPair` does."""
         assert self.pair is not None
         until = await self.pair.fail_over()
-        former, self.database_url = self.database, self.pair.primary.url
+        await self._read_from_primary()
+        return until
+
+    async def switch_over(self) -> None:
+        """Promote the standby beside the primary, which becomes a reader, and read from it from now on."""
+        assert self.pair is not None
+        await self.pair.switch_over()
+        await self._read_from_primary()
+
+    async def _read_from_primary(self) -> None:
+        former, self.database_url = self.database, self.primary.url
         self.database = _own_database(self.database_url)
         self.reader = EvidenceReader(self.database)
         await former.close()
-        return until
 
     async def equip(self, equipment: Equipment, folder: Path) -> None:
         """Have what the plan's faults need. The schema is there. Raises SchedulerErrors."""

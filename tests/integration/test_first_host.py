@@ -5,11 +5,14 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import asyncpg
 import pytest
+from sqlalchemy.engine import URL
 
-from storage.first_host import urls_of_hosts
+from storage import first_host
+from storage.first_host import open_first, urls_of_hosts
 from storage.postgres_url import open_session, parse_url
 
 TIMEOUT_SECONDS = 3.0
@@ -67,6 +70,27 @@ async def test_where_none_is_of_use_that_is_told(database_url: str, shut_port: i
     url = parse_url(with_hosts(database_url, shut_port, query="?target_session_attrs=standby"))
     with pytest.raises(asyncpg.TargetServerAttributeNotMatched):
         await open_session(url, timeout_seconds=TIMEOUT_SECONDS)
+
+
+async def test_a_standby_that_is_promoted_meanwhile_is_not_kept_waiting_by_a_silent_host(
+    database_url: str, silent_port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The former primary is silent, and its standby has said that it is none yet: it is asked again, and soon."""
+    monkeypatch.setattr(first_host, "PATIENCE_SECONDS", 0.02)
+    asked: list[str] = []
+
+    async def open_one(url: URL) -> asyncpg.Connection[Any]:
+        asked.append(str(url.query["host"]))
+        if asked.count(asked[-1]) < 3 and asked[-1] != f"127.0.0.1:{silent_port}":
+            raise asyncpg.TargetServerAttributeNotMatched("not yet")
+        plain = url.set(drivername="postgresql").render_as_string(hide_password=False)
+        connection: asyncpg.Connection[Any] = await asyncpg.connect(plain, timeout=60)
+        return connection
+
+    hosts = urls_of_hosts(parse_url(with_hosts(database_url, silent_port)))
+    session = await open_first(hosts, open_one)
+    await session.close()
+    assert asked == [f"127.0.0.1:{silent_port}", *[str(hosts[1].query["host"])] * 3]
 
 
 async def test_all_are_silent(silent_port: int) -> None:
