@@ -296,6 +296,9 @@ async def test_a_job_that_changes_while_a_claim_waits_for_it_is_left_alone(
     assert sql.execute("SELECT job_id FROM scheduler.runs").fetchall() == [("two",)]
 
 
+ENDS = {"one": RunStatus.SUCCEEDED, "two": RunStatus.FAILED}
+
+
 @pytest.mark.parametrize("moves", ["before", "meanwhile", "to another's place"])
 @pytest.mark.parametrize("statement", ["claim", "record"])
 async def test_a_job_whose_row_lies_elsewhere_is_found_by_key(
@@ -308,14 +311,14 @@ async def test_a_job_whose_row_lies_elsewhere_is_found_by_key(
 ) -> None:
     """Where a row lay is a hint: no cursor and no count is lost with it, and no other job's row is taken for it."""
     runs = container.get_storage().runs
-    plans = [plan_of(await stored(container, job_id)) for job_id in ("one", "two")]
+    plans = [plan_of(await stored(container, job_id), count) for job_id, count in (("one", 1), ("two", 2))]
     await runs.due(ahead_seconds=3_600.0, limit=10, excluding=[])
     work: Callable[[], Awaitable[Any]]
     if statement == "claim":
         work = functools.partial(runs.claim, leader, plans, uncallable=False)
     else:
         claimed = (await runs.claim(leader, plans, uncallable=False)).runs
-        outcomes = [Outcome(run, RunStatus.SUCCEEDED, 1, None, run.due_at, run.due_at) for run in claimed]
+        outcomes = [Outcome(run, ENDS[run.job_id], 1, None, run.due_at, run.due_at) for run in claimed]
         work = functools.partial(runs.record, outcomes, "me")
     assert len(runs._places) == 2, "both are known, or nothing is tried here"  # type: ignore[attr-defined]
     move = "UPDATE scheduler.jobs SET error_count = error_count + 1 WHERE job_id = 'one'"
@@ -333,10 +336,12 @@ async def test_a_job_whose_row_lies_elsewhere_is_found_by_key(
             await _until_it_waits(sql, working)
             somebody.commit()
         await working
-    told = sql.execute("SELECT job_id, next_run, run_count, error_count FROM scheduler.jobs ORDER BY job_id").fetchall()
-    counted = 1 if statement == "record" else 0
+    told = sql.execute("SELECT job_id, next_run, run_count, last_status FROM scheduler.jobs ORDER BY job_id").fetchall()
+    ended = statement == "record"
     assert told == [
-        ("one", plans[0].next_run, counted, 0 if moves == "to another's place" else 1),
-        ("two", plans[1].next_run, counted, 0),
+        ("one", plans[0].next_run, 1 if ended else 0, ENDS["one"].value if ended else None),
+        ("two", plans[1].next_run, 2 if ended else 0, ENDS["two"].value if ended else None),
     ]
-    assert sql.execute("SELECT count(*) FROM scheduler.runs").fetchone() == (2,)
+    moved = sql.execute("SELECT error_count FROM scheduler.jobs WHERE job_id = 'one'").fetchone()
+    assert moved == (0 if moves == "to another's place" else 1,), "what else was written stays"
+    assert sql.execute("SELECT count(*) FROM scheduler.runs").fetchone() == (3,)
