@@ -97,6 +97,11 @@ class RunStore:
         self._places = RowPlaces()
         self._unfinished_since = FIRST_OF_ALL
 
+    @property
+    def _walks_the_dead(self) -> bool:
+        """Whether looks that begin at the beginning are dear: only then a place is worth what it costs to remember."""
+        return self._unfinished_since != FIRST_OF_ALL
+
     async def due(
         self, *, ahead_seconds: float, limit: int, excluding: Sequence[str], since: datetime | None = None
     ) -> DueJobs:
@@ -108,7 +113,8 @@ class RunStore:
             DUE, {"ahead": ahead_seconds, "limit": limit, "excluding": list(excluding), "since": since}
         )
         (row,) = rows
-        self._places.remember(row.job_ids or (), row.places or ())
+        if self._walks_the_dead:
+            self._places.remember(row.job_ids or (), row.places or ())
         jobs = list(map(DueJob, row.job_ids or (), row.versions or (), row.cursors or ()))
         return DueJobs(row.now, jobs, row.next_due_at, row.calendars_revision, row.earliest_due_at)
 
@@ -132,7 +138,7 @@ class RunStore:
             row = await self._with_partitions(CLAIMED, parameters | {"instance_id": leadership.instance_id})
         if row is None or row.term is None:
             raise NotLeaderError(f"term {leadership.term} has ended: another replica leads; nothing was claimed")
-        if row.places is not None:
+        if self._walks_the_dead and row.places is not None:
             self._places.remember(parameters["job_ids"], row.places)
         runs = list(chain.from_iterable(fires))
         if row.fired is not None:

@@ -312,6 +312,7 @@ async def test_a_job_whose_row_lies_elsewhere_is_found_by_key(
     """Where a row lay is a hint: no cursor and no count is lost with it, and no other job's row is taken for it."""
     runs = container.get_storage().runs
     plans = [plan_of(await stored(container, job_id), count) for job_id, count in (("one", 1), ("two", 2))]
+    await runs.mark_unfinished()
     await runs.due(ahead_seconds=3_600.0, limit=10, excluding=[])
     work: Callable[[], Awaitable[Any]]
     if statement == "claim":
