@@ -122,11 +122,12 @@ async def measure(
         await stage.reader.tidy()
         await asyncio.sleep(WARM_UP_SECONDS)
         async with _left_open(servers, renew_seconds) if pins else _nothing(), _as_the_leader(stage) as looks:
-            began = time.monotonic()
-            while (left := seconds - (time.monotonic() - began)) > 0:
-                stretch = await _stretch(stage, looks, began, min(stretch_seconds, left))
+            began, left_seconds = time.monotonic(), seconds
+            while left_seconds > 0:
+                stretch = await _stretch(stage, looks, began, min(stretch_seconds, left_seconds))
                 servers.tell(stretch.line())
                 stretches.append(stretch)
+                left_seconds -= stretch_seconds
     return stretches
 
 

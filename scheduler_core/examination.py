@@ -61,8 +61,8 @@ async def examine(container: Container, declared: Sequence[ScheduleJob] | None =
         troubles.append({"kind": "search path", "subject": container.settings.schema, "detail": SHARES_SCHEMA})
     found = await audit.troubles(overdue_seconds=OVERDUE_SECONDS)
     if (hold := await open_hold(container)) is not None:
-        # By a clock that has jumped everything may be overdue, and every machine's clock wrong.
-        found = [trouble for trouble in found if trouble["kind"] not in ("overdue", "clock")]
+        # By a clock that has jumped everything may be overdue or open for long, and every machine's clock wrong.
+        found = [trouble for trouble in found if trouble["kind"] not in ("overdue", "clock", "open transaction")]
         detail = f"planning has stopped: {describe_hold(hold)}; {WHAT_TO_DO}"
         found.append({"kind": "clock", "subject": "Postgres", "detail": detail})
     troubles += found

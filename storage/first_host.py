@@ -48,6 +48,8 @@ async def open_first(urls: Sequence[URL], open_one: Open) -> Session:
     One that is of no use yet, as a standby that is about to be promoted, is asked again while another is silent. Raises
     what the most telling of them said: a refusal of the server before one to be of use, before a silence.
     """
+    if len(urls) == 1:
+        return await open_one(urls[0])
     waiting, no_use_yet = list(urls), list[URL]()
     asked: dict[asyncio.Task[Session], URL] = {}
     errors: list[BaseException] = []

@@ -250,9 +250,16 @@ def decide(facts: Facts) -> Changes:
 
 
 def without_lateness(facts: Facts) -> Facts:
-    """What a look found, where the database's clock is not to be believed: nobody can tell what is late."""
-    still_open = [replace(alarm, is_late=True) if alarm.kind is AlarmKind.OVERDUE else alarm for alarm in facts.open]
-    return replace(facts, late=(), is_late_complete=True, open=still_open)
+    """What a look found where the database's clock is not to be believed: nobody can tell what is late, or long open.
+
+    What is open of these stays open, as it was told.
+    """
+    still_open = [
+        replace(alarm, is_late=True) if alarm.kind is AlarmKind.OVERDUE else alarm
+        for alarm in facts.open
+        if alarm.kind is not AlarmKind.TRANSACTION
+    ]
+    return replace(facts, late=(), is_late_complete=True, transactions=(), open=still_open)
 
 
 def _is_news(opening: Opening, alarm: OpenAlarm) -> bool:

@@ -184,6 +184,9 @@ async def test_everybody_who_asks_is_told(replica: Replica, clock: ShiftedClock,
         await goes_on(sql)
         closed = "SELECT closed_why FROM scheduler_audit.alarms WHERE closed_at IS NOT NULL"
         await eventually_async(lambda: one(sql, closed) == "the clock is right again", what="the alarm closes")
+        assert one(sql, "SELECT count(*) FROM scheduler_audit.alarms WHERE kind <> 'clock'") == 0, (
+            "nothing else was wrong"
+        )
         assert "has never" not in command("clock", "show").stdout
         assert not [t for t in (await examine(container))["troubles"] if t["kind"] in ("clock", "overdue")]
 

@@ -20,8 +20,10 @@ from scheduler_core.domain.alarm import (
     FailedRuns,
     LateJob,
     OpenAlarm,
+    OpenTransaction,
     Takeover,
     decide,
+    without_lateness,
 )
 from scheduler_core.domain.wording import in_words
 
@@ -127,6 +129,27 @@ def test_a_job_that_is_late_in_two_ways_is_overdue_since_the_earlier() -> None:
     for given_late in ([late(seconds=40), late(seconds=90, reason="first")], [late(seconds=90), late(seconds=40)]):
         (opening,) = decide(Facts(NOW, late=given_late)).opened
         assert opening.since == NOW - timedelta(seconds=90)
+
+
+def open_for_long(detail: str) -> OpenTransaction:
+    return OpenTransaction(NOW - timedelta(minutes=10), detail)
+
+
+def test_an_open_transaction_is_told_once_whoever_has_it_next_and_when_there_is_none() -> None:
+    """A dump after the other, and what each does just now, are written down and told nobody."""
+    opening = decide(Facts(NOW, transactions=[open_for_long("session 1, active")]))
+    assert [note.event for note in opening.notifications] == [Event.TRANSACTION]
+    standing = [OpenAlarm(7, AlarmKind.TRANSACTION, "", "an open transaction", NOW, "session 1, active")]
+    others = Facts(NOW, transactions=[open_for_long("session 2, idle in transaction")], open=standing)
+    assert decide(others).notifications == ()
+    assert [note.event for note in decide(Facts(NOW, open=standing)).notifications] == [Event.RECOVERY]
+
+
+def test_by_a_clock_in_question_nothing_is_late_or_open_for_long_and_what_was_told_stays() -> None:
+    found = Facts(NOW, late=[late()], transactions=[open_for_long("since eight hours, by that clock")])
+    assert decide(without_lateness(found)) == decide(Facts(NOW))
+    standing = [opened(AlarmKind.OVERDUE), OpenAlarm(8, AlarmKind.TRANSACTION, "", "an open transaction", NOW, "s")]
+    assert decide(without_lateness(Facts(NOW, open=standing))) == decide(Facts(NOW))
 
 
 def test_a_thousand_jobs_are_one_message() -> None:
