@@ -52,6 +52,11 @@ SELECT (SELECT now FROM clock) AS now,
 FROM listed
 """.replace("{calendars}", REVISION.strip())
 
+_MOVES = """next_run = p.next_run, due_at = p.due_at,
+        finished_at = CASE WHEN p.next_run IS NULL THEN clock_timestamp() END"""
+_AS_PLANNED = "j.next_run = p.cursor AND j.version = p.version AND EXISTS (SELECT FROM fence)"
+_MOVED = "j.job_id, j.name, j.version, j.ctid AS place, p.cursor, p.run_id, p.starts_at"
+
 # Fenced: FOR SHARE holds the leader's row until commit, so no successor can raise the term in between, and a
 # claim that waited behind one re-reads the row and finds its own term gone. (FOR KEY SHARE would not conflict
 # with the successor's update: a zombie could commit after its term.) Cursor and runs move together or not at all.
@@ -62,11 +67,6 @@ FROM listed
 # one. A plan mostly fires the occurrence that its cursor stands at, and says no more of it than the run's id; what else
 # it fires or counts comes as rows of its own. The answer is mostly "all of it", and says no more than that, and where
 # the rows lie now.
-_MOVES = """next_run = p.next_run, due_at = p.due_at,
-        finished_at = CASE WHEN p.next_run IS NULL THEN clock_timestamp() END"""
-_AS_PLANNED = "j.next_run = p.cursor AND j.version = p.version AND EXISTS (SELECT FROM fence)"
-_MOVED = "j.job_id, j.name, j.version, j.ctid AS place, p.cursor, p.run_id, p.starts_at"
-
 CLAIM = (
     """
 WITH fence AS (

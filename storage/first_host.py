@@ -84,6 +84,7 @@ async def _give_up(asked: Iterable[asyncio.Task[Session]]) -> None:
     asked = list(asked)
     for task in asked:
         task.cancel()
+    # What they raise tells nobody anything: another has been chosen, or whoever asked is being cancelled.
     for ended in await asyncio.gather(*asked, return_exceptions=True):
         if not isinstance(ended, BaseException):
             ended.terminate()

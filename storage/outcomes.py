@@ -20,6 +20,16 @@ WHERE run_id = :run_id AND scheduled_for = :scheduled_for AND instance_id = :ins
 RETURNING run_id
 """
 
+_TALLIES = """SET run_count = j.run_count + c.ended,
+        error_count = j.error_count + c.failed_attempts,
+        last_run = greatest(j.last_run, c.last_run),
+        last_status = coalesce(c.last_status, j.last_status),
+        last_error = coalesce(c.last_error, j.last_error),
+        consecutive_failures = CASE WHEN c.any_success THEN 0 ELSE j.consecutive_failures + c.failed_runs END,
+        auto_disabled_at = CASE WHEN {disables} THEN {told} ELSE j.auto_disabled_at END,
+        due_at = CASE WHEN {disables} THEN NULL ELSE j.due_at END,
+        version = CASE WHEN {disables} THEN j.version + 1 ELSE j.version END"""
+
 # Guarded by run, owner and the owner's term of adoption, and not by the current term: a live former leader may still
 # tell what truly happened, unless somebody else has taken the run. What comes too late is kept as an attempt that says
 # so, and overwrites nothing. A batch that is sent again after a lost reply finds its own traces (same status, attempt
@@ -33,16 +43,6 @@ RETURNING run_id
 # day for each batch. `= ANY (ARRAY[…])` has rows looked up, and locked, in the order given, as in the claim: runs
 # first, then jobs in job_id order, where the claim left them or else by key. Most outcomes are first attempts that
 # succeeded under one term: NULL says so.
-_TALLIES = """SET run_count = j.run_count + c.ended,
-        error_count = j.error_count + c.failed_attempts,
-        last_run = greatest(j.last_run, c.last_run),
-        last_status = coalesce(c.last_status, j.last_status),
-        last_error = coalesce(c.last_error, j.last_error),
-        consecutive_failures = CASE WHEN c.any_success THEN 0 ELSE j.consecutive_failures + c.failed_runs END,
-        auto_disabled_at = CASE WHEN {disables} THEN {told} ELSE j.auto_disabled_at END,
-        due_at = CASE WHEN {disables} THEN NULL ELSE j.due_at END,
-        version = CASE WHEN {disables} THEN j.version + 1 ELSE j.version END"""
-
 RECORD = (
     """
 WITH told AS (

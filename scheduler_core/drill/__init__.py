@@ -17,6 +17,7 @@
                 clock, folder   the database's clock as seen from here; the files of one drill
                 witness         lines of witness files, written and read
                 collect         the record, the witness files and the faults, brought together
+                healing         how long those last, and how they are undone in the midst of another
                 right_times     instants that were recorded while a fault had the database's clock off
     judgement   evidence        what was collected, as values
                 checker         all findings: `accounting`, `terms` and `calls`, with the `excuses` of each fault: pure

@@ -7,10 +7,10 @@ import random
 from datetime import timedelta
 
 from scheduler_core.drill.evidence import Failover
+from scheduler_core.drill.healing import lasts_seconds
 from scheduler_core.drill.stage import Leader, Stage
 from scheduler_core.drill.strikes import Struck
 
-LASTS_TTLS = 2.5
 LAGS_MS = (0, 100, 400)
 """How long before its end nothing of the primary reaches its standby any more: what a slow network makes of the two."""
 
@@ -43,7 +43,7 @@ async def move_endpoint(stage: Stage, _leader: Leader, _draw: random.Random) -> 
     said = (
         "Postgres: a standby that has every commit is promoted; the former primary keeps its sessions, and only reads"
     )
-    return Struck(at, said, False, LASTS_TTLS * stage.plan.lease_ttl_seconds, pair.end_former)
+    return Struck(at, said, False, lasts_seconds(stage), pair.end_former)
 
 
 async def fail_over_synchronously(stage: Stage, _leader: Leader, _draw: random.Random) -> Struck:

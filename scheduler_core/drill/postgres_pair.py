@@ -109,10 +109,8 @@ class PostgresPair:
         assert standby is not None, "there is no standby: make_standby comes first"
         await asyncio.to_thread(kill_whole, old)
         until = await PostgresInjector(standby.url, self._schema).promote()
-        self.primary, self._standby, self._free_port = standby, None, old.port
-        await self._drop_link()
-        if isinstance(old, StandbyServer):
-            shutil.rmtree(old.folder, ignore_errors=True)
+        await self._seat(standby)
+        _leave_place(old)
         return until
 
     async def switch_over(self) -> None:
@@ -134,8 +132,7 @@ class PostgresPair:
         old.signal(signal.SIGSTOP)
         self._former = old
         await promoting.promote()
-        self.primary, self._standby, self._free_port = standby, None, old.port
-        await self._drop_link()
+        await self._seat(standby)
 
     async def end_former(self) -> None:
         """End the former primary of a `switch_over`, with the sessions that it has."""
@@ -143,8 +140,12 @@ class PostgresPair:
         if former is None:
             return
         await asyncio.to_thread(kill_whole, former)
-        if isinstance(former, StandbyServer):
-            shutil.rmtree(former.folder, ignore_errors=True)
+        _leave_place(former)
+
+    async def _seat(self, standby: StandbyServer) -> None:
+        """It is the primary from now on; the other's place is free for the next standby."""
+        self.primary, self._standby, self._free_port = standby, None, self.primary.port
+        await self._drop_link()
 
     async def _drop_link(self) -> None:
         link, self._link = self._link, None
@@ -157,6 +158,12 @@ class PostgresPair:
         for server in (self._standby, self.primary):
             if server is not None:
                 await asyncio.to_thread(server.stop, "immediate" if server is self._standby else "fast")
+
+
+def _leave_place(ended: PostgresServer) -> None:
+    """The first primary's folder is the embedded servers' own."""
+    if isinstance(ended, StandbyServer):
+        shutil.rmtree(ended.folder, ignore_errors=True)
 
 
 def several(user: str, password: str, ports: tuple[int, ...]) -> str:

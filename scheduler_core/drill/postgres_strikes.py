@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 
-from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.drill.stage import Leader, Stage, poll
-from scheduler_core.drill.strikes import Heal, Struck
+from scheduler_core.drill.healing import lasting, lasts_seconds
+from scheduler_core.drill.stage import Leader, Stage
+from scheduler_core.drill.strikes import Struck
 from storage.injections import PostgresInjector
 
-LASTS_TTLS = 2.5
 HEAL_SECONDS = 60.0
 CLOCK_STEPS_SECONDS = (-8 * 3600.0, 8 * 3600.0)
 """Longer than any drill lasts: an instant that was read meanwhile can be told from every other."""
@@ -54,7 +52,7 @@ async def snapshot(stage: Stage, _leader: Leader, _draw: random.Random) -> Struc
     async def let_go() -> None:
         held.let_go()
 
-    return Struck(at, "Postgres: a transaction is left open", False, _lasts_seconds(stage), let_go)
+    return Struck(at, "Postgres: a transaction is left open", False, lasts_seconds(stage), let_go)
 
 
 async def clock(stage: Stage, _leader: Leader, draw: random.Random) -> Struck:
@@ -66,21 +64,8 @@ async def clock(stage: Stage, _leader: Leader, draw: random.Random) -> Struck:
 
 
 def _lasting(stage: Stage, struck: Struck, undo: Act) -> Struck:
-    return replace(struck, lasts_seconds=_lasts_seconds(stage), heal=_until_done(stage, undo))
-
-
-def _lasts_seconds(stage: Stage) -> float:
-    return LASTS_TTLS * stage.plan.lease_ttl_seconds
-
-
-def _until_done(stage: Stage, undo: Act) -> Heal:
     async def heal() -> None:
-        async def tried() -> bool:
-            # Whichever server is the primary by now.
-            await undo(stage.servers.injector)
-            return True
+        # Whichever server is the primary by now.
+        await undo(stage.servers.injector)
 
-        if not await poll(tried, HEAL_SECONDS):
-            raise SchedulerError(f"a fault of Postgres could not be healed within {HEAL_SECONDS:g} s")
-
-    return heal
+    return lasting(stage, struck, heal, HEAL_SECONDS)

@@ -10,11 +10,10 @@ import shutil
 from pathlib import Path
 from typing import Any, cast
 
-from scheduler_core.domain.errors import SchedulerError
+from scheduler_core.drill.healing import lasting, until_done
 from scheduler_core.drill.stage import Leader, Stage, poll
 from scheduler_core.drill.strikes import Heal, NothingStruckError, Struck
 
-LASTS_TTLS = 2.5
 HEAL_SECONDS = 30.0
 SAVE_FAILS_SECONDS = 10.0
 SAVE_AFTER = "3600 1"
@@ -53,7 +52,7 @@ async def failing_save(stage: Stage, _leader: Leader, _draw: random.Random) -> S
         at = stage.clock.now()
         await _saves(stage, "err")
     except BaseException:
-        await _until_done(heal)()
+        await until_done(heal, "Redis: its dump", HEAL_SECONDS)()
         raise
     return _lasting(stage, Struck(at, "Redis: it can't save", False), heal)
 
@@ -131,19 +130,4 @@ def _remove_folder(place: Path) -> None:
 
 
 def _lasting(stage: Stage, struck: Struck, undo: Heal) -> Struck:
-    lasts_seconds = LASTS_TTLS * stage.plan.lease_ttl_seconds
-    return Struck(struck.at, struck.target, struck.hit_leader, lasts_seconds, _until_done(undo))
-
-
-def _until_done(undo: Heal) -> Heal:
-    """Tried again until Redis takes it: another fault may have it refuse writes still."""
-
-    async def heal() -> None:
-        async def tried() -> bool:
-            await undo()
-            return True
-
-        if not await poll(tried, HEAL_SECONDS):
-            raise SchedulerError(f"a fault of Redis could not be healed within {HEAL_SECONDS:g} s")
-
-    return heal
+    return lasting(stage, struck, undo, HEAL_SECONDS)

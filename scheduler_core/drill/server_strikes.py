@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 
+from scheduler_core.drill.healing import lasts_seconds
 from scheduler_core.drill.proxy import CALM, Weather
 from scheduler_core.drill.stage import Leader, Stage
 from scheduler_core.drill.strikes import NothingStruckError, Struck
 
-WEATHER_TTLS = 2.5
 REDIS_DOWN_TTLS = 2.0
 REDIS_EMPTY_SECONDS = 0.3
 
@@ -96,5 +96,5 @@ async def weather(stage: Stage, leader: Leader, _draw: random.Random, *, server:
         for proxy in links:
             await proxies.set_weather(proxy, CALM)
 
-    lasts_seconds = WEATHER_TTLS * stage.plan.lease_ttl_seconds
-    return Struck(at, f"{leader}: its way to {server.capitalize()}", lasts_seconds=lasts_seconds, heal=clear)
+    said = f"{leader}: its way to {server.capitalize()}"
+    return Struck(at, said, lasts_seconds=lasts_seconds(stage), heal=clear)
