@@ -1,8 +1,8 @@
 """Where Alembic meets the scheduler's schema.
 
-`storage.migrate` hands over a connection. In each transaction the `search_path` is the scheduler's schema and nothing
-else: migrations name their tables bare, and one code base serves any schema. In an `autocommit_block` there is no
-transaction: what stands there names the schema.
+`storage.postgres.migrate` hands over a connection. In each transaction the `search_path` is the scheduler's schema
+and nothing else: migrations name their tables bare, and one code base serves any schema. In an `autocommit_block`
+there is no transaction: what stands there names the schema.
 Started by Alembic's own command, this file builds that connection itself.
 """
 
@@ -10,9 +10,9 @@ import os
 
 from alembic import context
 
-from storage.migrate import configure_offline, connection_for_alembic
-from storage.revisions import enter_schema
-from storage.schema import is_ours, metadata
+from scheduler_core.storage.postgres.migrate import configure_offline, connection_for_alembic
+from scheduler_core.storage.postgres.revisions import enter_schema
+from scheduler_core.storage.postgres.schema import is_ours, metadata
 
 config = context.config
 schema = config.attributes.get("schema") or os.environ.get("SCHEDULER_SCHEMA", "scheduler")

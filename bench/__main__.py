@@ -39,10 +39,10 @@ from bench.peers import compare as peers
 from bench.picture import draw_svg
 from bench.sizes import QUICK, Sizes
 from scheduler_core import SchedulerError
-from scheduler_core.measure.document import as_document, machine
-from scheduler_core.measure.figure import Figure
-from scheduler_core.measure.report import render
-from scheduler_core.measure.stage import Servers, open_servers
+from scheduler_core.benchmark.document import as_document, machine
+from scheduler_core.benchmark.figure import Figure
+from scheduler_core.benchmark.report import render
+from scheduler_core.benchmark.stage import Servers, open_servers
 
 Measure = Callable[[Servers, Sizes], Awaitable[list[Figure]]]
 

@@ -16,10 +16,10 @@ from collections.abc import Awaitable, Sequence
 
 from bench.sizes import Sizes
 from scheduler_core import ScheduleJob, SchedulerService, load_settings
-from scheduler_core.measure import processes
-from scheduler_core.measure.callbacks import work
-from scheduler_core.measure.figure import Figure
-from scheduler_core.measure.stage import Servers
+from scheduler_core.benchmark import processes
+from scheduler_core.benchmark.callbacks import work
+from scheduler_core.benchmark.figure import Figure
+from scheduler_core.benchmark.stage import Servers
 
 WARM_UP_JOBS = 1_000
 

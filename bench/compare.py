@@ -8,8 +8,8 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from scheduler_core.measure.document import read_figures
-from scheduler_core.measure.report import ratios_first, shown
+from scheduler_core.benchmark.document import read_figures
+from scheduler_core.benchmark.report import ratios_first, shown
 
 NOISE = 0.05
 """Within this two figures are called the same."""

@@ -22,10 +22,10 @@ from pathlib import Path
 from typing import Any
 
 from scheduler_core import Container, ScheduleJob, load_settings
+from scheduler_core.admin.status import leader_status
 from scheduler_core.domain.access import Scope
-from scheduler_core.processes import die_with_parent
-from scheduler_core.status import leader_status
-from storage import embedded
+from scheduler_core.runtime.child_processes import die_with_parent
+from scheduler_core.storage import embedded
 
 PARTS = 3
 SETTLE_SECONDS = 2.0

@@ -19,7 +19,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from scheduler_core import Container, ScheduleJob, load_settings
-from storage import embedded
+from scheduler_core.storage import embedded
 
 EXECUTORS = ("process", "dask")
 PROCESSES = (1, 2, 4)

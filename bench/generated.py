@@ -18,8 +18,8 @@ from sqlalchemy import text
 
 from bench.generating_sql import DOCUMENTS, FILL, LEAD, REWRITE_LOG
 from scheduler_core import Container, ScheduleJob
-from storage.database import Database
-from storage.partitions import Partitions
+from scheduler_core.storage.postgres.database import Database
+from scheduler_core.storage.postgres.partitions import Partitions
 
 NEVER = datetime(2100, 1, 1, tzinfo=UTC)
 """Generated jobs are due then, so that a scheduler on the same database has nothing to do with them."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from scheduler_core.measure.figure import Figure
+from scheduler_core.benchmark.figure import Figure
 
 AT_LEAST = {
     "throughput.percent_of_limit": 25.0,

@@ -25,8 +25,8 @@ from bench.audit_page import filled, questions
 from bench.generated import Shape, generate, midnight
 from scheduler_core import Container, ScheduleJob, TableScheduler, load_settings
 from scheduler_core.cli.replica import spare_the_collector
-from storage import embedded
-from storage.embedded import EmbeddedServers
+from scheduler_core.storage import embedded
+from scheduler_core.storage.embedded import EmbeddedServers
 
 DROPPED_DAYS = 30
 WARM_UP_SECONDS = 10.0

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 import redis
 
 from bench.sizes import Sizes
-from scheduler_core.measure.figure import Figure
-from scheduler_core.measure.replica import Replica
-from scheduler_core.measure.stage import Servers, Stage
+from scheduler_core.benchmark.figure import Figure
+from scheduler_core.benchmark.replica import Replica
+from scheduler_core.benchmark.stage import Servers, Stage
 
 FOLLOWERS = 2
 

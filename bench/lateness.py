@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from bench.sizes import Sizes
-from scheduler_core.measure import lateness
-from scheduler_core.measure.figure import Figure
-from scheduler_core.measure.stage import Servers
+from scheduler_core.benchmark import lateness
+from scheduler_core.benchmark.figure import Figure
+from scheduler_core.benchmark.stage import Servers
 
 
 async def measure(servers: Servers, sizes: Sizes) -> list[Figure]:

@@ -13,9 +13,9 @@ import time
 from datetime import datetime, timedelta
 
 from scheduler_core import ScheduleJob
-from scheduler_core.measure import callbacks
-from scheduler_core.measure.stage import Stage
-from scheduler_core.measure.throughput import EPOCH
+from scheduler_core.benchmark import callbacks
+from scheduler_core.benchmark.stage import Stage
+from scheduler_core.benchmark.throughput import EPOCH
 
 BATCH = 2_000
 

@@ -14,9 +14,9 @@ from typing import Any
 
 from bench.sizes import Sizes
 from scheduler_core import ScheduleJob, next_fires
+from scheduler_core.benchmark.figure import Figure
+from scheduler_core.benchmark.stage import Servers
 from scheduler_core.domain.schedule.base import Schedule
-from scheduler_core.measure.figure import Figure
-from scheduler_core.measure.stage import Servers
 
 ZONES = ("UTC", "Europe/Berlin", "America/New_York", "Asia/Seoul", "Africa/Casablanca", "Australia/Lord_Howe")
 NOW = datetime(2026, 3, 28, 12, tzinfo=UTC)

@@ -7,10 +7,10 @@ from datetime import datetime, timedelta
 
 from bench.sizes import Sizes
 from scheduler_core import ScheduleJob
-from scheduler_core.measure import callbacks
-from scheduler_core.measure.figure import Figure
-from scheduler_core.measure.stage import Servers, Stage
-from scheduler_core.measure.throughput import EPOCH
+from scheduler_core.benchmark import callbacks
+from scheduler_core.benchmark.figure import Figure
+from scheduler_core.benchmark.stage import Servers, Stage
+from scheduler_core.benchmark.throughput import EPOCH
 
 PERCENTS = (50.0, 99.0, 100.0)
 JOBS = [

@@ -8,9 +8,9 @@ from html import escape
 from math import log10
 
 from bench.goals import with_goal
-from scheduler_core.measure.figure import Figure
-from scheduler_core.measure.report import shown
-from scheduler_core.svg_page import svg_page
+from scheduler_core.benchmark.figure import Figure
+from scheduler_core.benchmark.report import shown
+from scheduler_core.support.svg_page import svg_page
 
 WIDTH = 900.0
 EDGE = 30.0

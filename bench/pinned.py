@@ -21,14 +21,14 @@ from pathlib import Path
 
 import asyncpg
 
+from scheduler_core.benchmark import callbacks
+from scheduler_core.benchmark.lateness import phases_of
+from scheduler_core.benchmark.stage import Servers, Stage, open_servers
+from scheduler_core.benchmark.throughput import EPOCH
 from scheduler_core.domain.job import ScheduleJob
-from scheduler_core.measure import callbacks
-from scheduler_core.measure.lateness import phases_of
-from scheduler_core.measure.stage import Servers, Stage, open_servers
-from scheduler_core.measure.throughput import EPOCH
-from storage.claims import DUE
-from storage.database import Database
-from storage.runs import HOT_PATH_SETTINGS
+from scheduler_core.storage.fire.claims import DUE
+from scheduler_core.storage.fire.runs import HOT_PATH_SETTINGS
+from scheduler_core.storage.postgres.database import Database
 
 PERCENTS = (50.0, 99.0, 100.0)
 WARM_UP_SECONDS = 8.0

@@ -25,9 +25,9 @@ import psycopg
 
 from bench.sentinels import Sentinels
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.processes import die_with_parent
-from storage import migrate
-from storage.embedded import PostgresServer
+from scheduler_core.runtime.child_processes import die_with_parent
+from scheduler_core.storage.embedded import PostgresServer
+from scheduler_core.storage.postgres import migrate
 
 REPLICAS = 3
 WAIT_SECONDS = 40.0

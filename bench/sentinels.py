@@ -16,9 +16,9 @@ from typing import Any, Self
 import redis
 
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.processes import die_with_parent
-from storage.embedded.programs import find_redis
-from storage.embedded.server import free_port, write_private
+from scheduler_core.runtime.child_processes import die_with_parent
+from scheduler_core.storage.embedded.programs import find_redis
+from scheduler_core.storage.embedded.server import free_port, write_private
 
 HOST = "127.0.0.1"
 MASTER = "mymaster"

@@ -7,8 +7,8 @@ import subprocess
 import sys
 
 from bench.sizes import Sizes
-from scheduler_core.measure.figure import Figure, median
-from scheduler_core.measure.stage import Servers
+from scheduler_core.benchmark.figure import Figure, median
+from scheduler_core.benchmark.stage import Servers
 
 IMPORT = "from scheduler_core import SchedulerService, ScheduleJob"
 SCRIPT = f"import time; began = time.perf_counter(); {IMPORT}; print(time.perf_counter() - began)"

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from bench.sizes import Sizes
 from scheduler_core import SchedulerError, load_settings
+from scheduler_core.benchmark.figure import Figure
+from scheduler_core.benchmark.stage import Servers
 from scheduler_core.drill.checker import check
 from scheduler_core.drill.drill import run_drill
 from scheduler_core.drill.schedule import DrillPlan
 from scheduler_core.drill.takeover import takeover
-from scheduler_core.measure.figure import Figure
-from scheduler_core.measure.stage import Servers
 
 SEED = 2026
 TTL_SECONDS = 3.0

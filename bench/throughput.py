@@ -6,9 +6,9 @@ from contextlib import aclosing
 
 from bench.limit import BATCH, Limit
 from bench.sizes import Sizes
-from scheduler_core.measure import throughput
-from scheduler_core.measure.figure import Figure, median
-from scheduler_core.measure.stage import Servers
+from scheduler_core.benchmark import throughput
+from scheduler_core.benchmark.figure import Figure, median
+from scheduler_core.benchmark.stage import Servers
 
 
 async def measure(servers: Servers, sizes: Sizes) -> list[Figure]:

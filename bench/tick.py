@@ -20,11 +20,11 @@ from datetime import UTC, datetime, timedelta
 
 from bench.sizes import Sizes
 from scheduler_core import ScheduleJob, SchedulerError
-from scheduler_core.measure import callbacks
-from scheduler_core.measure.figure import Figure
-from scheduler_core.measure.replica import Replica
-from scheduler_core.measure.stage import Servers, Stage
-from storage.schema import jobs as jobs_table
+from scheduler_core.benchmark import callbacks
+from scheduler_core.benchmark.figure import Figure
+from scheduler_core.benchmark.replica import Replica
+from scheduler_core.benchmark.stage import Servers, Stage
+from scheduler_core.storage.postgres.schema import jobs as jobs_table
 
 RATE = 200
 BUSY = 1_000

@@ -17,8 +17,9 @@ import scheduler_core
 from scheduler_core.cli.app import app as command_line
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.settings import Settings
+from scheduler_core.storage import embedded
+from scheduler_core.storage.postgres import migrate
 from scheduler_core.web import create_app
-from storage import embedded, migrate
 
 COLUMNS = """
 SELECT c.relname, a.attname, format_type(a.atttypid, a.atttypmod)

@@ -1,10 +1,11 @@
 """The job scheduler whose failover can be proven.
 
 `SchedulerService` is the facade that a service uses; `ScheduleJob` and `@job` say what is to run. Names resolve
-on first use, so that importing this package stays light and `import storage` makes no circle.
+on first use, so that importing this package stays light.
 
-The packages, imports only going down: `cli` and `service` → `container` → `engine` → `ports`, `settings` →
-`domain`. `storage`, beside us, is the only one that knows Postgres and Redis.
+The packages, imports only going down: `cli`, `web`, `drill`, `benchmark`, `testing`, `simulation` → `service` →
+`admin` → `container` → `engine` | `storage` → `ports` → `settings` → `runtime` → `domain` → `support`. `storage` is
+the only one that knows Postgres and Redis; engine and storage never see each other, and meet in `container`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ _PUBLIC = {
     "JobStatus": "domain.job",
     "JobVersionNotFoundError": "domain.errors",
     "LockLostError": "domain.errors",
-    "LockService": "storage.locks",
+    "LockService": "storage.redis.locks",
     "Misfire": "domain.job",
     "NotInitializedError": "domain.errors",
     "NotLeaderError": "domain.errors",
@@ -58,7 +59,7 @@ _PUBLIC = {
     "Settings": "settings",
     "Summary": "domain.table_family",
     "TableFamily": "domain.table_family",
-    "TableScheduler": "engine.table_scheduler",
+    "TableScheduler": "engine.operations.tables",
     "WrongLoopError": "domain.errors",
     "callback": "service",
     "country_calendar": "domain.countries",
@@ -134,26 +135,9 @@ if not TYPE_CHECKING:  # else a checker would take any name for one of ours
         module = _PUBLIC.get(name)
         if module is None:
             raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-        where = module if module.startswith("storage") else f"{__name__}.{module}"
-        try:
-            value = getattr(importlib.import_module(where), name)
-        except ImportError as error:
-            _explain_shadow(error)
-            raise
+        value = getattr(importlib.import_module(f"{__name__}.{module}"), name)
         globals()[name] = value
         return value
-
-
-def _explain_shadow(error: ImportError) -> None:
-    """Say so if the import failed because somebody else's `storage` stands before ours."""
-    found = importlib.util.find_spec("storage")
-    folders = list(found.submodule_search_locations or ()) if found is not None else []
-    if not any(os.path.exists(os.path.join(folder, "terms.py")) for folder in folders):
-        place = folders[0] if folders else str(found.origin if found is not None else None)
-        raise ImportError(
-            f"scheduler-core needs its package 'storage', and Python finds {place} under that name: rename yours, "
-            "or start Python from another folder"
-        ) from error
 
 
 def __dir__() -> list[str]:
@@ -194,9 +178,9 @@ if TYPE_CHECKING:
     from scheduler_core.domain.schedule import Dst, ScheduleType
     from scheduler_core.domain.table_family import Summary, TableFamily
     from scheduler_core.engine.fire.log_context import RunLogFilter
+    from scheduler_core.engine.operations.tables import TableScheduler
     from scheduler_core.engine.scheduler import BaseScheduler
-    from scheduler_core.engine.table_scheduler import TableScheduler
     from scheduler_core.jobs_file.reading import load_jobs
     from scheduler_core.service import SchedulerService, callback, declared_jobs, job, next_fires, register_callbacks
     from scheduler_core.settings import Settings, load_settings
-    from storage.locks import LockService
+    from scheduler_core.storage.redis.locks import LockService

@@ -28,50 +28,52 @@ from scheduler_core.domain.errors import (
 from scheduler_core.domain.job import JobDefinition, JobStatus, ScheduleJob
 from scheduler_core.domain.run import LoggerLike
 from scheduler_core.domain.trust import RedisOutage
-from scheduler_core.engine.alarms import AlarmStores, AlarmWatch
-from scheduler_core.engine.calendar_operations import CalendarOperations
-from scheduler_core.engine.callback_registry import CallbackRegistry
-from scheduler_core.engine.executors import ENTRY_POINTS, Executors, Factories
-from scheduler_core.engine.operations import Operations
-from scheduler_core.engine.own_modules import OwnModules
-from scheduler_core.engine.run_operations import RunOperations
+from scheduler_core.engine.alerts.alarm_watch import AlarmStores, AlarmWatch
+from scheduler_core.engine.alerts.webhook_client import Webhook
+from scheduler_core.engine.callbacks.own_modules import OwnModules
+from scheduler_core.engine.callbacks.registry import CallbackRegistry
+from scheduler_core.engine.operations.calendars import CalendarOperations
+from scheduler_core.engine.operations.jobs import Operations
+from scheduler_core.engine.operations.runs import RunOperations
+from scheduler_core.engine.operations.tables import TableScheduler, look_after_history
+from scheduler_core.engine.remote.executors import ENTRY_POINTS, Executors, Factories
+from scheduler_core.engine.remote.worker import Worker
 from scheduler_core.engine.scheduler import BaseScheduler
-from scheduler_core.engine.table_scheduler import TableScheduler, look_after_history
-from scheduler_core.engine.webhooks import Webhook
-from scheduler_core.engine.worker import Worker
-from scheduler_core.ports import Executor, ExecutorContext, Instance, Locks, Storage
+from scheduler_core.ports.election import Instance, Locks
+from scheduler_core.ports.executor import Executor, ExecutorContext
+from scheduler_core.ports.storage import Storage
 from scheduler_core.settings import Settings, load_settings
-from storage.activity import ActivityStore
-from storage.alarms import AlarmStore
-from storage.audit import Audit
-from storage.audit_questions import Auditor
-from storage.calendars import CalendarStore
-from storage.clock import ClockStore
-from storage.database import Database
-from storage.export import RunExport
-from storage.idempotency import IdempotencyStore
-from storage.jobs import JobStore
-from storage.keys import LEASE_NAME, lease_name
-from storage.leases import LeaseStore
-from storage.listings import Listings
-from storage.locks import LockService
-from storage.notifications import Outbox
-from storage.observations import Observations
-from storage.pages import Pages
-from storage.partitions import Partitions
-from storage.postgres_url import parse_url, server_name
-from storage.redis_url import connect, redis_server_name
-from storage.requests import RequestStore
-from storage.rights import Rights
-from storage.runs import HOT_PATH_SETTINGS, RunStore
-from storage.sessions import SessionStore
-from storage.sqlstates import Condition, condition_of_error
-from storage.tables import TableStore
-from storage.terms import PostgresControlSession, host_name
-from storage.tokens import TokenStore
+from scheduler_core.storage.access.idempotency import IdempotencyStore
+from scheduler_core.storage.access.sessions import SessionStore
+from scheduler_core.storage.access.tokens import TokenStore
+from scheduler_core.storage.alerts.alarms import AlarmStore
+from scheduler_core.storage.alerts.outbox import Outbox
+from scheduler_core.storage.fire.requests import RequestStore
+from scheduler_core.storage.fire.runs import HOT_PATH_SETTINGS, RunStore
+from scheduler_core.storage.fire.terms import PostgresControlSession, host_name
+from scheduler_core.storage.jobs.calendars import CalendarStore
+from scheduler_core.storage.jobs.definitions import JobStore
+from scheduler_core.storage.postgres.clock import ClockStore
+from scheduler_core.storage.postgres.database import Database
+from scheduler_core.storage.postgres.keys import LEASE_NAME, lease_name
+from scheduler_core.storage.postgres.partitions import Partitions
+from scheduler_core.storage.postgres.rights import Rights
+from scheduler_core.storage.postgres.sqlstates import Condition, condition_of_error
+from scheduler_core.storage.postgres.url import parse_url, server_name
+from scheduler_core.storage.reads.activity import ActivityStore
+from scheduler_core.storage.reads.audit import Audit
+from scheduler_core.storage.reads.audit_questions import Auditor
+from scheduler_core.storage.reads.export import RunExport
+from scheduler_core.storage.reads.listings import Listings
+from scheduler_core.storage.reads.observations import Observations
+from scheduler_core.storage.reads.pages import Pages
+from scheduler_core.storage.redis.leases import LeaseStore
+from scheduler_core.storage.redis.locks import LockService
+from scheduler_core.storage.redis.url import connect, redis_server_name
+from scheduler_core.storage.tables.maintenance import TableStore
 
 if TYPE_CHECKING:
-    from storage.embedded import EmbeddedServers
+    from scheduler_core.storage.embedded import EmbeddedServers
 
 LOCK_TIMEOUT_SECONDS = 1.0
 
@@ -157,7 +159,7 @@ class Container:
 
     def _embedded(self) -> EmbeddedServers:
         if self._servers is None:
-            from storage.embedded import shared
+            from scheduler_core.storage.embedded import shared
 
             self._servers = shared.take(self.settings.data_dir)
         return self._servers
@@ -416,7 +418,7 @@ class Container:
         Raises ServerUnreachableError, SchemaError.
         """
         url, schema = await asyncio.to_thread(lambda: self.database_url), self.settings.schema
-        from storage import migrate
+        from scheduler_core.storage.postgres import migrate
 
         if self.settings.auto_migrate:
             await migrate.upgrade_async(url, schema)
@@ -485,7 +487,7 @@ class Container:
         # The last one in is the first to close.
         async with contextlib.AsyncExitStack() as closing:
             if servers is not None:
-                from storage.embedded import shared
+                from scheduler_core.storage.embedded import shared
 
                 closing.push_async_callback(asyncio.to_thread, shared.give_back, servers)
             if lock_client is not None:
@@ -501,7 +503,7 @@ class Container:
 
         Returns what there is to say where the schema is not exactly this version's own.
         """
-        from storage import migrate
+        from scheduler_core.storage.postgres import migrate
 
         return await migrate.check(await asyncio.to_thread(lambda: self.database_url), self.settings.schema)
 

@@ -10,6 +10,7 @@ from uuid import UUID
 from zoneinfo import ZoneInfo
 
 import scheduler_core
+from scheduler_core.admin.status import iterate_job_statuses
 from scheduler_core.domain.backfill import MOST_OCCURRENCES, Backfill
 from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.callback import callback_reference, is_importable_reference
@@ -20,12 +21,11 @@ from scheduler_core.domain.policies import Delivery, Misfire, Overlap
 from scheduler_core.domain.run import LoggerLike, Run, RunStatus, run_uuid
 from scheduler_core.domain.schedule import Dst, Times
 from scheduler_core.domain.signature import written_out
-from scheduler_core.engine.callback_registry import mark_callback
-from scheduler_core.engine.callback_resolution import functions_defined_in
-from scheduler_core.engine.own_modules import note_declaring_module
+from scheduler_core.engine.callbacks.own_modules import note_declaring_module
+from scheduler_core.engine.callbacks.registry import mark_callback
+from scheduler_core.engine.callbacks.resolution import functions_defined_in
 from scheduler_core.jobs_file.fields import SCHEDULES
-from scheduler_core.ports import Locks
-from scheduler_core.status import iterate_job_statuses
+from scheduler_core.ports.election import Locks
 
 if TYPE_CHECKING:
     from scheduler_core.container import Container, ServiceContainer

@@ -171,7 +171,7 @@ with warnings.catch_warnings():
             if self.timezone is not None:
                 return self.timezone
             # Looked for where it is needed: jobs may all name theirs.
-            from scheduler_core.host_zone import host_zone
+            from scheduler_core.runtime.host_zone import host_zone
 
             found = host_zone()
             if found.name is None:

@@ -22,10 +22,10 @@ from psycopg import sql as psycopg_sql
 from replicas import Replicas
 from waiting import eventually
 
-from scheduler_core.processes import die_with_parent
-from storage import migrate
-from storage.keys import new_run_id
-from storage.terms import host_name
+from scheduler_core.runtime.child_processes import die_with_parent
+from scheduler_core.storage.fire.terms import host_name
+from scheduler_core.storage.postgres import migrate
+from scheduler_core.storage.postgres.keys import new_run_id
 
 AXE = (Path(__file__).parent / "web" / "browser" / "vendor" / "axe.min.js").read_text(encoding="utf-8")
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)

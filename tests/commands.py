@@ -18,12 +18,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from scheduler_core.processes import die_with_parent
+from scheduler_core.runtime.child_processes import die_with_parent
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
 
 _forking = multiprocessing.get_context("forkserver")
-_forking.set_forkserver_preload(["scheduler_core.cli.app", "scheduler_core.container", "storage.migrate", "asyncpg"])
+_forking.set_forkserver_preload(
+    ["scheduler_core.cli.app", "scheduler_core.container", "scheduler_core.storage.postgres.migrate", "asyncpg"]
+)
 
 
 def scheduler(

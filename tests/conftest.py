@@ -30,7 +30,7 @@ from xdist.scheduler import LoadScopeScheduling
 from zones import use_newer_zones
 
 from scheduler_core import Container, load_settings
-from storage import embedded
+from scheduler_core.storage import embedded
 
 LONGEST = (
     "tests/web/browser",

@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import quote
 
 from scheduler_core import Container, load_settings
-from storage import migrate
+from scheduler_core.storage.postgres import migrate
 
 
 def url_of(host: str, port: int, user: str, dbname: str, password: str | None = None, **_: Any) -> str:

@@ -26,7 +26,7 @@ from pages import Block
 from waiting import eventually
 
 from scheduler_core import load_jobs, load_settings
-from scheduler_core.processes import die_with_parent
+from scheduler_core.runtime.child_processes import die_with_parent
 
 PLAIN = re.compile(r"(?:[A-Z_]+=\S+ )*scheduler [^|<>$&;`\\]*")
 """A line that needs no shell."""

@@ -13,9 +13,9 @@ import pytest
 from alembic import command
 from sqlalchemy import create_engine
 
-from storage.migrate import head
-from storage.postgres_url import parse_url
-from storage.revisions import configuration
+from scheduler_core.storage.postgres.migrate import head
+from scheduler_core.storage.postgres.revisions import configuration
+from scheduler_core.storage.postgres.url import parse_url
 
 ROOT = Path(__file__).parents[1]
 PREVIOUS = f"{int(head()) - 1:04}"

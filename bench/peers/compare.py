@@ -29,8 +29,8 @@ from bench.peers.catalogue import OURS, PEERS, Peer, Tuning, lacking
 from bench.peers.processes import TooSlowError, TrialError
 from bench.peers.table import Row
 from bench.peers.trial import Throughput, Trial
-from storage import embedded
-from storage.embedded import EmbeddedServers
+from scheduler_core.storage import embedded
+from scheduler_core.storage.embedded import EmbeddedServers
 
 Found = TypeVar("Found")
 PATIENCE = 4.0

@@ -20,7 +20,7 @@ from bench.peers import figures
 from bench.peers.catalogue import Peer, Tuning
 from bench.peers.figures import Fire, Kill, Lateness
 from bench.peers.processes import Inside, TooSlowError, TrialError, kill
-from storage.embedded import EmbeddedServers
+from scheduler_core.storage.embedded import EmbeddedServers
 
 START_SECONDS = 6.0
 """From storing the last job to its being due: the processes start meanwhile."""

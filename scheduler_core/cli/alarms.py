@@ -8,7 +8,7 @@ from uuid import uuid4
 
 import typer
 
-from scheduler_core.alarm_report import report_alarms
+from scheduler_core.admin.alarms import report_alarms
 from scheduler_core.cli.output import AsJson, Limit, console, print_json, print_table, with_container
 from scheduler_core.container import Container
 from scheduler_core.domain.alarm import AlarmKind, Event, Notification

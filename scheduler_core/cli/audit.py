@@ -9,7 +9,7 @@ import typer
 
 from scheduler_core.cli.output import AsJson, Limit, console, print_json, print_table, with_container
 from scheduler_core.container import Container
-from storage.audit_questions import Filters
+from scheduler_core.storage.reads.audit_questions import Filters
 
 app = typer.Typer(help="The questions auditors ask: what was missed, doubled, changed; who led.", no_args_is_help=True)
 

@@ -12,8 +12,8 @@ from scheduler_core.cli.drill import staging_settings
 from scheduler_core.cli.output import AsJson, console, print_json
 
 if TYPE_CHECKING:
-    from scheduler_core.measure.figure import Figure
-    from scheduler_core.measure.stage import Servers
+    from scheduler_core.benchmark.figure import Figure
+    from scheduler_core.benchmark.stage import Servers
 
 DEFAULT_RATES = (100, 1_000)
 
@@ -37,9 +37,9 @@ def bench(
 
     On embedded servers of its own, or with --staging on the configured ones. A goal missed is shown, and no failure.
     """
-    from scheduler_core.measure.document import as_document
-    from scheduler_core.measure.report import render
-    from scheduler_core.measure.stage import open_servers
+    from scheduler_core.benchmark.document import as_document
+    from scheduler_core.benchmark.report import render
+    from scheduler_core.benchmark.stage import open_servers
 
     def tell(line: str) -> None:
         _progress.print(line, style="dim", markup=False, highlight=False, soft_wrap=True)
@@ -53,7 +53,7 @@ def bench(
 
 
 async def _measure(servers: Servers, fires: int, rounds: int, rates: list[int], seconds: float) -> list[Figure]:
-    from scheduler_core.measure import lateness, throughput
+    from scheduler_core.benchmark import lateness, throughput
 
     async with servers.stage("throughput") as stage:
         servers.tell(f"{fires:,} jobs at once, {rounds} times after a warm-up …")

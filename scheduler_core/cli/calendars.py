@@ -16,7 +16,7 @@ from scheduler_core.domain.calendar_fields import parse_dates
 from scheduler_core.domain.calendars import SATURDAY_AND_SUNDAY, Calendar
 from scheduler_core.domain.countries import country_calendar, parse_years
 from scheduler_core.domain.errors import InvalidCalendarError
-from scheduler_core.engine.calendar_operations import CalendarOperations
+from scheduler_core.engine.operations.calendars import CalendarOperations
 
 app = typer.Typer(help="Named calendars: holidays, business days, blackouts.", no_args_is_help=True)
 

@@ -6,8 +6,8 @@ from typing import Annotated, Any
 
 import typer
 
+from scheduler_core.admin.clock import agree_to_clock, report_clock
 from scheduler_core.cli.output import AsJson, console, print_json, print_table, with_container
-from scheduler_core.clock_report import agree_to_clock, report_clock
 from scheduler_core.container import Container
 
 app = typer.Typer(help="The database's clock, which says what is due.", no_args_is_help=True)

@@ -16,14 +16,14 @@ from typing import Annotated, Any
 
 import typer
 
+from scheduler_core.admin.status import leader_status
 from scheduler_core.cli.dev_face import DevFace
 from scheduler_core.cli.output import console
 from scheduler_core.cli.signals import StopSignals
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidSettingsError, SchedulerError, ServerUnreachableError
-from scheduler_core.processes import die_with_parent, end_with_us
+from scheduler_core.runtime.child_processes import die_with_parent, end_with_us
 from scheduler_core.settings import load_settings
-from scheduler_core.status import leader_status
 
 DEMO_APP = "scheduler_core.cli.demo"
 START_TIMEOUT_SECONDS = 60.0

@@ -6,9 +6,9 @@ from typing import Annotated
 
 import typer
 
+from scheduler_core.admin.doctor import WISHES, examine
 from scheduler_core.cli.jobs_file import declared_by
 from scheduler_core.cli.output import AsJson, console, print_json, print_table, with_container
-from scheduler_core.examination import WISHES, examine
 
 
 def doctor(

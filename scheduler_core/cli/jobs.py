@@ -10,13 +10,13 @@ from typing import Annotated, Any
 
 import typer
 
+from scheduler_core.admin.named_callbacks import doubt_of
 from scheduler_core.cli.output import AsJson, Limit, console, print_json, print_table, with_container
 from scheduler_core.cli.replica import import_from_here
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidJobError, JobNotFoundError
 from scheduler_core.domain.job import ScheduleJob
 from scheduler_core.domain.schedule import ScheduleType
-from scheduler_core.named_callbacks import doubt_of
 
 app = typer.Typer(help="Look at jobs and change them.", no_args_is_help=True)
 

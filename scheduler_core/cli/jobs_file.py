@@ -11,6 +11,7 @@ from typing import Annotated
 
 import typer
 
+from scheduler_core.admin.proposal import Proposal, Propose, Stored, annotate, carry_out, propose_import, read_stored
 from scheduler_core.cli.output import AsJson, console, print_json, print_table, with_container
 from scheduler_core.cli.replica import import_from_here, load_app
 from scheduler_core.container import Container
@@ -27,7 +28,6 @@ from scheduler_core.jobs_file.reading import (
     read_file,
 )
 from scheduler_core.jobs_file.writing import dump_jobs
-from scheduler_core.proposal import Proposal, Propose, Stored, annotate, carry_out, propose_import, read_stored
 from scheduler_core.service import declared_jobs
 
 MOST_ROWS = 1_000

@@ -6,9 +6,9 @@ from typing import Any
 
 import typer
 
+from scheduler_core.admin.status import leader_status
 from scheduler_core.cli.output import AsJson, Limit, console, print_json, print_table, with_container
 from scheduler_core.container import Container
-from scheduler_core.status import leader_status
 
 app = typer.Typer(help="Who leads, and since when.", no_args_is_help=True)
 

@@ -19,7 +19,7 @@ from scheduler_core.cli.traces import close_traces, configure_traces
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import CallbackNotFoundError, SchemaError
 from scheduler_core.domain.revision import Fit, explain, fit
-from scheduler_core.event_loops import run_to_its_end
+from scheduler_core.runtime.event_loops import run_to_its_end
 from scheduler_core.service import declared_jobs
 from scheduler_core.settings import load_settings
 from scheduler_core.web import require_extra
@@ -170,7 +170,7 @@ def migrate_schema(
     since: Annotated[str, typer.Option("--from", help="With --sql: the revision that the schema has.")] = "base",
 ) -> None:
     """Bring the schema to head, beside replicas that fire."""
-    from storage import migrate
+    from scheduler_core.storage.postgres import migrate
 
     settings = load_settings()
     if sql:

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from types import FrameType
 from typing import NoReturn
 
-from scheduler_core.processes import kill_children
+from scheduler_core.runtime.child_processes import kill_children
 
 ASKING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 

@@ -17,7 +17,7 @@ from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidJobError
 from scheduler_core.domain.job import ScheduleJob
 from scheduler_core.domain.plan import StoredJob
-from scheduler_core.ports import InvalidRow
+from scheduler_core.ports.runs import InvalidRow
 from scheduler_core.service import declared_jobs
 from scheduler_core.settings import load_settings
 

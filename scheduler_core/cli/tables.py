@@ -12,7 +12,7 @@ from scheduler_core.cli.replica import load_app
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.table_family import InvalidTableFamilyError
-from scheduler_core.engine.table_scheduler import TableScheduler, Verb, cleanup, creation, summing
+from scheduler_core.engine.operations.tables import TableScheduler, Verb, cleanup, creation, summing
 
 app = typer.Typer(help="Look after table families: daily tables, summaries, retention.", no_args_is_help=True)
 

@@ -6,11 +6,11 @@ from typing import Annotated, Any
 
 import typer
 
+from scheduler_core.admin.next_fires import NextFires, next_of_job, next_of_schedule
 from scheduler_core.cli.output import AsJson, console, print_json, print_table, with_container
 from scheduler_core.container import Container
 from scheduler_core.domain.schedule import ScheduleType
 from scheduler_core.settings import load_settings
-from scheduler_core.upcoming import NextFires, next_of_job, next_of_schedule
 
 
 def next_instants(

@@ -6,7 +6,7 @@ import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from storage.evidence import EvidenceReader
+from scheduler_core.storage.reads.evidence import EvidenceReader
 
 READINGS = 8
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

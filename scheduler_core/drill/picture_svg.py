@@ -7,7 +7,7 @@ from html import escape
 from math import ceil
 
 from scheduler_core.drill.picture import Family, Life, Mark, Picture, Reign, Span
-from scheduler_core.svg_page import svg_page
+from scheduler_core.support.svg_page import svg_page
 
 WIDTH = 1200.0
 LEFT = 78.0

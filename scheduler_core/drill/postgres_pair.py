@@ -17,11 +17,11 @@ from pathlib import Path
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.drill.proxy import Mode, Proxy, Weather
 from scheduler_core.drill.proxy_thread import ProxyThread
-from storage import embedded as embedding
-from storage.embedded.postgres import DATABASE, PostgresServer
-from storage.embedded.server import HOST, free_port
-from storage.embedded.standby import StandbyServer, kill_whole
-from storage.injections import PostgresInjector
+from scheduler_core.storage import embedded as embedding
+from scheduler_core.storage.embedded.injections import PostgresInjector
+from scheduler_core.storage.embedded.postgres import DATABASE, PostgresServer
+from scheduler_core.storage.embedded.server import HOST, free_port
+from scheduler_core.storage.embedded.standby import StandbyServer, kill_whole
 
 STREAM_SECONDS = 30.0
 POLL_SECONDS = 0.02

@@ -12,7 +12,7 @@ from collections.abc import Awaitable, Callable
 from scheduler_core.drill.healing import lasting, lasts_seconds
 from scheduler_core.drill.stage import Leader, Stage
 from scheduler_core.drill.strikes import Struck
-from storage.injections import PostgresInjector
+from scheduler_core.storage.embedded.injections import PostgresInjector
 
 HEAL_SECONDS = 60.0
 CLOCK_STEPS_SECONDS = (-8 * 3600.0, 8 * 3600.0)

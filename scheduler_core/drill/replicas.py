@@ -23,7 +23,7 @@ from scheduler_core.drill.proxy import Proxy
 from scheduler_core.drill.proxy_thread import ProxyThread
 from scheduler_core.drill.right_times import RightTimes
 from scheduler_core.drill.servers import Servers
-from scheduler_core.processes import die_with_parent
+from scheduler_core.runtime.child_processes import die_with_parent
 
 APP = "scheduler_core.drill.callbacks"
 STOP_TIMEOUT_SECONDS = 20.0

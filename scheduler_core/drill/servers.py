@@ -21,15 +21,15 @@ from scheduler_core.domain.job import ScheduleJob
 from scheduler_core.drill.postgres_pair import PostgresPair, several
 from scheduler_core.drill.schedule import DrillPlan
 from scheduler_core.settings import Settings, load_settings
-from storage import embedded as embedding
-from storage.database import Database
-from storage.embedded.postgres import USER, PostgresServer
-from storage.embedded.server import HOST
-from storage.evidence import EvidenceReader
-from storage.injections import REPLICA_ROLE, PostgresInjector
-from storage.leases import LeaseStore
-from storage.redis_answers import CLIENT_ERRORS, explain
-from storage.redis_url import connect
+from scheduler_core.storage import embedded as embedding
+from scheduler_core.storage.embedded.injections import REPLICA_ROLE, PostgresInjector
+from scheduler_core.storage.embedded.postgres import USER, PostgresServer
+from scheduler_core.storage.embedded.server import HOST
+from scheduler_core.storage.postgres.database import Database
+from scheduler_core.storage.reads.evidence import EvidenceReader
+from scheduler_core.storage.redis.answers import CLIENT_ERRORS, explain
+from scheduler_core.storage.redis.leases import LeaseStore
+from scheduler_core.storage.redis.url import connect
 
 SCHEMA = "scheduler_drill"
 DEFAULT_PORTS = {"postgres": 5432, "redis": 6379}

@@ -25,7 +25,9 @@ from scheduler_core.domain.clock import (
 )
 from scheduler_core.domain.run import LoggerLike
 from scheduler_core.engine.clock import DatabaseClock, boottime, machine_now, reading_of
-from scheduler_core.ports import ClockView, DatabaseTime, Leadership, ReplicaTime, Storage
+from scheduler_core.ports.clock import ClockView, DatabaseTime, ReplicaTime
+from scheduler_core.ports.election import Leadership
+from scheduler_core.ports.storage import Storage
 from scheduler_core.support.zone_data import zone_data
 
 STORE_SECONDS = 5.0

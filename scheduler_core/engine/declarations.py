@@ -13,12 +13,12 @@ from scheduler_core.domain.job import JobDefinition, ScheduleJob
 from scheduler_core.domain.planning import StoredJob
 from scheduler_core.domain.run import LoggerLike
 from scheduler_core.domain.ticket import LOCAL
-from scheduler_core.engine.calendar_operations import CalendarOperations
-from scheduler_core.engine.callback_registry import CallbackRegistry
+from scheduler_core.engine.callbacks.registry import CallbackRegistry
 from scheduler_core.engine.election.exchange import LoopPulse
-from scheduler_core.engine.operations import Operations
+from scheduler_core.engine.operations.calendars import CalendarOperations
+from scheduler_core.engine.operations.jobs import Operations
 from scheduler_core.engine.status_cache import CHUNK, StatusCache
-from scheduler_core.ports import Storage
+from scheduler_core.ports.storage import Storage
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,11 +13,11 @@ from scheduler_core.engine.fire.claiming import Claiming
 from scheduler_core.engine.fire.recorder import Recorder
 from scheduler_core.engine.fire.recovery import Recovery
 from scheduler_core.engine.fire.start_timers import StartTimers
-from scheduler_core.engine.handing import Handing
+from scheduler_core.engine.remote.handing import Handing
 from scheduler_core.engine.replica_context import ReplicaContext
 from scheduler_core.engine.supervision import TaskGroup, keep_going
 from scheduler_core.engine.wake import Wake
-from scheduler_core.ports import Leadership
+from scheduler_core.ports.election import Leadership
 
 IDLE_SECONDS = 1.0
 CLAIM_AGAIN_SECONDS = (0.05, 0.5)

@@ -8,7 +8,8 @@ from scheduler_core.domain.run import LoggerLike
 from scheduler_core.domain.trust import Timing
 from scheduler_core.engine.clock_guard import ClockGuard
 from scheduler_core.engine.counters import Counters
-from scheduler_core.ports import Instance, Storage
+from scheduler_core.ports.election import Instance
+from scheduler_core.ports.storage import Storage
 
 
 @dataclass(frozen=True, slots=True)

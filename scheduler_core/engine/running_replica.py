@@ -12,14 +12,14 @@ from scheduler_core.domain.errors import ExecutorError, SchedulerError
 from scheduler_core.domain.run import LoggerLike
 from scheduler_core.domain.ticket import LOCAL
 from scheduler_core.domain.trust import RedisOutage, Timing
-from scheduler_core.engine.callback_registry import CallbackRegistry
+from scheduler_core.engine.callbacks.registry import CallbackRegistry
 from scheduler_core.engine.clock_guard import ClockGuard
 from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.declarations import DeclaredJobs
 from scheduler_core.engine.election.elector import Elector
 from scheduler_core.engine.election.exchange import LoopInbox, LoopPulse
+from scheduler_core.engine.election.resign_watch import ResignWatch
 from scheduler_core.engine.election.trust_window import LeaderTrust
-from scheduler_core.engine.executors import Executors
 from scheduler_core.engine.fire.attempts import Attempts
 from scheduler_core.engine.fire.callback_call import CallbackCall
 from scheduler_core.engine.fire.cancellation import CancelWatch
@@ -37,14 +37,16 @@ from scheduler_core.engine.fire.slots import Slots
 from scheduler_core.engine.fire.start_gate import StartGate
 from scheduler_core.engine.fire.start_timers import StartTimers
 from scheduler_core.engine.fire.tracing import traced
-from scheduler_core.engine.handing import Handing
 from scheduler_core.engine.leader_loop import LeaderLoop
+from scheduler_core.engine.remote.executors import Executors
+from scheduler_core.engine.remote.handing import Handing
 from scheduler_core.engine.replica_context import ReplicaContext
-from scheduler_core.engine.resign_watch import ResignWatch
 from scheduler_core.engine.status_cache import StatusCache
 from scheduler_core.engine.supervision import TaskGroup
 from scheduler_core.engine.wake import Wake
-from scheduler_core.ports import CANCEL_REQUEST, RESIGN_REQUEST, Instance, Leadership, Locks, Storage
+from scheduler_core.ports.election import RESIGN_REQUEST, Instance, Leadership, Locks
+from scheduler_core.ports.runs import CANCEL_REQUEST
+from scheduler_core.ports.storage import Storage
 
 MARK_RUNNING_AFTER_SECONDS = 0.25
 CLOCK_READINGS = 3

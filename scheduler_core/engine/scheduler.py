@@ -23,19 +23,20 @@ from scheduler_core.domain.job import JobStatus, ScheduleJob
 from scheduler_core.domain.planning import Plan, StoredJob
 from scheduler_core.domain.run import LoggerLike, Outcome, Run
 from scheduler_core.domain.trust import RedisOutage, State, Timing
-from scheduler_core.engine.calendar_operations import CalendarOperations
-from scheduler_core.engine.callback_registry import Callback, CallbackRegistry
+from scheduler_core.engine.callbacks.own_modules import OwnModules
+from scheduler_core.engine.callbacks.registry import Callback, CallbackRegistry
 from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.declarations import Declarations
-from scheduler_core.engine.executors import Executors
 from scheduler_core.engine.fire.run_lock import RunLock
-from scheduler_core.engine.operations import Operations
-from scheduler_core.engine.own_modules import OwnModules
-from scheduler_core.engine.run_operations import RunOperations
+from scheduler_core.engine.operations.calendars import CalendarOperations
+from scheduler_core.engine.operations.jobs import Operations
+from scheduler_core.engine.operations.runs import RunOperations
+from scheduler_core.engine.remote.executors import Executors
 from scheduler_core.engine.running_replica import ReplicaParts, RunningReplica
 from scheduler_core.engine.status_cache import CHUNK, StatusCache
-from scheduler_core.loop_affinity import Elsewhere, LoopAffinity
-from scheduler_core.ports import Instance, Leadership, Locks, Storage
+from scheduler_core.ports.election import Instance, Leadership, Locks
+from scheduler_core.ports.storage import Storage
+from scheduler_core.runtime.loop_affinity import Elsewhere, LoopAffinity
 
 REMEDIES = {
     Elsewhere.FORK: "Make one of its own here, after the fork: SchedulerService.init(), the jobs again that were added "

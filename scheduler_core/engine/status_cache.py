@@ -11,7 +11,7 @@ from uuid import UUID
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.job import JobStatus, ScheduleJob
 from scheduler_core.domain.run import LoggerLike, Outcome
-from scheduler_core.ports import Jobs
+from scheduler_core.ports.jobs import Jobs
 
 CHUNK = 1_000
 """Of what is read on demand: what is being added, what a start begins with."""

@@ -17,7 +17,7 @@ from scheduler_core.domain.errors import ExecutorError
 from scheduler_core.domain.ticket import Ticket, Told
 from scheduler_core.executors.dask_worker import execute_ticket
 from scheduler_core.executors.messages import read_told
-from scheduler_core.ports import ExecutorContext
+from scheduler_core.ports.executor import ExecutorContext
 
 CONNECT_TIMEOUT_SECONDS = 10.0
 

@@ -11,7 +11,7 @@ from uuid import UUID
 
 from scheduler_core.cli.signals import end_cancelled
 from scheduler_core.domain.ticket import Ticket
-from scheduler_core.event_loops import run_for_ever
+from scheduler_core.runtime.event_loops import run_for_ever
 
 MOST_THREADS = 1_000
 """Dask's own threads are the bound of what is called at once: this one must not be a lower one."""

@@ -13,10 +13,10 @@ from typing import Any
 
 from scheduler_core.cli.signals import StopSignals, end_cancelled, limit_the_end
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.engine.worker import Worker
-from scheduler_core.event_loops import run_to_its_end
+from scheduler_core.engine.remote.worker import Worker
 from scheduler_core.executors.messages import MAX_MESSAGE_BYTES, read_ticket, send, tell_told
 from scheduler_core.executors.service import open_service
+from scheduler_core.runtime.event_loops import run_to_its_end
 from scheduler_core.settings import Settings
 
 logger = logging.getLogger("scheduler_core")

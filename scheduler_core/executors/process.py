@@ -18,8 +18,8 @@ from uuid import UUID
 from scheduler_core.domain.errors import ExecutorError, WorkerDiedError
 from scheduler_core.domain.ticket import Ticket, Told
 from scheduler_core.executors.messages import MAX_MESSAGE_BYTES, read_told, send, tell_ticket
-from scheduler_core.ports import ExecutorContext
-from scheduler_core.processes import end_with_us
+from scheduler_core.ports.executor import ExecutorContext
+from scheduler_core.runtime.child_processes import end_with_us
 
 TICKETS_PER_PROCESS = 4
 """One is being called; the others are there when it has ended. More would wait while another process is idle."""

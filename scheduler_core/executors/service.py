@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from scheduler_core.cli.logs import configure_logging
 from scheduler_core.cli.replica import load_app
 from scheduler_core.container import Container
-from scheduler_core.engine.worker import Worker
+from scheduler_core.engine.remote.worker import Worker
 from scheduler_core.service import declared_jobs
 from scheduler_core.settings import Settings
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from scheduler_core.domain.errors import JobNotFoundError, SchedulerError
-from scheduler_core.engine.operations import Operations
+from scheduler_core.engine.operations.jobs import Operations
 from scheduler_core.jobs_file.difference import Difference
 
 BATCH = 500

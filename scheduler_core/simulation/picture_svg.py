@@ -9,7 +9,7 @@ from scheduler_core.simulation.clock_changes import ClockChange
 from scheduler_core.simulation.shades import LEVELS, Shades
 from scheduler_core.simulation.simulation import Simulation
 from scheduler_core.simulation.span import HOURS, Day
-from scheduler_core.svg_page import svg_page
+from scheduler_core.support.svg_page import svg_page
 
 LEFT = 130.0
 TOP = 96.0

@@ -17,7 +17,8 @@ from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.job import JobDefinition, JobStatus
 from scheduler_core.domain.planning import Plan, StoredJob, due_at
 from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
-from scheduler_core.ports import Declared, Settlement, StoredCalendar
+from scheduler_core.ports.jobs import Declared, StoredCalendar
+from scheduler_core.ports.runs import Settlement
 from scheduler_core.testing.clock import VirtualClock
 from scheduler_core.testing.recorded import RecordedRun
 

@@ -23,9 +23,10 @@ from scheduler_core.domain.errors import InvalidJobError, JobNotFoundError
 from scheduler_core.domain.job import JobStatus, ScheduleJob
 from scheduler_core.domain.planning import plan
 from scheduler_core.domain.run import LoggerLike, Run
-from scheduler_core.engine.callback_registry import CallbackRegistry
-from scheduler_core.engine.operations import Operations
-from scheduler_core.ports import Locks, Storage
+from scheduler_core.engine.callbacks.registry import CallbackRegistry
+from scheduler_core.engine.operations.jobs import Operations
+from scheduler_core.ports.election import Locks
+from scheduler_core.ports.storage import Storage
 from scheduler_core.testing.clock import VirtualClock, as_instant
 from scheduler_core.testing.errors import VirtualTimeError
 from scheduler_core.testing.ledger import Ledger

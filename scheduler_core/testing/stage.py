@@ -13,7 +13,7 @@ from concurrent.futures import Executor
 from scheduler_core.domain.planning import StoredJob
 from scheduler_core.domain.run import LoggerLike, Run
 from scheduler_core.domain.ticket import LOCAL
-from scheduler_core.engine.callback_registry import CallbackRegistry
+from scheduler_core.engine.callbacks.registry import CallbackRegistry
 from scheduler_core.engine.fire.attempts import Attempts
 from scheduler_core.engine.fire.callback_call import CallbackCall
 from scheduler_core.engine.fire.in_flight import InFlightRuns
@@ -24,7 +24,7 @@ from scheduler_core.engine.fire.run_lock import RunLocks
 from scheduler_core.engine.fire.slots import Slots
 from scheduler_core.engine.fire.start_gate import StartGate
 from scheduler_core.engine.wake import Wake
-from scheduler_core.ports import Locks
+from scheduler_core.ports.election import Locks
 from scheduler_core.testing.clock import VirtualClock
 from scheduler_core.testing.errors import VirtualTimeError
 from scheduler_core.testing.ledger import Ledger

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from scheduler_core.container import Container
-from scheduler_core.processes import end_with_us
+from scheduler_core.runtime.child_processes import end_with_us
 
 MOST_SECONDS = 60.0
 """Of one question."""

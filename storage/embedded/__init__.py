@@ -29,11 +29,11 @@ from pathlib import Path
 from typing import Literal, Self
 
 from scheduler_core.domain.errors import EmbeddedServerError
-from storage.embedded.launcher import NOBODY
-from storage.embedded.postgres import PostgresServer, postgres_answers
-from storage.embedded.programs import choose_identity, reachable
-from storage.embedded.redis import RedisServer, redis_answers
-from storage.embedded.server import START_TIMEOUT, Server, StopMode, read_state
+from scheduler_core.storage.embedded.launcher import NOBODY
+from scheduler_core.storage.embedded.postgres import PostgresServer, postgres_answers
+from scheduler_core.storage.embedded.programs import choose_identity, reachable
+from scheduler_core.storage.embedded.redis import RedisServer, redis_answers
+from scheduler_core.storage.embedded.server import START_TIMEOUT, Server, StopMode, read_state
 
 __all__ = [
     "EmbeddedServerError",

@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import ClassVar
 
 from scheduler_core.domain.errors import EmbeddedServerError
-from storage.embedded.process import Plan, clear_strays
-from storage.embedded.programs import find_postgres, give, readable_binaries
-from storage.embedded.server import HOST, Server, StopMode, write_private
+from scheduler_core.storage.embedded.process import Plan, clear_strays
+from scheduler_core.storage.embedded.programs import find_postgres, give, readable_binaries
+from scheduler_core.storage.embedded.server import HOST, Server, StopMode, write_private
 
 USER = "postgres"
 """Not the schema's name: `"$user"` comes first where Postgres finds names, and a user's tables would land in ours."""

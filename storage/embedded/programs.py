@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Literal
 
 from scheduler_core.domain.errors import EmbeddedServerError
-from storage.embedded.launcher import NOBODY
-from storage.embedded.process import LAUNCHER
+from scheduler_core.storage.embedded.launcher import NOBODY
+from scheduler_core.storage.embedded.process import LAUNCHER
 
 Identity = Literal["keep", "namespace", "nobody"]
 RedisKind = Literal["valkey", "redis"]

@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from storage.embedded.process import Plan
-from storage.embedded.programs import Binaries, RedisKind, find_redis, give, readable_binaries
-from storage.embedded.server import HOST, Server, StopMode, write_private
+from scheduler_core.storage.embedded.process import Plan
+from scheduler_core.storage.embedded.programs import Binaries, RedisKind, find_redis, give, readable_binaries
+from scheduler_core.storage.embedded.server import HOST, Server, StopMode, write_private
 
 DATABASES = 64
 

@@ -16,8 +16,8 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from scheduler_core.domain.errors import EmbeddedServerError
-from storage.embedded.process import ChildProcess, Plan, Program, clear_strays
-from storage.embedded.programs import Identity, choose_identity
+from scheduler_core.storage.embedded.process import ChildProcess, Plan, Program, clear_strays
+from scheduler_core.storage.embedded.programs import Identity, choose_identity
 
 HOST = "127.0.0.1"
 START_TIMEOUT = 30.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
-from storage.embedded import EmbeddedServers, default_folder, start
+from scheduler_core.storage.embedded import EmbeddedServers, default_folder, start
 
 _using = threading.Lock()
 _servers: dict[Path, EmbeddedServers] = {}

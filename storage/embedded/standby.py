@@ -13,10 +13,10 @@ import signal
 from pathlib import Path
 
 from scheduler_core.domain.errors import EmbeddedServerError
-from storage.embedded.postgres import USER, PostgresServer
-from storage.embedded.process import clear_strays, strays
-from storage.embedded.programs import find_postgres, give, readable_binaries
-from storage.embedded.server import HOST, free_port, write_private, write_state
+from scheduler_core.storage.embedded.postgres import USER, PostgresServer
+from scheduler_core.storage.embedded.process import clear_strays, strays
+from scheduler_core.storage.embedded.programs import find_postgres, give, readable_binaries
+from scheduler_core.storage.embedded.server import HOST, free_port, write_private, write_state
 
 PASSWORD_FILE = "primary.password"  # noqa: S105 - the file's name
 

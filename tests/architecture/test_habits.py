@@ -31,9 +31,8 @@ def test_the_public_surface_changes_on_purpose() -> None:
     assert list(lines()) == SURFACE.read_text(encoding="utf-8").splitlines()
 
 
-def test_both_packages_are_typed() -> None:
+def test_the_package_is_typed() -> None:
     assert (ROOT / "scheduler_core" / "py.typed").is_file()
-    assert (ROOT / "storage" / "py.typed").is_file()
     assert "Typing :: Typed" in PROJECT["classifiers"]
 
 

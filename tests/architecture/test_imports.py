@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -10,7 +11,7 @@ import scheduler_core
 
 ROOT = Path(__file__).parents[2]
 
-HEAVY = ("sqlalchemy", "asyncpg", "redis", "alembic", "storage", "tenacity", "pydantic", "typer", "rich")
+HEAVY = ("sqlalchemy", "asyncpg", "redis", "alembic", "scheduler_core.storage", "tenacity", "pydantic", "typer", "rich")
 
 
 def run(code: str) -> str:
@@ -24,20 +25,23 @@ def test_importing_the_package_stays_light() -> None:
 
 
 def test_storage_and_scheduler_core_may_be_imported_in_any_order() -> None:
-    run("import storage.runs, scheduler_core.engine.scheduler")
-    run("import scheduler_core.container, storage.terms")
+    run("import scheduler_core.storage.fire.runs, scheduler_core.engine.scheduler")
+    run("import scheduler_core.container, scheduler_core.storage.fire.terms")
 
 
-def test_somebody_elses_storage_is_named(tmp_path: Path) -> None:
-    """A folder named `storage` in the working directory stands before ours."""
-    (tmp_path / "storage").mkdir()
-    (tmp_path / "storage" / "__init__.py").touch()
-    code = "from scheduler_core import SchedulerService; SchedulerService.init()"
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60, check=False
-    )
-    assert str(tmp_path / "storage") in done.stderr.splitlines()[-1]
-    assert "rename" in done.stderr
+def test_our_storage_is_nobody_elses() -> None:
+    """The folder `storage` of the repository is reached through `scheduler_core` alone, where no user's module stands
+    before it: one imported under both names would be there twice.
+    """
+    assert (ROOT / "scheduler_core" / "storage").resolve() == ROOT / "storage"
+    bare = [
+        f"{path.relative_to(ROOT)}: {line}"
+        for folder in ("alembic", "bench", "docs", "examples", "scheduler_core", "storage", "tests")
+        for path in (ROOT / folder).rglob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if re.match(r"\s*(?:from|import) storage\b", line)
+    ]
+    assert bare == []
 
 
 def test_every_public_name_resolves() -> None:

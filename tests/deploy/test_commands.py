@@ -20,7 +20,7 @@ import pytest
 from manifests import DEPLOY, ROOT, Deployed
 from waiting import eventually
 
-from scheduler_core.processes import die_with_parent
+from scheduler_core.runtime.child_processes import die_with_parent
 
 Processes = tuple[Deployed, Deployed]
 
@@ -184,9 +184,11 @@ def test_what_the_image_copies_is_enough_for_the_wheel(tmp_path: Path) -> None:
     )
     (wheel,) = tmp_path.glob("*.whl")
     held = zipfile.ZipFile(wheel).namelist()
-    for file in ("storage/migrations/env.py", "scheduler_core/cli/__main__.py"):
+    for file in ("scheduler_core/storage/migrations/env.py", "scheduler_core/cli/__main__.py"):
         assert file in held
-    assert {name for name in held if name.startswith("storage/migrations/versions/") and name.endswith(".py")}
+    assert {
+        name for name in held if name.startswith("scheduler_core/storage/migrations/versions/") and name.endswith(".py")
+    }
 
     # Docker sees only what the list beside the Dockerfile lets through.
     ignore = (DEPLOY / "docker" / "Dockerfile.dockerignore").read_text().splitlines()

@@ -19,7 +19,7 @@ from replicas import Replicas, witnessed
 from test_recovery import attempts_of
 from waiting import eventually
 
-from scheduler_core.processes import die_with_parent
+from scheduler_core.runtime.child_processes import die_with_parent
 
 Sql = psycopg.Connection[Any]
 

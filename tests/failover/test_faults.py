@@ -15,7 +15,8 @@ from replicas import Replicas, witnessed
 from test_kill import FIRST_FIRE, TWICE, UNACCOUNTED
 from waiting import eventually
 
-from storage import embedded, migrate
+from scheduler_core.storage import embedded
+from scheduler_core.storage.postgres import migrate
 
 LEASE_TTL_SECONDS = 3.0
 LATEST_START = "SELECT max(started_at) FROM scheduler_audit.runs"

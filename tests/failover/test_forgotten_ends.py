@@ -11,7 +11,8 @@ import psycopg
 from waiting import eventually_async
 
 from scheduler_core import Container, RunContext, ScheduleJob, load_settings
-from storage import embedded, migrate
+from scheduler_core.storage import embedded
+from scheduler_core.storage.postgres import migrate
 
 RUN = "SELECT status, reason, deliveries FROM scheduler.runs WHERE run_id = %s"
 

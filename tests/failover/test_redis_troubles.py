@@ -20,7 +20,7 @@ from test_faults import Stage, now, stage  # noqa: F401 - a fixture
 from test_kill import FIRST_FIRE
 from waiting import eventually
 
-from storage.embedded import PostgresServer
+from scheduler_core.storage.embedded import PostgresServer
 
 TERM = "SELECT term FROM scheduler.leader WHERE nonce IS NOT NULL"
 

@@ -17,8 +17,8 @@ import pytest
 from replicas import Replicas, witnessed
 from waiting import eventually
 
-from storage.embedded.postgres import PostgresServer
-from storage.embedded.programs import find_postgres
+from scheduler_core.storage.embedded.postgres import PostgresServer
+from scheduler_core.storage.embedded.programs import find_postgres
 
 PAGE = Path(__file__).parents[2] / "docs" / "restore.md"
 

@@ -15,8 +15,8 @@ from waiting import eventually_async
 from bench.sentinel import measure
 from bench.sentinels import MASTER, Sentinels
 from scheduler_core.domain.errors import ServerUnreachableError
-from scheduler_core.ports import LeaseName
-from storage.leases import LeaseStore
+from scheduler_core.ports.election import LeaseName
+from scheduler_core.storage.redis.leases import LeaseStore
 
 
 @pytest.mark.parametrize("outage", ["hold", "stop"])

@@ -19,7 +19,7 @@ from versions import NEXT, PREVIOUS, next_migrations, previous_code, upgrade_to
 from waiting import eventually
 
 from scheduler_core.domain.revision import OLDEST
-from storage import migrate
+from scheduler_core.storage.postgres import migrate
 
 FIRES = "SELECT count(*) FROM scheduler.runs WHERE status = 'succeeded'"
 FAILURES = "SELECT count(*) FROM scheduler.attempts"
@@ -78,7 +78,7 @@ def migrate_behind_a_long_transaction(sql: psycopg.Connection[Any], url: str, fo
     with psycopg.connect(url) as slow, pytest.MonkeyPatch.context() as patch:
         # What a report that was left open holds; ALTER TABLE waits for it, and every claim behind ALTER TABLE.
         slow.execute("SELECT count(*) FROM scheduler.jobs")
-        patch.setattr("storage.revisions.folder", lambda: folder)
+        patch.setattr("scheduler_core.storage.postgres.revisions.folder", lambda: folder)
         migrating = threading.Thread(target=migrate.upgrade, args=[url])
         migrating.start()
         waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"

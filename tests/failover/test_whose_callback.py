@@ -17,7 +17,7 @@ from commands import as_text, scheduler
 from replicas import Replicas, witnessed
 from waiting import eventually
 
-from scheduler_core.processes import die_with_parent
+from scheduler_core.runtime.child_processes import die_with_parent
 
 Sql = psycopg.Connection[Any]
 

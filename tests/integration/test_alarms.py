@@ -15,8 +15,8 @@ from waiting import eventually_async
 
 from scheduler_core import Container, ScheduleJob, load_settings
 from scheduler_core.domain.alarm import decide
-from storage import alarms as alarms_module
-from storage.alarms import AlarmStore
+from scheduler_core.storage.alerts import alarms as alarms_module
+from scheduler_core.storage.alerts.alarms import AlarmStore
 
 Sql = psycopg.Connection[Any]
 Made = Callable[..., Awaitable[Container]]

@@ -18,8 +18,8 @@ from waiting import eventually_async
 
 from scheduler_core import Calendar, Container, ScheduleJob
 from scheduler_core.domain.segments import TICK
-from storage import gaps as gaps_module
-from storage.audit_questions import Filters
+from scheduler_core.storage.reads import gaps as gaps_module
+from scheduler_core.storage.reads.audit_questions import Filters
 
 Sql = psycopg.Connection[Any]
 

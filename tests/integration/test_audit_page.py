@@ -22,7 +22,7 @@ from bench.audit_page import PAGE, filled, parameters, questions
 from bench.generated import Shape, generate, make_jobs
 from bench.history import COMMON
 from scheduler_core import Container
-from storage.embedded.programs import find_postgres
+from scheduler_core.storage.embedded.programs import find_postgres
 
 Sql = psycopg.Connection[Any]
 

@@ -12,8 +12,8 @@ from waiting import eventually_async
 
 from scheduler_core import Container, ScheduleJob, load_settings
 from scheduler_core.domain.actor import Actor, Source
-from storage import migrate
-from storage.audit_questions import Filters
+from scheduler_core.storage.postgres import migrate
+from scheduler_core.storage.reads.audit_questions import Filters
 
 Sql = psycopg.Connection[Any]
 

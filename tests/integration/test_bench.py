@@ -18,9 +18,9 @@ from bench import add_jobs, idle, lateness, next_fires, outage, pinned, takeover
 from bench.__main__ import MEASURES
 from bench.sizes import QUICK
 from scheduler_core import ScheduleJob, SchedulerError
-from scheduler_core.measure.figure import Figure
-from scheduler_core.measure.stage import Servers
-from scheduler_core.measure.throughput import EPOCH
+from scheduler_core.benchmark.figure import Figure
+from scheduler_core.benchmark.stage import Servers
+from scheduler_core.benchmark.throughput import EPOCH
 
 TINY = replace(
     QUICK,

@@ -22,8 +22,8 @@ from scheduler_core import (
 from scheduler_core.domain.actor import Actor, Source
 from scheduler_core.domain.planning import plan
 from scheduler_core.engine.scheduler import BaseScheduler
-from scheduler_core.ports import Leadership
-from storage import calendars as calendars_module
+from scheduler_core.ports.election import Leadership
+from scheduler_core.storage.jobs import calendars as calendars_module
 
 Sql = psycopg.Connection[Any]
 

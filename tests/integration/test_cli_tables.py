@@ -11,7 +11,7 @@ from commands import Command
 from replicas import Replicas
 from waiting import eventually
 
-from storage import migrate
+from scheduler_core.storage.postgres import migrate
 
 Sql = psycopg.Connection[Any]
 APP = ("--app", "apps.with_tables")

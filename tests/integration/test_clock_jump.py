@@ -17,14 +17,14 @@ from waiting import eventually_async
 from web_clients import with_token
 
 from scheduler_core import Container, ScheduleJob, load_settings
-from scheduler_core.clock_report import agree_to_clock
+from scheduler_core.admin.clock import agree_to_clock
+from scheduler_core.admin.doctor import examine
+from scheduler_core.admin.explain import explanation_of
 from scheduler_core.domain.access import Scope
 from scheduler_core.domain.errors import ClockHoldNotFoundError
 from scheduler_core.engine.clock_guard import ClockGuard
 from scheduler_core.engine.scheduler import BaseScheduler
-from scheduler_core.examination import examine
-from scheduler_core.explaining import explanation_of
-from scheduler_core.ports import Leadership
+from scheduler_core.ports.election import Leadership
 from scheduler_core.web import create_app
 
 Sql = psycopg.Connection[Any]

@@ -24,15 +24,16 @@ from scheduler_core import Container, ScheduleJob, load_settings
 from scheduler_core.domain.abilities import Abilities
 from scheduler_core.domain.errors import ServerUnreachableError
 from scheduler_core.executors.process import ProcessExecutor
-from scheduler_core.ports import ExecutorContext, Instance, LeaseName
-from storage import migrate
-from storage.database import Database
-from storage.leases import LeaseStore
-from storage.locks import LockService
-from storage.postgres_errors import DatabaseClosedError
-from storage.postgres_url import open_session, parse_url
-from storage.redis_url import connect
-from storage.terms import PostgresControlSession
+from scheduler_core.ports.election import Instance, LeaseName
+from scheduler_core.ports.executor import ExecutorContext
+from scheduler_core.storage.fire.terms import PostgresControlSession
+from scheduler_core.storage.postgres import migrate
+from scheduler_core.storage.postgres.database import Database
+from scheduler_core.storage.postgres.errors import DatabaseClosedError
+from scheduler_core.storage.postgres.url import open_session, parse_url
+from scheduler_core.storage.redis.leases import LeaseStore
+from scheduler_core.storage.redis.locks import LockService
+from scheduler_core.storage.redis.url import connect
 
 Sql = psycopg.Connection[Any]
 Closing = Callable[[], Awaitable[Any]]

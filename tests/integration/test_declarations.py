@@ -11,7 +11,7 @@ import pytest
 
 from scheduler_core import Container, ScheduleJob, SchedulerError, load_settings
 from scheduler_core.domain.job import JobDefinition
-from storage.keys import NUDGE_CHANNEL
+from scheduler_core.storage.postgres.keys import NUDGE_CHANNEL
 
 Sql = psycopg.Connection[Any]
 

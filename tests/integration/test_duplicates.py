@@ -13,9 +13,9 @@ from test_claim import NONCE, leader, plan_of, stored  # noqa: F401 - a fixture 
 
 from scheduler_core import Container, ScheduleJob
 from scheduler_core.domain.run import Failure, Outcome, RunStatus
-from scheduler_core.ports import Leadership
-from storage.audit_questions import Filters
-from storage.duplicates import KINDS
+from scheduler_core.ports.election import Leadership
+from scheduler_core.storage.reads.audit_questions import Filters
+from scheduler_core.storage.reads.duplicates import KINDS
 
 Sql = psycopg.Connection[Any]
 

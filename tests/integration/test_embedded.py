@@ -20,14 +20,14 @@ import redis as redis_py
 
 from scheduler_core import load_settings
 from scheduler_core.domain.errors import EmbeddedServerError
-from storage import embedded
-from storage.embedded.process import strays
-from storage.embedded.standby import StandbyServer, kill_whole
+from scheduler_core.storage import embedded
+from scheduler_core.storage.embedded.process import strays
+from scheduler_core.storage.embedded.standby import StandbyServer, kill_whole
 
 ROOT = Path(__file__).parents[2]
 HOLDER = """
 import json, sys, threading
-from storage import embedded
+from scheduler_core.storage import embedded
 result = []
 def run():
     servers = embedded.start(sys.argv[1])

@@ -12,8 +12,8 @@ import pytest
 from waiting import eventually_async
 
 from scheduler_core import Container, LockService, ScheduleJob
+from scheduler_core.admin.explain import explanation_of
 from scheduler_core.domain.explanation import Explanation
-from scheduler_core.explaining import explanation_of
 
 Sql = psycopg.Connection[Any]
 

@@ -11,9 +11,9 @@ import asyncpg
 import pytest
 from sqlalchemy.engine import URL
 
-from storage import first_host
-from storage.first_host import open_first, urls_of_hosts
-from storage.postgres_url import open_session, parse_url
+from scheduler_core.storage.postgres import first_host
+from scheduler_core.storage.postgres.first_host import open_first, urls_of_hosts
+from scheduler_core.storage.postgres.url import open_session, parse_url
 
 TIMEOUT_SECONDS = 3.0
 

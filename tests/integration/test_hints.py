@@ -15,8 +15,9 @@ from logins import login, url_as
 from waiting import eventually_async
 
 from scheduler_core import BaseScheduler, Container, RunContext, ScheduleJob
-from scheduler_core.ports import CANCEL_REQUEST, RESIGN_REQUEST
-from storage.keys import NUDGE_CHANNEL
+from scheduler_core.ports.election import RESIGN_REQUEST
+from scheduler_core.ports.runs import CANCEL_REQUEST
+from scheduler_core.storage.postgres.keys import NUDGE_CHANNEL
 
 Sql = psycopg.Connection[Any]
 

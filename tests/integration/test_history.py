@@ -24,10 +24,10 @@ from scheduler_core import (
     load_settings,
 )
 from scheduler_core.domain.table_steps import leaving
+from scheduler_core.engine.operations.tables import cleanup, look_after_history
 from scheduler_core.engine.scheduler import BaseScheduler
-from scheduler_core.engine.table_scheduler import cleanup, look_after_history
-from storage.partitions import Partitions
-from storage.tables import TableStore
+from scheduler_core.storage.postgres.partitions import Partitions
+from scheduler_core.storage.tables.maintenance import TableStore
 
 Sql = psycopg.Connection[Any]
 HISTORY_DAYS = 30

@@ -19,7 +19,8 @@ from scheduler_core.domain.errors import NotLeaderError, ServerUnreachableError
 from scheduler_core.engine.fire import claiming as claiming_module
 from scheduler_core.engine.fire.job_cache import JobCache
 from scheduler_core.engine.scheduler import BaseScheduler
-from scheduler_core.ports import DueJob, Leadership
+from scheduler_core.ports.election import Leadership
+from scheduler_core.ports.runs import DueJob
 
 Sql = psycopg.Connection[Any]
 Load = Callable[[Sequence[str]], Awaitable[Any]]

@@ -12,11 +12,11 @@ from redis.asyncio import Redis
 from waiting import eventually_async
 
 from scheduler_core.domain.errors import InvalidSettingsError, LockLostError, ServerUnreachableError
-from scheduler_core.ports import LeaseElsewhere, LeaseName
-from storage.embedded import RedisServer
-from storage.leases import GREATEST_STEP, LeaseStore
-from storage.locks import LockService
-from storage.redis_url import connect
+from scheduler_core.ports.election import LeaseElsewhere, LeaseName
+from scheduler_core.storage.embedded import RedisServer
+from scheduler_core.storage.redis.leases import GREATEST_STEP, LeaseStore
+from scheduler_core.storage.redis.locks import LockService
+from scheduler_core.storage.redis.url import connect
 
 
 @pytest.fixture(scope="module", params=["valkey", "redis"])

@@ -18,9 +18,9 @@ from scheduler_core.drill.proxy_thread import ProxyThread
 from scheduler_core.drill.servers import via
 from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.election.lease_holder import LeaseHolder
-from scheduler_core.ports import Leadership, LeaseName
-from storage.leases import LeaseStore
-from storage.redis_url import connect
+from scheduler_core.ports.election import Leadership, LeaseName
+from scheduler_core.storage.redis.leases import LeaseStore
+from scheduler_core.storage.redis.url import connect
 
 TIMING = Timing(0.8)
 ME = Leadership(7, "mine", "me-1")

@@ -15,10 +15,10 @@ from scheduler_core import Container, load_settings
 from scheduler_core.domain.errors import ServerUnreachableError
 from scheduler_core.domain.trust import RedisOutage, Renewal, Timing
 from scheduler_core.engine.election.lease_holder import LeaseHolder
-from scheduler_core.ports import Leadership, LeaseName
-from storage.embedded import RedisServer
-from storage.leases import LeaseStore
-from storage.redis_answers import MEANINGS
+from scheduler_core.ports.election import Leadership, LeaseName
+from scheduler_core.storage.embedded import RedisServer
+from scheduler_core.storage.redis.answers import MEANINGS
+from scheduler_core.storage.redis.leases import LeaseStore
 
 TIMING = Timing(3.0)
 ME = Leadership(7, "mine", "me-1")

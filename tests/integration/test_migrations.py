@@ -12,7 +12,7 @@ from versions import NEXT, PREVIOUS, next_migrations
 
 from scheduler_core.domain.errors import RefusedForNowError, SchemaError, ServerUnreachableError
 from scheduler_core.domain.revision import OLDEST
-from storage import migrate
+from scheduler_core.storage.postgres import migrate
 
 
 async def test_up_down_and_up_again(empty_database_url: str) -> None:
@@ -81,7 +81,7 @@ async def test_who_holds_a_lock_for_too_long_is_named_and_nothing_is_changed(
     folder = next_migrations(tmp_path)
     with psycopg.connect(empty_database_url, application_name="a report") as slow, monkeypatch.context() as patch:
         slow.execute("SELECT FROM scheduler.attempts")
-        patch.setattr("storage.revisions.folder", lambda: folder)
+        patch.setattr("scheduler_core.storage.postgres.revisions.folder", lambda: folder)
         with pytest.raises(SchemaError, match=rf"session {slow.info.backend_pid} \(a report, idle in transaction\)"):
             await migrate.upgrade_async(empty_database_url, give_up_seconds=0.5)
     await migrate.drift(empty_database_url)
@@ -94,7 +94,7 @@ async def test_a_revision_may_build_an_index_concurrently_while_others_wait_to_m
     """CREATE INDEX CONCURRENTLY waits for every older snapshot: neither the guard nor who waits for it may have one."""
     await migrate.upgrade_async(empty_database_url)
     folder = next_migrations(tmp_path)
-    monkeypatch.setattr("storage.revisions.folder", lambda: folder)
+    monkeypatch.setattr("scheduler_core.storage.postgres.revisions.folder", lambda: folder)
     await asyncio.wait_for(asyncio.gather(*(migrate.upgrade_async(empty_database_url) for _ in range(4))), 30)
     assert (await migrate.revisions(empty_database_url))[0] == NEXT
 

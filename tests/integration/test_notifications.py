@@ -19,12 +19,12 @@ from scheduler_core import Container, ScheduleJob, load_settings
 from scheduler_core.domain.alarm import Event, Notification
 from scheduler_core.domain.errors import ServerUnreachableError
 from scheduler_core.domain.webhook import Verdict, parse_secrets
-from scheduler_core.engine.notifier import Notifier
-from scheduler_core.engine.webhooks import Webhook
-from scheduler_core.ports import Message
-from storage import notifications as notifications_module
-from storage.database import Database
-from storage.notifications import Outbox
+from scheduler_core.engine.alerts.notifier import Notifier
+from scheduler_core.engine.alerts.webhook_client import Webhook
+from scheduler_core.ports.alerts import Message
+from scheduler_core.storage.alerts import outbox as notifications_module
+from scheduler_core.storage.alerts.outbox import Outbox
+from scheduler_core.storage.postgres.database import Database
 
 Sql = psycopg.Connection[Any]
 
@@ -289,7 +289,7 @@ async def test_a_claim_that_came_too_late_sends_nothing(outbox: Outbox, monkeypa
     with receiving() as receiver:
         sender = notifier(outbox, receiver)
         instants = iter([0.0, 100.0])
-        monkeypatch.setattr("scheduler_core.engine.notifier.boottime", lambda: next(instants))
+        monkeypatch.setattr("scheduler_core.engine.alerts.notifier.boottime", lambda: next(instants))
         await sender.deliver()
         assert receiver.requests == []
 

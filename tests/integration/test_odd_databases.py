@@ -10,7 +10,7 @@ import pytest
 from waiting import eventually_async
 
 from scheduler_core import Container, ScheduleJob, SchemaError, load_settings
-from storage import migrate
+from scheduler_core.storage.postgres import migrate
 
 Sql = psycopg.Connection[Any]
 

@@ -11,7 +11,8 @@ from psycopg.conninfo import make_conninfo
 
 from scheduler_core import Container
 from scheduler_core.domain.alarm import decide
-from storage import alarms, audit
+from scheduler_core.storage.alerts import alarms
+from scheduler_core.storage.reads import audit
 
 
 async def found(container: Container) -> dict[str, str]:

@@ -13,7 +13,7 @@ import pytest
 from waiting import eventually_async
 
 from scheduler_core import Container, InvalidJobError, JobNotFoundError, ScheduleJob, load_settings
-from storage.audit_questions import Filters
+from scheduler_core.storage.reads.audit_questions import Filters
 
 Sql = psycopg.Connection[Any]
 

@@ -23,16 +23,12 @@ from waiting import eventually_async
 from scheduler_core import Container, load_settings
 from scheduler_core.domain.planning import StoredJob
 from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
-from scheduler_core.ports import Leadership
-from storage.claims import CLAIM, DUE, claim_parameters, runs_of
-from storage.database import Database
-from storage.jobs import STATES_OF
-from storage.keys import new_run_id
-from storage.observations import COUNTED_AT_MOST, SITUATION
-from storage.outcomes import RECORD, record_parameters
-from storage.requests import CANCEL
-from storage.runs import HOT_PATH_SETTINGS, RunStore
-from storage.takeovers import (
+from scheduler_core.ports.election import Leadership
+from scheduler_core.storage.fire.claims import CLAIM, DUE, claim_parameters, runs_of
+from scheduler_core.storage.fire.outcomes import RECORD, record_parameters
+from scheduler_core.storage.fire.requests import CANCEL
+from scheduler_core.storage.fire.runs import HOT_PATH_SETTINGS, RunStore
+from scheduler_core.storage.fire.takeovers import (
     ADOPT,
     FIRST_OF_ALL,
     GIVE_UP_FORGOTTEN,
@@ -41,6 +37,10 @@ from storage.takeovers import (
     REAP,
     adopt_parameters,
 )
+from scheduler_core.storage.jobs.definitions import STATES_OF
+from scheduler_core.storage.postgres.database import Database
+from scheduler_core.storage.postgres.keys import new_run_id
+from scheduler_core.storage.reads.observations import COUNTED_AT_MOST, SITUATION
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 

@@ -14,7 +14,7 @@ from versions import PREVIOUS
 from waiting import eventually_async
 
 from scheduler_core import Container, ScheduleJob, TableFamily, TableScheduler
-from storage import migrate
+from scheduler_core.storage.postgres import migrate
 
 Sql = psycopg.Connection[Any]
 

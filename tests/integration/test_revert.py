@@ -18,8 +18,8 @@ from scheduler_core import (
     ScheduleJob,
 )
 from scheduler_core.domain.actor import Actor, Source
-from scheduler_core.engine.operations import Operations
-from storage.audit_questions import Filters
+from scheduler_core.engine.operations.jobs import Operations
+from scheduler_core.storage.reads.audit_questions import Filters
 
 Sql = psycopg.Connection[Any]
 

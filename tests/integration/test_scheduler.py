@@ -13,8 +13,8 @@ from waiting import eventually_async
 
 from scheduler_core import Container, JobNotFoundError, LockService, RunContext, ScheduleJob
 from scheduler_core.engine.scheduler import BaseScheduler
-from scheduler_core.ports import Owner
-from storage.runs import RunStore
+from scheduler_core.ports.runs import Owner
+from scheduler_core.storage.fire.runs import RunStore
 
 Sql = psycopg.Connection[Any]
 

@@ -32,7 +32,7 @@ from scheduler_core import (
     load_settings,
 )
 from scheduler_core import service as service_module
-from scheduler_core.ports import RESIGN_REQUEST
+from scheduler_core.ports.election import RESIGN_REQUEST
 
 
 async def work() -> None: ...

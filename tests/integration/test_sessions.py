@@ -11,7 +11,7 @@ from psycopg.sql import SQL, Identifier
 from waiting import eventually_async
 
 from scheduler_core import Container, ScheduleJob, load_settings
-from storage.database import Database
+from scheduler_core.storage.postgres.database import Database
 
 Sql = psycopg.Connection[Any]
 

@@ -17,10 +17,10 @@ from waiting import eventually_async
 
 from scheduler_core import Container
 from scheduler_core.domain.errors import RefusedForNowError, SchemaError
-from scheduler_core.ports import Instance, LeaderRow, Leadership
-from storage import migrate
-from storage.keys import advisory_key
-from storage.terms import PostgresControlSession
+from scheduler_core.ports.election import Instance, LeaderRow, Leadership
+from scheduler_core.storage.fire.terms import PostgresControlSession
+from scheduler_core.storage.postgres import migrate
+from scheduler_core.storage.postgres.keys import advisory_key
 
 Sql = psycopg.Connection[Any]
 

@@ -13,7 +13,7 @@ from waiting import eventually_async
 
 from scheduler_core import Container, SchedulerError, Summary, TableFamily, TableScheduler
 from scheduler_core.domain.table_steps import leaving, read_record
-from scheduler_core.engine.table_scheduler import cleanup, creation, summing
+from scheduler_core.engine.operations.tables import cleanup, creation, summing
 
 Sql = psycopg.Connection[Any]
 COLUMNS = {"player": "bigint NOT NULL", "score": "integer NOT NULL", "at": "timestamptz NOT NULL DEFAULT now()"}

@@ -26,12 +26,12 @@ from waiting import eventually
 
 from bench.sentinels import Certificates, Sentinels
 from scheduler_core.domain.errors import ServerUnreachableError
-from scheduler_core.ports import Instance, LeaseName
-from storage import migrate
-from storage.embedded import PostgresServer
-from storage.embedded.programs import give
-from storage.leases import LeaseStore
-from storage.terms import PostgresControlSession
+from scheduler_core.ports.election import Instance, LeaseName
+from scheduler_core.storage.embedded import PostgresServer
+from scheduler_core.storage.embedded.programs import give
+from scheduler_core.storage.fire.terms import PostgresControlSession
+from scheduler_core.storage.postgres import migrate
+from scheduler_core.storage.redis.leases import LeaseStore
 
 SESSIONS = """
 SELECT a.application_name, s.ssl FROM pg_stat_activity a JOIN pg_stat_ssl s USING (pid)

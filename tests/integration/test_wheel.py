@@ -86,14 +86,14 @@ def run(
 
 def test_the_wheel_is_small_and_typed(installed: Installed) -> None:
     assert installed.wheel.stat().st_size < MOST_BYTES
-    assert {"scheduler_core/py.typed", "storage/py.typed"} <= set(zipfile.ZipFile(installed.wheel).namelist())
+    assert "scheduler_core/py.typed" in set(zipfile.ZipFile(installed.wheel).namelist())
 
 
 def test_the_wheel_works_where_it_is_installed(
     installed: Installed, clean: dict[str, str], sql: psycopg.Connection[object]
 ) -> None:
     found = subprocess.run(
-        [installed.python, "-c", "import storage.revisions as r; print(r.folder())"],
+        [installed.python, "-c", "import scheduler_core.storage.postgres.revisions as r; print(r.folder())"],
         check=True,
         capture_output=True,
         text=True,
@@ -101,7 +101,7 @@ def test_the_wheel_works_where_it_is_installed(
         env=clean,
         timeout=60,
     ).stdout.strip()
-    assert found == str(installed.site / "storage" / "migrations")
+    assert found == str(installed.site / "scheduler_core" / "storage" / "migrations")
 
     scheduler = installed.binaries / "scheduler"
     subprocess.run([scheduler, "migrate"], check=True, cwd=installed.folder, env=clean, timeout=60)
@@ -114,6 +114,18 @@ def test_the_wheel_works_where_it_is_installed(
         finally:
             replica.terminate()
     assert replica.returncode == 0
+
+
+@pytest.mark.parametrize("place", ["storage.py", "storage/__init__.py"])
+@pytest.mark.parametrize(
+    "order", ["import storage, scheduler_core.container", "import scheduler_core.container, storage"]
+)
+def test_a_users_own_storage_does_not_collide(installed: Installed, tmp_path: Path, place: str, order: str) -> None:
+    (tmp_path / place).parent.mkdir(exist_ok=True)
+    (tmp_path / place).write_text("WHOSE = 'mine'")
+    code = f"{order}; from scheduler_core import LockService; print(storage.WHOSE, LockService.__module__)"
+    done = run([installed.python, "-c", code], tmp_path)
+    assert done.stdout.split() == ["mine", "scheduler_core.storage.redis.locks"], done.stderr
 
 
 def test_a_users_service_runs(installed: Installed, clean: dict[str, str]) -> None:

@@ -17,12 +17,12 @@ from scheduler_core import Container, InvalidJobError, ScheduleJob, load_setting
 from scheduler_core.domain.errors import WorkerDiedError
 from scheduler_core.domain.run import RunStatus
 from scheduler_core.domain.ticket import Ticket
-from scheduler_core.engine import executors
-from scheduler_core.engine import worker as worker_module
 from scheduler_core.engine.clock import boottime
-from scheduler_core.engine.worker import Worker
-from storage import runs
-from storage.handing import TAKE
+from scheduler_core.engine.remote import executors
+from scheduler_core.engine.remote import worker as worker_module
+from scheduler_core.engine.remote.worker import Worker
+from scheduler_core.storage.fire import runs
+from scheduler_core.storage.fire.handing import TAKE
 
 Sql = psycopg.Connection[Any]
 

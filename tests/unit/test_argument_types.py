@@ -25,7 +25,7 @@ from typing_extensions import TypeAliasType, TypedDict
 from scheduler_core import InvalidArgumentsError, ScheduleJob
 from scheduler_core.domain.argument_types import is_of_json
 from scheduler_core.domain.json_value import as_jsonb
-from scheduler_core.engine.callback_registry import describe
+from scheduler_core.engine.callbacks.registry import describe
 
 if TYPE_CHECKING:
     from decimal import Context as OnlyForTypes

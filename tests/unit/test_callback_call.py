@@ -16,7 +16,7 @@ import pytest
 from fire_values import Notebook, Window, an_active_run
 
 from scheduler_core.domain.ending import Ending, How
-from scheduler_core.engine.callback_registry import describe
+from scheduler_core.engine.callbacks.registry import describe
 from scheduler_core.engine.clock import DatabaseClock
 from scheduler_core.engine.fire.active_run import ActiveRun
 from scheduler_core.engine.fire.callback_call import CallbackCall

@@ -17,10 +17,10 @@ from scheduler_core.domain.abilities import as_like
 from scheduler_core.domain.callback import matches
 from scheduler_core.domain.errors import CallbackNotAllowedError, CallbackNotFoundError
 from scheduler_core.domain.plan import StoredJob
-from scheduler_core.engine import callback_registry
-from scheduler_core.engine.callback_registry import CallbackRegistry, mark_callback
-from scheduler_core.engine.own_modules import OwnModules
-from scheduler_core.engine.own_modules import _declaring as declaring
+from scheduler_core.engine.callbacks import registry as callback_registry
+from scheduler_core.engine.callbacks.own_modules import OwnModules
+from scheduler_core.engine.callbacks.own_modules import _declaring as declaring
+from scheduler_core.engine.callbacks.registry import CallbackRegistry, mark_callback
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 HERE, THERE = "this program", "another program"
@@ -164,7 +164,7 @@ def test_own_is_what_the_application_is_made_of(monkeypatch: pytest.MonkeyPatch)
 
     assert apps.idle
     assert hypothesis
-    monkeypatch.setattr("scheduler_core.engine.own_modules._declaring", set())
+    monkeypatch.setattr("scheduler_core.engine.callbacks.own_modules._declaring", set())
     own = OwnModules("service.main")
     covered = {"service": True, "service.jobs": True, "apps.idle": True, "__main__": True}
     covered |= {"os": False, "logging.config": False, "hypothesis": False, "scheduler_core.drill.callbacks": False}
@@ -178,7 +178,7 @@ def test_own_is_what_the_application_is_made_of(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_a_module_that_declares_jobs_is_own() -> None:
-    from scheduler_core.engine.own_modules import note_declaring_module
+    from scheduler_core.engine.callbacks.own_modules import note_declaring_module
 
     before = set(declaring)
     try:

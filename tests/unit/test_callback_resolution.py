@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from scheduler_core import ScheduleJob
 from scheduler_core.domain.errors import CallbackNotAllowedError, CallbackNotFoundError
 from scheduler_core.domain.plan import StoredJob
-from scheduler_core.engine.callback_registry import CallbackRegistry
-from scheduler_core.engine.callback_resolution import check_callback_name, resolve_callback
+from scheduler_core.engine.callbacks.registry import CallbackRegistry
+from scheduler_core.engine.callbacks.resolution import check_callback_name, resolve_callback
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 HERE = lending.__name__

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from sqlalchemy import make_url
 
-from storage.postgres_errors import explain
+from scheduler_core.storage.postgres.errors import explain
 
 
 async def test_a_time_limit_is_told_as_one() -> None:

@@ -11,7 +11,7 @@ import pytest
 from scheduler_core import TableFamily
 from scheduler_core.domain.table_plan import plan_cleanup, plan_days
 from scheduler_core.domain.table_steps import Found, FoundTable, day_bounds
-from storage.table_statements import block_of, script_of
+from scheduler_core.storage.tables.statements import block_of, script_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tables.md").read_text()
 DAY = date(2026, 11, 23)

@@ -21,12 +21,12 @@ import time
 from datetime import UTC, datetime
 from scheduler_core.drill.callbacks import skew_wall_clock
 from scheduler_core.engine import clock
-import storage.runs
+from scheduler_core.storage.fire import runs
 before = time.time(), time.monotonic()
 skew_wall_clock(3600.0)
 print(round(time.time() - before[0]), round(time.time_ns() / 1e9 - before[0]), round(time.monotonic() - before[1]))
 print(round((clock.DatabaseClock().now() - datetime.now(UTC)).total_seconds()))
-print(isinstance(datetime.now(UTC), clock.datetime), isinstance(storage.runs.datetime.now(UTC), datetime))
+print(isinstance(datetime.now(UTC), clock.datetime), isinstance(runs.datetime.now(UTC), datetime))
 """
 
 

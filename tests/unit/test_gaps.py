@@ -22,8 +22,10 @@ from scheduler_core.domain.job import JobDefinition, ScheduleJob
 from scheduler_core.domain.planning import StoredJob, occurrences, plan
 from scheduler_core.domain.schedule import Schedule, parse_schedule
 from scheduler_core.domain.segments import TICK
-from scheduler_core.engine.operations import Operations
-from scheduler_core.ports import Declared, Settlement, Storage
+from scheduler_core.engine.operations.jobs import Operations
+from scheduler_core.ports.jobs import Declared
+from scheduler_core.ports.runs import Settlement
+from scheduler_core.ports.storage import Storage
 from scheduler_core.testing.clock import VirtualClock
 from scheduler_core.testing.ledger import Ledger
 

@@ -15,7 +15,7 @@ ZONES = Path("/usr/share/zoneinfo")
 ASK = """
 import sys
 from scheduler_core.domain.errors import InvalidSettingsError
-from scheduler_core.host_zone import host_zone
+from scheduler_core.runtime.host_zone import host_zone
 from scheduler_core.settings import load_settings
 try:
     print(load_settings().default_timezone, host_zone().source, sep=chr(10))

@@ -17,12 +17,12 @@ from rich.console import Console
 from bench.compare import compare
 from bench.goals import AT_LEAST, AT_MOST, with_goal
 from bench.picture import draw_svg
-from scheduler_core.measure import processes
-from scheduler_core.measure.callbacks import NOTES_VARIABLE, read_notes
-from scheduler_core.measure.document import as_document, read_figures
-from scheduler_core.measure.figure import Figure, median, percentile
-from scheduler_core.measure.lateness import EPOCH, due_in, phases_of
-from scheduler_core.measure.report import ratios_first, render
+from scheduler_core.benchmark import processes
+from scheduler_core.benchmark.callbacks import NOTES_VARIABLE, read_notes
+from scheduler_core.benchmark.document import as_document, read_figures
+from scheduler_core.benchmark.figure import Figure, median, percentile
+from scheduler_core.benchmark.lateness import EPOCH, due_in, phases_of
+from scheduler_core.benchmark.report import ratios_first, render
 
 SLOW = Figure("throughput.fires_per_second", "durable throughput", 12_500, "fires/s", samples=(12_000, 12_500, 13_000))
 SHARE = Figure("throughput.percent_of_limit", "share of <the limit>", 31.5, "%")
@@ -158,7 +158,7 @@ def test_a_note_says_when_a_call_was_due_and_how_late_it_came(tmp_path: Path) ->
         "import asyncio\n"
         "from datetime import UTC, datetime, timedelta\n"
         "from types import SimpleNamespace\n"
-        "from scheduler_core.measure.callbacks import note\n"
+        "from scheduler_core.benchmark.callbacks import note\n"
         "due = datetime.now(UTC) - timedelta(seconds=5)\n"
         "asyncio.run(note(SimpleNamespace(scheduled_for=due)))\n"
         "print(due.isoformat())\n"

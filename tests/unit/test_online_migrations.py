@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from storage import migrate
+from scheduler_core.storage.postgres import migrate
 
 SQUAWK = Path(sys.executable).with_name("squawk")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from scheduler_core import InvalidSettingsError
-from storage.postgres_url import NOT_TAKEN, parse_url, server_name
+from scheduler_core.storage.postgres.url import NOT_TAKEN, parse_url, server_name
 
 
 @pytest.mark.parametrize(

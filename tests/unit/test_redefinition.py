@@ -13,8 +13,8 @@ from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.job import JobDefinition
 from scheduler_core.domain.plan import Plan, StoredJob, due_at, starts_at
 from scheduler_core.domain.planning import plan
-from scheduler_core.engine.operations import redefinition
-from scheduler_core.ports import Settlement
+from scheduler_core.engine.operations.jobs import redefinition
+from scheduler_core.ports.runs import Settlement
 
 BEGUN = datetime(2026, 3, 1, 10, tzinfo=UTC)
 HOUR = timedelta(hours=1)

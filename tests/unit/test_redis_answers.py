@@ -8,7 +8,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from scheduler_core.domain.errors import RefusedForNowError, ServerUnreachableError
-from storage.redis_answers import MEANINGS, Cause, explain, meaning
+from scheduler_core.storage.redis.answers import MEANINGS, Cause, explain, meaning
 
 URL = "redis://:secret@there:7000/0"
 

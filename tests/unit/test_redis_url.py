@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from scheduler_core.domain.errors import InvalidSettingsError
-from storage.redis_url import connect, parse_redis_url, redis_server_name
+from scheduler_core.storage.redis.url import connect, parse_redis_url, redis_server_name
 
 
 def test_a_server() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from scheduler_core.domain.revision import OLDEST, UPGRADABLE, WORKABLE, Fit, explain, fit
-from storage import migrate
+from scheduler_core.storage.postgres import migrate
 
 VERSIONS = Path(__file__).parents[2] / "alembic" / "versions"
 

@@ -9,7 +9,7 @@ from uuid import UUID
 from hypothesis import given
 from hypothesis import strategies as st
 
-from storage.pages import BEGINNING, LAST_ID, spans
+from scheduler_core.storage.reads.pages import BEGINNING, LAST_ID, spans
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 INSTANTS = st.datetimes(datetime(1971, 1, 2), datetime(9997, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001

@@ -7,9 +7,9 @@ import pytest
 
 from scheduler_core import SchedulerError, ServerUnreachableError
 from scheduler_core.domain.errors import RefusedForNowError, SchemaError, UnstorableError
-from storage.postgres_errors import MissingPartitionError, explain
-from storage.postgres_url import parse_url
-from storage.sqlstates import Condition, condition_of, condition_of_error
+from scheduler_core.storage.postgres.errors import MissingPartitionError, explain
+from scheduler_core.storage.postgres.sqlstates import Condition, condition_of, condition_of_error
+from scheduler_core.storage.postgres.url import parse_url
 
 URL = parse_url("postgresql://somebody:hidden@db.example:5432/jobs")
 

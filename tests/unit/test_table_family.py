@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from scheduler_core import Summary, TableFamily
 from scheduler_core.domain.table_family import InvalidTableFamilyError
-from storage.table_statements import quoted
+from scheduler_core.storage.tables.statements import quoted
 
 COLUMNS = {"id": "bigint"}
 

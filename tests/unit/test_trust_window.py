@@ -11,7 +11,7 @@ from fire_values import a_run
 
 from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.election.trust_window import DOUBT_FOR_SECONDS, LeaderTrust
-from scheduler_core.ports import Leadership
+from scheduler_core.ports.election import Leadership
 
 LEADERSHIP = Leadership(7, "n", "me")
 

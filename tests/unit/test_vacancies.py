@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scheduler_core.engine.election.office import Vacancies
-from scheduler_core.ports import LeaderRow
+from scheduler_core.ports.election import LeaderRow
 
 ROW = LeaderRow(7, "n", "dead", witnessed=True)
 

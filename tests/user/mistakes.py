@@ -17,7 +17,7 @@ from scheduler_core import (
 )
 from scheduler_core import NoSuchName  # mistake
 from scheduler_core.domain.ticket import Ticket, Told
-from scheduler_core.ports import Executor
+from scheduler_core.ports.executor import Executor
 from scheduler_core.testing import ManualScheduler
 from scheduler_core.testing import NoSuchHelper  # mistake
 from scheduler_core.web import create_apps  # mistake

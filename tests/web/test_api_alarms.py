@@ -9,7 +9,7 @@ import psycopg
 
 from scheduler_core import Container, ScheduleJob
 from scheduler_core.domain.alarm import decide
-from storage.alarms import AlarmStore
+from scheduler_core.storage.alerts.alarms import AlarmStore
 
 Sql = psycopg.Connection[Any]
 

@@ -16,9 +16,9 @@ from waiting import eventually_async
 
 from scheduler_core import Container, ScheduleJob
 from scheduler_core.domain.errors import ServerUnreachableError
-from storage.idempotency import UNANSWERED_SECONDS, IdempotencyStore
-from storage.keys import new_run_id
-from storage.runs import RunStore
+from scheduler_core.storage.access.idempotency import UNANSWERED_SECONDS, IdempotencyStore
+from scheduler_core.storage.fire.runs import RunStore
+from scheduler_core.storage.postgres.keys import new_run_id
 
 Sql = psycopg.Connection[Any]
 

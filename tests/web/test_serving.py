@@ -20,7 +20,7 @@ import pytest
 from commands import Command
 from waiting import eventually
 
-from scheduler_core.processes import die_with_parent
+from scheduler_core.runtime.child_processes import die_with_parent
 
 Sql = psycopg.Connection[Any]
 

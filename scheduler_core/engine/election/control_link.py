@@ -10,7 +10,7 @@ from scheduler_core.domain.run import LoggerLike
 from scheduler_core.engine.election.exchange import ElectionListener, LoopPulse
 from scheduler_core.engine.election.trust_window import LeaderTrust
 from scheduler_core.engine.wake import Wake
-from scheduler_core.ports import ControlSession, Instance
+from scheduler_core.ports.election import ControlSession, Instance
 
 
 class ControlLink:

@@ -28,7 +28,8 @@ from scheduler_core.engine.election.vacancy_watch import (
     VacancyWatch,
 )
 from scheduler_core.engine.wake import Wake
-from scheduler_core.ports import Instance, Leadership, Storage
+from scheduler_core.ports.election import Instance, Leadership
+from scheduler_core.ports.storage import Storage
 
 RECONNECT_SECONDS = (0.05, 1.0)
 """First and longest pause between attempts to reach the servers again."""

@@ -13,7 +13,7 @@ from typing import Protocol
 from scheduler_core.domain.abilities import Abilities
 from scheduler_core.domain.run import Outcome
 from scheduler_core.engine.clock import boottime
-from scheduler_core.ports import Leadership
+from scheduler_core.ports.election import Leadership
 
 
 class ElectionListener(Protocol):

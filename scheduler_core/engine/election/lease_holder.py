@@ -16,7 +16,7 @@ from scheduler_core.domain.run import LoggerLike
 from scheduler_core.domain.suspicion import Suspicion
 from scheduler_core.domain.trust import LeaseWatch, RedisOutage, Renewal, StrangersLease, Timing
 from scheduler_core.engine.clock import boottime
-from scheduler_core.ports import Leadership, Lease, LeaseName, LeaseView
+from scheduler_core.ports.election import Leadership, Lease, LeaseName, LeaseView
 
 NAME_EVERY_SECONDS = 30.0
 """Between two warnings of the same stranger."""

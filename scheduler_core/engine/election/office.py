@@ -13,7 +13,7 @@ from scheduler_core.engine.election.exchange import ElectionListener, LoopPulse
 from scheduler_core.engine.election.lease_holder import LeaseHolder
 from scheduler_core.engine.election.trust_window import LeaderTrust
 from scheduler_core.engine.wake import Wake
-from scheduler_core.ports import ControlSession, Instance, LeaderRow, Leadership
+from scheduler_core.ports.election import ControlSession, Instance, LeaderRow, Leadership
 
 
 @dataclass(slots=True)

@@ -21,7 +21,7 @@ from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.election.office import Office
 from scheduler_core.engine.election.reasons import SEATED_AGAIN
 from scheduler_core.engine.election.vacancy_watch import SEEN_EVERY_SECONDS, STAND_AGAIN_SECONDS
-from scheduler_core.ports import Leadership
+from scheduler_core.ports.election import Leadership
 
 RECLAIM_PAUSE_SECONDS = 0.05
 """Between two attempts to have a control session again."""

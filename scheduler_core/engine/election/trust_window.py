@@ -15,7 +15,7 @@ from typing import Protocol
 
 from scheduler_core.domain.run import Run
 from scheduler_core.engine.clock import boottime
-from scheduler_core.ports import Leadership
+from scheduler_core.ports.election import Leadership
 
 DOUBT_AFTER_SECONDS = 0.5
 """A word of the elector's that is older was not followed by several more: less than any follower's patience."""

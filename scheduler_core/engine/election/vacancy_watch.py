@@ -10,7 +10,7 @@ from scheduler_core.domain.trust import State
 from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.election.office import Office
 from scheduler_core.engine.election.reasons import LEASE_SILENT, NOBODY_LED, WITNESS_FELL
-from scheduler_core.ports import LeaderRow
+from scheduler_core.ports.election import LeaderRow
 
 ABSTAIN_SECONDS = 0.05
 """Pause of a replica that may not lead, or has just resigned, before it looks again."""

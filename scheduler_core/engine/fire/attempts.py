@@ -18,7 +18,7 @@ from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.job import JobDefinition, Misfire
 from scheduler_core.domain.run import Failure, LoggerLike, Outcome, RunContext, RunStatus
 from scheduler_core.domain.ticket import status_after
-from scheduler_core.engine.callback_registry import Callback
+from scheduler_core.engine.callbacks.registry import Callback
 from scheduler_core.engine.clock import Clock
 from scheduler_core.engine.election.trust_window import TrustWindow
 from scheduler_core.engine.fire.active_run import ActiveRun

@@ -20,7 +20,7 @@ from typing import Any
 
 from scheduler_core.domain.ending import CUT_OFF, NOT_BEGUN, RETURNED, Ending, How
 from scheduler_core.domain.run import Failure, Run, RunContext
-from scheduler_core.engine.callback_registry import Callback
+from scheduler_core.engine.callbacks.registry import Callback
 from scheduler_core.engine.clock import Clock
 from scheduler_core.engine.election.trust_window import TrustWindow
 from scheduler_core.engine.fire.active_run import ActiveRun

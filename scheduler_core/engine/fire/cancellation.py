@@ -17,7 +17,7 @@ from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.run import LoggerLike
 from scheduler_core.engine.fire.in_flight import InFlightRuns
 from scheduler_core.engine.wake import Wake
-from scheduler_core.ports import Requests
+from scheduler_core.ports.runs import Requests
 
 LOOK_EVERY_SECONDS = 1.0
 

@@ -17,7 +17,7 @@ from scheduler_core.domain.job import Delivery
 from scheduler_core.domain.planning import Plan, StoredJob, plan
 from scheduler_core.domain.run import LoggerLike
 from scheduler_core.domain.watermark import Watermark
-from scheduler_core.engine.callback_registry import CallbackRegistry
+from scheduler_core.engine.callbacks.registry import CallbackRegistry
 from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.clock_guard import ClockGuard
 from scheduler_core.engine.counters import Counters
@@ -26,7 +26,8 @@ from scheduler_core.engine.fire.job_cache import JobCache
 from scheduler_core.engine.fire.recorder import MAX_QUEUED, Recorder
 from scheduler_core.engine.fire.start_timers import StartTimers
 from scheduler_core.engine.wake import Wake
-from scheduler_core.ports import DueJob, InvalidRow, Leadership, Runs
+from scheduler_core.ports.election import Leadership
+from scheduler_core.ports.runs import DueJob, InvalidRow, Runs
 
 CLAIM_AHEAD_SECONDS = 0.05
 """What is due within this is claimed already and started by a timer: lateness then owes nothing to a claim."""

@@ -13,7 +13,7 @@ from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.fire.in_flight import InFlightRuns
 from scheduler_core.engine.fire.recovery import BATCH, MAX_DELIVERIES
-from scheduler_core.ports import Runs
+from scheduler_core.ports.runs import Runs
 
 
 class ServerKnower(Protocol):

@@ -17,7 +17,8 @@ from scheduler_core.domain.errors import UnreadableJobError
 from scheduler_core.domain.planning import StoredJob
 from scheduler_core.domain.run import LoggerLike
 from scheduler_core.domain.run_words import NO_TIMEZONE, UNREADABLE
-from scheduler_core.ports import DueJob, InvalidRow, Storage
+from scheduler_core.ports.runs import DueJob, InvalidRow
+from scheduler_core.ports.storage import Storage
 
 MOST_CACHED = 50_000
 """Some 2 kB each: what is due seldom is read again each time."""

@@ -22,7 +22,7 @@ from scheduler_core.domain.run import Failure, LoggerLike, Outcome
 from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.fire.active_run import ActiveRun
 from scheduler_core.engine.supervision import keep_going
-from scheduler_core.ports import Runs
+from scheduler_core.ports.runs import Runs
 
 MAX_BATCH = 2_000
 MAX_QUEUED = 20_000

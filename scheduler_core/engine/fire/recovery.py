@@ -23,7 +23,8 @@ from scheduler_core.engine.fire.overlap_gate import RunningElsewhere
 from scheduler_core.engine.fire.start_timers import StartTimers
 from scheduler_core.engine.supervision import keep_going
 from scheduler_core.engine.wake import Wake
-from scheduler_core.ports import InvalidRun, Leadership, Owner, Runs
+from scheduler_core.ports.election import Leadership
+from scheduler_core.ports.runs import InvalidRun, Owner, Runs
 
 BATCH = 500
 MAX_DELIVERIES = 3

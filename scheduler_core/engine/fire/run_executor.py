@@ -35,7 +35,7 @@ from scheduler_core.domain.run import (
     unattempted,
 )
 from scheduler_core.domain.ticket import LOCAL
-from scheduler_core.engine.callback_registry import Callback, CallbackRegistry
+from scheduler_core.engine.callbacks.registry import Callback, CallbackRegistry
 from scheduler_core.engine.clock import Clock
 from scheduler_core.engine.election.trust_window import TrustWindow
 from scheduler_core.engine.fire.active_run import ActiveRun

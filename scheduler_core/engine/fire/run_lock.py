@@ -12,7 +12,7 @@ from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.job import JobDefinition
 from scheduler_core.domain.run import Failure, LoggerLike, Run
 from scheduler_core.engine.fire.callback_call import failure_of
-from scheduler_core.ports import Locks
+from scheduler_core.ports.election import Locks
 
 RENEWALS_PER_TTL = 3
 

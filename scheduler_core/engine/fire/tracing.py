@@ -14,7 +14,7 @@ from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 from scheduler_core.domain.ending import Ending, How
-from scheduler_core.engine.callback_registry import Callback
+from scheduler_core.engine.callbacks.registry import Callback
 from scheduler_core.engine.fire.active_run import ActiveRun
 from scheduler_core.engine.fire.attempts import Attempts
 from scheduler_core.engine.fire.run_lock import RunLock

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 from fastapi import Request
 from fastapi.responses import Response
 
+from scheduler_core.storage.access.sessions import OpenedSession
 from scheduler_core.web.problem import Problem
-from storage.sessions import OpenedSession
 
 COOKIE = "scheduler_session"
 SESSION_SECONDS = 12 * 3600.0

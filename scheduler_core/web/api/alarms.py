@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from scheduler_core.alarm_report import report_alarms
+from scheduler_core.admin.alarms import report_alarms
 from scheduler_core.domain.alarm import AlarmKind, Event, Notification
 from scheduler_core.web.api import paging, schemas
 from scheduler_core.web.api.values import AnyCase, Cursor, Limit, Operator, PathName, Served, Viewer

@@ -8,9 +8,9 @@ from typing import Any
 from fastapi import APIRouter
 
 from scheduler_core.container import Container
+from scheduler_core.storage.reads.audit_questions import Filters
 from scheduler_core.web.api import paging, schemas
 from scheduler_core.web.api.values import Cursor, JobFilter, Limit, Served, Since, Until, Viewer
-from storage.audit_questions import Filters
 
 router = APIRouter(prefix="/audit", tags=["audit"])
 

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
-from scheduler_core.clock_report import agree_to_clock, report_clock
+from scheduler_core.admin.clock import agree_to_clock, report_clock
 from scheduler_core.web.api import schemas
 from scheduler_core.web.api.documented import problems
 from scheduler_core.web.api.values import Operator, Served, Viewer

@@ -7,11 +7,11 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from fastapi.responses import PlainTextResponse
 
+from scheduler_core.admin.named_callbacks import require_callable
+from scheduler_core.admin.proposal import Proposal, carry_out, propose_import, read_stored
 from scheduler_core.container import Container
 from scheduler_core.jobs_file.reading import parse_jobs
 from scheduler_core.jobs_file.writing import dump_jobs
-from scheduler_core.named_callbacks import require_callable
-from scheduler_core.proposal import Proposal, carry_out, propose_import, read_stored
 from scheduler_core.web.api import schemas
 from scheduler_core.web.api.documented import problems
 from scheduler_core.web.api.values import Operator, Served, Viewer

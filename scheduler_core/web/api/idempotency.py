@@ -15,9 +15,9 @@ from pydantic import AfterValidator, BaseModel
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import SchedulerError, ServerUnreachableError
 from scheduler_core.domain.job_fields import check_name
+from scheduler_core.storage.access.idempotency import UNANSWERED_SECONDS, Claim
 from scheduler_core.web.access import Caller
 from scheduler_core.web.problem import Problem
-from storage.idempotency import UNANSWERED_SECONDS, Claim
 
 Key = Annotated[
     Annotated[str, AfterValidator(check_name)] | None,

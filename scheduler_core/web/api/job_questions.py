@@ -6,16 +6,16 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query
 
+from scheduler_core.admin.explain import explanation_of
+from scheduler_core.admin.next_fires import next_of_job, next_of_schedule
 from scheduler_core.domain.errors import JobNotFoundError
 from scheduler_core.domain.schedule import ScheduleType
-from scheduler_core.explaining import explanation_of
-from scheduler_core.upcoming import next_of_job, next_of_schedule
+from scheduler_core.storage.reads.pages import RunFilter
 from scheduler_core.web.api import schemas
 from scheduler_core.web.api.audit import page_of_changes
 from scheduler_core.web.api.documented import problems
 from scheduler_core.web.api.runs import page_of_runs
 from scheduler_core.web.api.values import AnyCase, Cursor, Limit, PathName, Served, Since, Statuses, Until, Viewer
-from storage.pages import RunFilter
 
 router = APIRouter(tags=["jobs"])
 

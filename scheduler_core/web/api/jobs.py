@@ -11,14 +11,14 @@ from urllib.parse import quote
 from fastapi import APIRouter, Request
 from fastapi.responses import Response
 
+from scheduler_core.admin.named_callbacks import require_callable
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidJobError, JobNotFoundError
 from scheduler_core.domain.job import JobDefinition, ScheduleJob
 from scheduler_core.domain.plain_words import plain_words
 from scheduler_core.domain.schedule import ScheduleType
 from scheduler_core.domain.wording import plain
-from scheduler_core.named_callbacks import require_callable
-from scheduler_core.ports import InvalidRow
+from scheduler_core.ports.runs import InvalidRow
 from scheduler_core.web.api import paging, schemas
 from scheduler_core.web.api.documented import problems
 from scheduler_core.web.api.values import Cursor, Limit, Operator, PathName, Served, Viewer

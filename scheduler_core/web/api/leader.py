@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from scheduler_core.status import leader_status
+from scheduler_core.admin.status import leader_status
 from scheduler_core.web.api import paging, schemas
 from scheduler_core.web.api.documented import problems
 from scheduler_core.web.api.values import Cursor, Limit, Operator, Served, Viewer

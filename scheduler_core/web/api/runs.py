@@ -12,6 +12,8 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from scheduler_core.container import Container
 from scheduler_core.domain.export_lines import Format, header, renderer
+from scheduler_core.storage.reads.export import Selection
+from scheduler_core.storage.reads.pages import RunFilter
 from scheduler_core.web.api import paging, schemas
 from scheduler_core.web.api.documented import problems
 from scheduler_core.web.api.idempotency import Key, once
@@ -29,8 +31,6 @@ from scheduler_core.web.api.values import (
     Viewer,
 )
 from scheduler_core.web.problem import Problem
-from storage.export import Selection
-from storage.pages import RunFilter
 
 router = APIRouter(prefix="/runs", tags=["runs"])
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from fastapi import APIRouter
 
-from scheduler_core.examination import WISHES, examine
+from scheduler_core.admin.doctor import WISHES, examine
 from scheduler_core.web.api import schemas
 from scheduler_core.web.api.documented import problems
 from scheduler_core.web.api.values import Operator, PathName, Served, Viewer

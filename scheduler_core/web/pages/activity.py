@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from storage.activity import ActivityStore
+from scheduler_core.storage.reads.activity import ActivityStore
 
 BUCKET_SECONDS = 10
 WINDOW_SECONDS = 900

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from scheduler_core.domain.actor import Source
+from scheduler_core.storage.reads.audit_questions import Filters
 from scheduler_core.web.pages.view import Asked, View, page_of
-from storage.audit_questions import Filters
 
 QUESTIONS = {
     "changes": "Changes of jobs",

@@ -21,7 +21,7 @@ from scheduler_core.domain.access import Scope
 from scheduler_core.domain.errors import InvalidJobError, JobConflictError, JobNotFoundError, SchedulerError
 from scheduler_core.domain.job import Delivery, JobDefinition, Misfire, Overlap
 from scheduler_core.domain.schedule import Dst, ScheduleType
-from scheduler_core.ports import InvalidRow
+from scheduler_core.ports.runs import InvalidRow
 from scheduler_core.web.access import Caller
 from scheduler_core.web.pages.actions import text_values
 from scheduler_core.web.pages.rendering import link_in, render

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+from scheduler_core.admin.explain import explanation_of
 from scheduler_core.domain.errors import JobNotFoundError
-from scheduler_core.explaining import explanation_of
+from scheduler_core.storage.reads.pages import RunFilter
 from scheduler_core.web.pages.view import Asked, View, runs_of
-from storage.pages import RunFilter
 
 IN_THE_CHART = 200
 RUNS_SHOWN = 15

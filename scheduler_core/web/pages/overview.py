@@ -6,9 +6,9 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
+from scheduler_core.storage.reads.activity import MOST_COUNTED
 from scheduler_core.web.pages.activity import BUCKET_SECONDS, WINDOW_SECONDS
 from scheduler_core.web.pages.view import Asked, View, terms_of
-from storage.activity import MOST_COUNTED
 
 FAILURES_WITHIN = timedelta(hours=1)
 MOST_ALARMS = 20

@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from scheduler_core.domain.run import UNFINISHED, RunStatus
+from scheduler_core.storage.reads.pages import RunFilter
 from scheduler_core.web.pages.view import Asked, View, runs_of
-from storage.pages import RunFilter
 
 PER_PAGE = 50
 

@@ -9,10 +9,10 @@ from typing import Any
 from uuid import UUID
 
 from scheduler_core.container import Container
+from scheduler_core.storage.reads.listings import Page, page_from
+from scheduler_core.storage.reads.pages import RunFilter
 from scheduler_core.web.pages.activity import Activity
 from scheduler_core.web.problem import Problem
-from storage.listings import Page, page_from
-from storage.pages import RunFilter
 
 MOST_VALUE_CHARACTERS = 400
 """Longer than any job id or cursor."""

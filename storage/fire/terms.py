@@ -1,0 +1,504 @@
+"""The control session: one direct connection to Postgres, the witnesses held on it, and the leader's row.
+
+Two advisory locks of the session prove life. *Life* stands for this process start, *leadership* for one claim,
+under the claim's fresh nonce. Both fall when the process dies, because its socket does: 2 to 4 ms after kill -9
+(measured). The session is never pooled: behind a transaction pooler advisory locks don't hold and don't complain,
+so `open` looks for one, and behind it only the lease's TTL tells of a death.
+
+asyncpg is used directly here: this session listens, waits and is torn down from a fork handler, and a layer in
+between would only hide that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import socket
+import weakref
+from collections.abc import Awaitable, Callable, Sequence
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+import asyncpg
+
+from scheduler_core.domain.errors import SchedulerError, SchemaError, ServerUnreachableError
+from scheduler_core.domain.run import Outcome
+from scheduler_core.ports.election import Instance, LeaderRow, Leadership, LeaseName, SessionListener
+from scheduler_core.storage.postgres.database import DRIVER_ERRORS, check_schema_name
+from scheduler_core.storage.postgres.errors import explain
+from scheduler_core.storage.postgres.keys import LEASE_NAME, NUDGE_CHANNEL, advisory_key, lease_name
+from scheduler_core.storage.postgres.sqlstates import condition_of_error
+from scheduler_core.storage.postgres.url import let_go_of, open_settled_session, parse_url, server_name
+
+LEADER = """
+SELECT term, nonce, instance_id, witnessed, heir FROM {schema}.leader
+"""
+
+# Compare-and-swap from exactly the (term, nonce) that was read before the lease was taken: of several candidates
+# one moves the row, the others find nothing. Terms only grow, also when an asynchronous standby took over that
+# had not seen the last one: the lease carried it along, and proposes a number above it. Where somebody lowered the
+# row by hand, the list of terms knows better: without it the number would be taken, and nobody could lead again.
+CLAIM_TERM = """
+WITH claimed AS (
+    UPDATE {schema}.leader
+    SET term = greatest(term + 1, $1::bigint, (SELECT max(term) + 1 FROM {schema}.leader_terms)),
+        nonce = $2, instance_id = $3, witnessed = $4,
+        acquired_at = clock_timestamp(), heir = NULL
+    WHERE term = $5 AND nonce IS NOT DISTINCT FROM $6
+    RETURNING term, acquired_at
+), ended AS (
+    UPDATE {schema}.leader_terms t
+    SET ended_at = coalesce(t.ended_at, c.acquired_at - $8::interval), end_reason = coalesce(t.end_reason, $7)
+    FROM claimed c
+    WHERE t.term = $5
+    RETURNING t.ended_at
+)
+INSERT INTO {schema}.leader_terms (term, instance_id, host, acquired_at, leaderless_for)
+SELECT c.term, $3, $9, c.acquired_at, c.acquired_at - (SELECT ended_at FROM ended) FROM claimed c
+RETURNING term
+"""
+
+RESEAT = """
+UPDATE {schema}.leader SET nonce = $3, witnessed = $4
+WHERE term = $1 AND nonce IN ($2, $3)
+RETURNING term
+"""
+
+# Nothing is written: whoever has the table of replicas locked deposes nobody. A session that can only read is with a
+# server that is no primary any more, or takes no writes: no term stands there.
+CONFIRM = """
+SELECT EXISTS (SELECT FROM {schema}.leader WHERE term = $1 AND nonce = $2) AS stands,
+       pg_is_in_recovery() OR current_setting('transaction_read_only') = 'on' AS only_reads
+"""
+
+# For people, and not worth a wait: somebody may have the table locked. The time-out is caught here, so that the
+# server's log stays quiet, and ends with the transaction. A block takes no parameters: the id comes as the digits of
+# its bytes.
+SEEN = """
+DO $$
+BEGIN
+    PERFORM set_config('lock_timeout', '20ms', true);
+    UPDATE {schema}.instances SET last_seen = clock_timestamp()
+    WHERE instance_id = convert_from(decode('{instance}', 'hex'), 'UTF8');
+EXCEPTION WHEN lock_not_available THEN
+    NULL;
+END
+$$
+"""
+
+LAST_SEEN = """
+SELECT extract(epoch FROM clock_timestamp() - last_seen)::float8 FROM {schema}.instances WHERE instance_id = $1
+"""
+
+RESIGN = """
+WITH freed AS (
+    UPDATE {schema}.leader SET nonce = NULL, witnessed = false, heir = $4
+    WHERE term = $1 AND nonce = $2
+    RETURNING term
+)
+UPDATE {schema}.leader_terms t SET ended_at = clock_timestamp(), end_reason = $3
+FROM freed WHERE t.term = freed.term AND t.ended_at IS NULL
+"""
+
+REGISTER = """
+INSERT INTO {schema}.instances (instance_id, instance_name, host, pid, version, eligible, callbacks,
+                                started_at, last_seen, life_key, application, packages, allows)
+VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp(), clock_timestamp(), $8, $9, $10, $11)
+ON CONFLICT (instance_id) DO UPDATE
+SET callbacks = excluded.callbacks, eligible = excluded.eligible, last_seen = excluded.last_seen,
+    life_key = excluded.life_key, ended_at = NULL, application = excluded.application,
+    packages = excluded.packages, allows = excluded.allows
+RETURNING started_at
+"""
+
+FORGET_OLD = """
+DELETE FROM {schema}.instances
+WHERE last_seen < clock_timestamp() - interval '7 days' AND instance_id <> $1
+"""
+
+# Whoever has had the leader's row in a transaction for longer than any candidate may wait for it. Candidates wait at
+# most `lock_timeout`, and so are never among them.
+EVICT = """
+SELECT array_agg(DISTINCT a.pid) FILTER (WHERE pg_terminate_backend(a.pid))
+FROM pg_locks l JOIN pg_stat_activity a USING (pid)
+WHERE l.relation = CAST('{schema}.leader' AS regclass) AND l.granted AND l.mode <> 'AccessShareLock'
+  AND a.pid <> pg_backend_pid() AND a.xact_start < clock_timestamp() - $1::interval
+"""
+
+MARK_RUNNING = """
+UPDATE {schema}.runs r
+SET status = 'running', started_at = coalesce(r.started_at, b.started_at), attempt_started_at = b.attempt_started_at
+FROM unnest($2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[])
+     AS b (run_id, scheduled_for, started_at, attempt_started_at)
+WHERE r.run_id = b.run_id AND r.scheduled_for = b.scheduled_for AND r.instance_id = $1
+  AND r.status IN ('pending', 'queued', 'retrying')
+"""
+
+DEPART = """
+UPDATE {schema}.instances SET ended_at = clock_timestamp(), last_seen = clock_timestamp() WHERE instance_id = $1
+"""
+
+CONNECT_TIMEOUT_SECONDS = 3.0
+
+T = TypeVar("T")
+
+logger = logging.getLogger("scheduler_core")
+
+
+class RowHeldError(SchedulerError):
+    """Another session holds a row for longer than a candidate waits."""
+
+
+_open_sessions: weakref.WeakSet[PostgresControlSession] = weakref.WeakSet()
+
+
+def _abandon_all() -> None:
+    for session in list(_open_sessions):
+        session.abandon()
+
+
+# A child forked without exec (multiprocessing) would keep the socket open, and so a dead leader's witness alive.
+os.register_at_fork(after_in_child=_abandon_all)
+
+
+class PostgresControlSession:
+    """See the module; one object is one connection.
+
+    Parameters: url, a direct address of Postgres; schema, the scheduler's; ttl_seconds, the lease's: calls are
+    given up in a fraction of it, and the server drops the session of a stopped process after about it.
+    """
+
+    def __init__(self, url: str, schema: str, *, ttl_seconds: float) -> None:
+        self._url = parse_url(url)
+        self._schema = check_schema_name(schema)
+        self._ttl_seconds = ttl_seconds
+        self._call_timeout_seconds = max(0.5, ttl_seconds / 3)
+        self._lock_timeout_seconds = self._call_timeout_seconds / 2
+        self._connection: asyncpg.Connection[Any] | None = None
+        self._instance: Instance | None = None
+        self._is_direct: bool | None = None
+        """Whether no transaction pooler stands between; None before anybody has looked."""
+        self._witnesses_work = False
+        self._busy = asyncio.Lock()
+        self._max_wait_seconds = 0.7
+        self._leadership_key: int | None = None
+        self._lease_name: LeaseName | None = None
+
+    @property
+    def lease_name(self) -> LeaseName:
+        assert self._lease_name is not None, "the session was never opened"
+        return self._lease_name
+
+    @property
+    def is_open(self) -> bool:
+        return self._connection is not None and not self._connection.is_closed()
+
+    @property
+    def witnesses_work(self) -> bool:
+        return self._witnesses_work
+
+    async def open(self, instance: Instance, listener: SessionListener) -> datetime:
+        """Connect, take the life witness, register the replica, listen for nudges.
+
+        Returns when this replica registered first, by the database's clock.
+        Raises ServerUnreachableError, SchemaError.
+        """
+        self._instance = instance
+        try:
+            connection = await self._connect(f"scheduler control {instance.instance_name}")
+        except DRIVER_ERRORS as error:
+            raise explain(error, self._url, self._schema) from error
+        self._connection = connection
+        _open_sessions.add(self)
+        try:
+            # A name of this session's own: who saw the former one's can't be there before us, and the former session,
+            # which the server may believe in for long, has nothing that we would have to wait for.
+            life = advisory_key("life", self._schema, instance.instance_id, secrets.token_hex(8))
+            if self._is_direct is None:
+                self._is_direct = await self._is_session(connection)
+            if self._is_direct:
+                await self._settle_session(connection)
+                self._witnesses_work = await connection.fetchval("SELECT pg_try_advisory_lock($1)", life)
+            started: datetime = await connection.fetchval(
+                self._sql(REGISTER),
+                instance.instance_id,
+                instance.instance_name,
+                instance.host,
+                instance.pid,
+                instance.version,
+                instance.eligible,
+                list(instance.abilities.callbacks),
+                life if self._witnesses_work else None,
+                instance.abilities.application,
+                list(instance.abilities.packages),
+                list(instance.abilities.allows),
+            )
+            await connection.execute(self._sql(FORGET_OLD), instance.instance_id)
+            self._lease_name = lease_name(await connection.fetchrow(self._sql(LEASE_NAME)), self._schema)
+            prefix = f"{self._schema}:"
+
+            def heard(_connection: Any, _pid: int, _channel: str, payload: object) -> None:
+                text = str(payload)
+                if text.startswith(prefix):
+                    listener.nudged(text.removeprefix(prefix))
+
+            def lost(ended: Any) -> None:
+                # One that was let go of for another says nothing of that.
+                if ended is self._connection:
+                    listener.session_lost()
+
+            connection.add_termination_listener(lost)
+            if self._witnesses_work:
+                await connection.add_listener(NUDGE_CHANNEL, heard)
+        except BaseException as error:
+            # Whatever went wrong, a cancellation too: nobody knows yet that there is a session to close.
+            self._connection = None
+            connection.terminate()
+            if isinstance(error, DRIVER_ERRORS):
+                raise explain(error, self._url, self._schema) from error
+            raise
+        return started
+
+    async def _settle_session(self, connection: asyncpg.Connection[Any]) -> None:
+        # A stopped process keeps its socket: the server itself must end the session, and with it the witness,
+        # when the pings (at least four in a TTL) stay away, and before the TTL is over. A peer that vanished without a
+        # word likewise.
+        idle_ms = int(self._ttl_seconds * 950)
+        await connection.execute(
+            f"SELECT set_config('idle_session_timeout', '{idle_ms}', false), "
+            f"set_config('tcp_user_timeout', '{idle_ms}', false), "
+            "set_config('tcp_keepalives_idle', '1', false), "
+            "set_config('tcp_keepalives_interval', '1', false), "
+            "set_config('tcp_keepalives_count', '3', false), "
+            "set_config('client_connection_check_interval', '100', false), "
+            "set_config('idle_in_transaction_session_timeout', '1000', false), "
+            f"set_config('lock_timeout', '{int(self._lock_timeout_seconds * 1000)}', false)"
+        )
+        deadlock_ms = await connection.fetchval("SELECT setting::int FROM pg_settings WHERE name = 'deadlock_timeout'")
+        # A wait that outlasts deadlock_timeout starts the deadlock detector and may be logged.
+        self._max_wait_seconds = max(0.05, min(0.7, self._ttl_seconds / 4, deadlock_ms / 1000 * 0.7))
+
+    async def _is_session(self, connection: asyncpg.Connection[Any]) -> bool:
+        """Whether this connection has a server process of its own, in one transaction and in the next.
+
+        Postgres greets a client with the process id of its backend; a pooler must greet before it has one, and so
+        greets with a number of its own. One that repeats a backend's number is found by a second connection: it
+        takes a process for itself, for as long as a transaction lasts. If that is ours, or if we get another one
+        now, there is a pooler. (The second test alone is blind while other clients of the pooler are busy.)
+        """
+        pid = await connection.fetchval("SELECT pg_backend_pid()")
+        if pid != connection.get_server_pid():
+            return False
+        other = await self._connect("scheduler probe")
+        try:
+            async with other.transaction():
+                taken = await other.fetchval("SELECT pg_backend_pid()")
+                again = await connection.fetchval("SELECT pg_backend_pid()")
+            return bool(pid == again and pid != taken)
+        finally:
+            other.terminate()
+
+    async def _connect(self, application_name: str) -> asyncpg.Connection[Any]:
+        connection, _ = await open_settled_session(
+            self._url,
+            timeout_seconds=CONNECT_TIMEOUT_SECONDS,
+            application_name=application_name,
+            # For the statements of opening, which no lease hurries; `_call` holds the others to the TTL.
+            command_timeout=CONNECT_TIMEOUT_SECONDS,
+            statement_cache_size=0,
+        )
+        return connection
+
+    async def uptime_seconds(self) -> float:
+        """How long the server has been up: a witness that fell with the server is no death certificate."""
+        return await self._call(
+            lambda c: c.fetchval("SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float8")
+        )
+
+    async def leader(self) -> LeaderRow:
+        """The leader's row."""
+        row = await self._call(lambda c: c.fetchrow(self._sql(LEADER)))
+        if row is None:
+            raise SchemaError(
+                f"the table {self._schema}.leader has lost its row: INSERT INTO {self._schema}.leader (term) "
+                f"SELECT coalesce(max(term), 0) FROM {self._schema}.leader_terms"
+            )
+        return LeaderRow(row["term"], row["nonce"], row["instance_id"], row["witnessed"], row["heir"])
+
+    async def await_fall(self, row: LeaderRow, wait_seconds: float) -> bool:
+        """True once the witness of this leadership is gone; False if it is held after `wait_seconds`."""
+        if row.nonce is None:
+            return True
+        key = self._key_of(row.nonce)
+        wait_ms = max(1, int(min(wait_seconds, self._max_wait_seconds) * 1000))
+        return bool(
+            await self._call(
+                lambda c: c.fetchval(f'SELECT "{self._schema}".await_witness($1, $2)', key, wait_ms),
+                timeout_seconds=wait_ms / 1000 + self._call_timeout_seconds,
+            )
+        )
+
+    async def seen(self) -> None:
+        """A sign of life for people; left out where somebody has the table locked."""
+        statement = self._sql(SEEN).replace("{instance}", self._me().instance_id.encode().hex())
+        await self._call(lambda c: c.execute(statement))
+
+    async def last_seen_seconds(self, instance_id: str) -> float | None:
+        """How long ago a replica gave its last sign of life."""
+        found = await self._call(lambda c: c.fetchval(self._sql(LAST_SEEN), instance_id))
+        return None if found is None else float(found)
+
+    async def claim(
+        self, row: LeaderRow, nonce: str, *, reason: str, silent_seconds: float, proposed_term: int
+    ) -> Leadership | None:
+        """Move the leader's row from exactly `row` to a new term under `nonce`.
+
+        Parameters: reason, why the former term ended; silent_seconds, for how long it had given no sign of
+        life; proposed_term, the least number that the new term may have.
+        Returns None if somebody else moved it. A lost reply is not an answer: the row is read again.
+        """
+        me = self._me()
+        key = self._key_of(nonce)
+        if self._witnesses_work:
+            if not await self._call(lambda c: c.fetchval("SELECT pg_try_advisory_lock($1)", key)):
+                return None
+            self._leadership_key = key
+        try:
+            term = await self._move_row(
+                CLAIM_TERM,
+                proposed_term,
+                nonce,
+                me.instance_id,
+                self._witnesses_work,
+                row.term,
+                row.nonce,
+                reason,
+                timedelta(seconds=max(0.0, silent_seconds)),
+                me.host,
+            )
+        except Exception:
+            if not self.is_open:
+                raise
+            now = await self.leader()
+            term = now.term if now.nonce == nonce else None
+        if term is None:
+            await self._let_go()
+            return None
+        return Leadership(int(term), nonce, me.instance_id)
+
+    async def confirm(self, leadership: Leadership) -> bool:
+        """Whether the term still stands by the leader's row.
+
+        Raises ServerUnreachableError also for a session that can only read.
+        """
+        row = await self._call(lambda c: c.fetchrow(self._sql(CONFIRM), leadership.term, leadership.nonce))
+        if row["only_reads"]:
+            raise ServerUnreachableError(
+                f"Postgres at {server_name(self._url)} only lets this session read: it is a standby now, or read-only"
+            )
+        return bool(row["stands"])
+
+    async def reseat(self, leadership: Leadership, nonce: str) -> Leadership | None:
+        """Sit down on the same term with a fresh witness, if nobody took it meanwhile."""
+        key = self._key_of(nonce)
+        if self._witnesses_work:
+            if not await self._call(lambda c: c.fetchval("SELECT pg_try_advisory_lock($1)", key)):
+                return None
+            self._leadership_key = key
+        term = await self._move_row(RESEAT, leadership.term, leadership.nonce, nonce, self._witnesses_work)
+        if term is None:
+            await self._let_go()
+            return None
+        return Leadership(leadership.term, nonce, leadership.instance_id)
+
+    async def resign(self, leadership: Leadership, reason: str, preferred_successor: str | None = None) -> None:
+        """End the term and let the witness go: whoever waits for it leads next, the preferred successor first."""
+        await self._move_row(RESIGN, leadership.term, leadership.nonce, reason, preferred_successor)
+        await self._let_go()
+
+    async def mark_running(self, running: Sequence[Outcome]) -> None:
+        """Say of runs that were begun here that they were: nobody takes them from an owner that lives."""
+        columns = (
+            [outcome.run.run_id for outcome in running],
+            [outcome.run.scheduled_for for outcome in running],
+            [outcome.started_at for outcome in running],
+            [outcome.attempt_started_at for outcome in running],
+        )
+        await self._call(lambda c: c.execute(self._sql(MARK_RUNNING), self._me().instance_id, *columns))
+
+    async def depart(self) -> None:
+        """Say that this replica ends, so that nobody waits for a sign of life."""
+        await self._call(lambda c: c.execute(self._sql(DEPART), self._me().instance_id))
+
+    async def _move_row(self, statement: str, *arguments: object) -> Any:
+        """Run a statement that moves the leader's row, past a session that holds it and will not end.
+
+        A replica that was stopped or cut off in the middle of a claim holds the row `FOR SHARE`, and the server may
+        wait for the rest of its message for hours. Its transaction is ended: it belongs to a term that is over.
+        """
+        try:
+            return await self._call(lambda c: c.fetchval(self._sql(statement), *arguments))
+        except RowHeldError:
+            pids = await self._call(
+                lambda c: c.fetchval(self._sql(EVICT), timedelta(seconds=self._lock_timeout_seconds))
+            )
+            logger.warning("sessions %s held the leader's row and were ended", pids)
+            return await self._call(lambda c: c.fetchval(self._sql(statement), *arguments))
+
+    async def _let_go(self) -> None:
+        key, self._leadership_key = self._leadership_key, None
+        if key is not None:
+            await self._call(lambda c: c.fetchval("SELECT pg_advisory_unlock($1)", key))
+
+    async def close(self) -> None:
+        connection, self._connection = self._connection, None
+        if connection is None or connection.is_closed():
+            return
+        try:
+            await connection.close(timeout=1.0)
+        except DRIVER_ERRORS:
+            # The socket is gone either way, and that is all that a close is for.
+            connection.terminate()
+
+    def abandon(self) -> None:
+        """In a forked child: let go of the inherited socket, or the witness outlives its process."""
+        if self._connection is not None:
+            let_go_of(self._connection)
+
+    async def _call(
+        self,
+        call: Callable[[asyncpg.Connection[Any]], Awaitable[T]],
+        *,
+        timeout_seconds: float | None = None,
+    ) -> T:
+        connection = self._connection
+        if connection is None or connection.is_closed():
+            raise explain(ConnectionError("the control session is closed"), self._url, self._schema)
+        limit = timeout_seconds or self._call_timeout_seconds
+        try:
+            async with asyncio.timeout(limit), self._busy:
+                return await call(connection)
+        except asyncpg.LockNotAvailableError as error:
+            raise RowHeldError("another session holds the leader's row: it is ended") from error
+        except DRIVER_ERRORS as error:
+            if condition_of_error(error).ends_session:
+                # After a time-out nobody knows what the session is doing; and a reader's takes no leader's word.
+                connection.terminate()
+            raise explain(error, self._url, self._schema) from error
+
+    def _me(self) -> Instance:
+        assert self._instance is not None
+        return self._instance
+
+    def _key_of(self, nonce: str) -> int:
+        return advisory_key("leadership", self._schema, nonce)
+
+    def _sql(self, template: str) -> str:
+        return template.replace("{schema}", f'"{self._schema}"')
+
+
+def host_name() -> str:
+    """This machine's name, for people; identity never rests on it (oban-py #32)."""
+    return socket.gethostname() or "unknown"

@@ -1,0 +1,1 @@
+"""Redis: where it is (`url`), what its errors mean (`answers`), the leader's lease (`leases`), jobs' locks (`locks`)."""
