@@ -9,7 +9,7 @@ import typer
 
 from scheduler_core.cli.output import AsJson, Limit, console, print_json, print_table, with_container
 from scheduler_core.container import Container
-from scheduler_core.storage.reads.audit_questions import Filters
+from scheduler_core.domain.audit_filter import AuditFilter
 
 app = typer.Typer(help="The questions auditors ask: what was missed, doubled, changed; who led.", no_args_is_help=True)
 
@@ -99,7 +99,7 @@ def leadership(
         _show(rows, TERM_COLUMNS, as_json, "Nobody has led.")
 
 
-def _ask(question: str, filters: Filters, *, sql: bool) -> list[dict[str, Any]] | None:
+def _ask(question: str, filters: AuditFilter, *, sql: bool) -> list[dict[str, Any]] | None:
     if sql:
         _print_sql(question, filters)
         return None
@@ -111,7 +111,7 @@ def _ask(question: str, filters: Filters, *, sql: bool) -> list[dict[str, Any]] 
     return with_container(work)
 
 
-def _print_sql(question: str, filters: Filters) -> None:
+def _print_sql(question: str, filters: AuditFilter) -> None:
     async def work(container: Container) -> str:
         return container.get_auditor().sql(question, filters)
 
@@ -134,8 +134,8 @@ def _what(row: dict[str, Any]) -> str | None:
     return f"to version {row['reverted_to']}: {told}" if row["reverted_to"] is not None else told or None
 
 
-def _filters(job: str | None, since: datetime | None, until: datetime | None, limit: int) -> Filters:
-    return Filters(job, _in_utc(since), _in_utc(until), limit)
+def _filters(job: str | None, since: datetime | None, until: datetime | None, limit: int) -> AuditFilter:
+    return AuditFilter(job, _in_utc(since), _in_utc(until), limit)
 
 
 def _in_utc(moment: datetime | None) -> datetime | None:

@@ -17,8 +17,8 @@ from scheduler_core.cli.output import Statuses, console, with_container
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidJobError, SchedulerError
 from scheduler_core.domain.export_lines import Format, header, renderer
+from scheduler_core.domain.run_filter import Selection
 from scheduler_core.domain.schedule import parse_instant
-from scheduler_core.storage.reads.export import Selection
 
 STANDARD_OUTPUT = "-"
 

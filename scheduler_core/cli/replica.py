@@ -17,8 +17,7 @@ from scheduler_core.cli.output import console, with_container
 from scheduler_core.cli.signals import StopSignals, end_cancelled, limit_the_end
 from scheduler_core.cli.traces import close_traces, configure_traces
 from scheduler_core.container import Container
-from scheduler_core.domain.errors import CallbackNotFoundError, SchemaError
-from scheduler_core.domain.revision import Fit, explain, fit
+from scheduler_core.domain.errors import CallbackNotFoundError
 from scheduler_core.runtime.event_loops import run_to_its_end
 from scheduler_core.service import declared_jobs
 from scheduler_core.settings import load_settings
@@ -170,23 +169,15 @@ def migrate_schema(
     since: Annotated[str, typer.Option("--from", help="With --sql: the revision that the schema has.")] = "base",
 ) -> None:
     """Bring the schema to head, beside replicas that fire."""
-    from scheduler_core.storage.postgres import migrate
+    from scheduler_core.admin import schema as schemas
 
     settings = load_settings()
     if sql:
-        print(migrate.sql(settings.schema, since))
+        print(schemas.statements_to_head(settings.schema, since))
         return
 
     async def work(container: Container) -> tuple[str, str | None]:
-        url = await asyncio.to_thread(lambda: container.database_url)
-        if not check:
-            await migrate.upgrade_async(url, settings.schema)
-            await container.create_history()
-        await migrate.check(url, settings.schema)
-        current, own = await migrate.revisions(url, settings.schema)
-        told = explain(settings.schema, current, own)
-        if fit(current, own) is Fit.OLDER:
-            raise SchemaError(told)
+        told = await (schemas.require_head if check else schemas.bring_to_head)(container)
         return told, await container.get_auditor().how_to_create_reader()
 
     told, to_create = with_container(work)

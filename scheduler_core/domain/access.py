@@ -79,3 +79,11 @@ def check_token(name: str, days: float | None) -> timedelta | None:
     if not 0 < days <= MOST_TOKEN_DAYS:
         raise InvalidTokenError(f"a token can't last {days:g} days: give more than 0, and at most {MOST_TOKEN_DAYS:g}")
     return timedelta(days=days)
+
+
+@dataclass(frozen=True, slots=True)
+class OpenedSession:
+    """A session that just began: its secret goes into the cookie and nowhere else."""
+
+    secret: str
+    expires_at: datetime

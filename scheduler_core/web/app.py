@@ -10,7 +10,7 @@ from fastapi import APIRouter, FastAPI
 from scheduler_core.container import Container, version
 from scheduler_core.settings import Settings
 from scheduler_core.web import api, openapi, pages, problem
-from scheduler_core.web.access.gate import Gate
+from scheduler_core.web.access.authentication import AuthenticationMiddleware
 from scheduler_core.web.access.limits import RequestLimits
 from scheduler_core.web.health.metrics import router as health_router
 from scheduler_core.web.security_headers import SecurityHeaders
@@ -49,12 +49,12 @@ def create_app(container: Container | None = None, settings: Settings | None = N
         lifespan=lifespan,
     )
     app.state.scheduler = state
-    problem.install(app)
+    problem.install(app, pages.problem_page)
     openapi.install(app)
     for router in ROUTERS:
         app.include_router(router)
     # The last one added stands first.
-    app.add_middleware(Gate)
+    app.add_middleware(AuthenticationMiddleware)
     app.add_middleware(EncodedSlashes)
     app.add_middleware(RequestLimits)
     app.add_middleware(SecurityHeaders)

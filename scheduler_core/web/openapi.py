@@ -7,9 +7,9 @@ from typing import Any
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 
+from scheduler_core.web.access.authentication import PUBLIC
 from scheduler_core.web.access.browser import COOKIE
-from scheduler_core.web.access.gate import PUBLIC
-from scheduler_core.web.api.documented import SCHEMA, document
+from scheduler_core.web.documented import SCHEMA, document
 
 ALWAYS = (400, 401, 403, 408, 413, 422, 429, 503)
 """Problems that any call may meet."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import quote
 
@@ -75,6 +75,10 @@ class Problem(HTTPException):
         self.more = more
 
 
+ProblemPage = Callable[[Request, Problem], Response]
+"""How a problem looks to a person: the pages know."""
+
+
 def problem_of(error: errors.SchedulerError) -> Problem:
     """One of our errors as a problem."""
     status = next((status for kind, status in STATUS_OF if isinstance(error, kind)), 500)
@@ -139,11 +143,8 @@ async def _on_http_exception(request: Request, error: Exception) -> Response:
         # The router names those of the first route that has this path; there may be one for each method.
         headers["Allow"] = ", ".join(methods_at(request)) or headers.get("allow", "")
     problem = Problem(error.status_code, kind, str(error.detail), headers=headers)
-    if wants_page(request):
-        from scheduler_core.web.pages.routes import problem_page
-
-        return problem_page(request, problem)
-    return answer(problem)
+    page_of: ProblemPage | None = getattr(request.app.state, "problem_page", None)
+    return page_of(request, problem) if page_of is not None and wants_page(request) else answer(problem)
 
 
 def methods_at(request: Request) -> list[str]:
@@ -168,8 +169,9 @@ async def _on_anything(request: Request, error: Exception) -> Response:
     )
 
 
-def install(app: FastAPI) -> None:
-    """Have every error of this application answered as a problem."""
+def install(app: FastAPI, problem_page: ProblemPage | None = None) -> None:
+    """Have every error of this application answered as a problem; a person's browser is shown it as a page, if any."""
+    app.state.problem_page = problem_page
     app.add_exception_handler(Problem, _on_ours)
     app.add_exception_handler(errors.SchedulerError, _on_ours)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from fastapi import Request
 
 from scheduler_core.container import Container, ServiceContainer
-from scheduler_core.web.access.attempts import Attempts
-from scheduler_core.web.health.observer import Observer
+from scheduler_core.web.login_throttle import LoginThrottle
+from scheduler_core.web.observer import Observer
 from scheduler_core.web.simulator import Simulator
 
 
@@ -17,7 +17,7 @@ class WebState:
     """One per application."""
 
     given: Container | None = None
-    attempts: Attempts = field(default_factory=Attempts)
+    login_throttle: LoginThrottle = field(default_factory=LoginThrottle)
     simulator: Simulator = field(default_factory=Simulator)
     observer: Observer = field(init=False)
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from scheduler_core.domain.idempotency import KeptAnswer, KeyClaim
 from scheduler_core.storage.postgres.database import COMMAND_TIMEOUT_SECONDS, GIVE_BACK_SECONDS, Database, Row
 from scheduler_core.storage.postgres.keys import new_run_id
 
@@ -54,34 +55,12 @@ WHERE token_id = :token_id AND key = :key AND claimed_at = :claimed_at AND statu
 
 
 @dataclass(frozen=True, slots=True)
-class Claim:
-    """The right to do the work of a key: under which id, and whether somebody may have done it before."""
-
-    token_id: UUID
-    key: str
-    run_id: UUID
-    is_taken_over: bool
-    claimed_at: datetime
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What stands under a key already: whether it is of the same request, and its answer, None as long as it is
-    being worked out.
-    """
-
-    is_same_request: bool
-    status: int | None
-    answer: Any
-
-
-@dataclass(frozen=True, slots=True)
 class IdempotencyStore:
     """Keys on one database."""
 
     database: Database
 
-    async def claim(self, token_id: UUID, key: str, request_digest: bytes) -> Claim | Kept:
+    async def claim(self, token_id: UUID, key: str, request_digest: bytes) -> KeyClaim | KeptAnswer:
         """Claim a key for a request, or find what stands there."""
         await self.database.fetch(FORGET, {"kept_seconds": KEPT_SECONDS})
         parameters = {
@@ -93,24 +72,24 @@ class IdempotencyStore:
         }
         claimed = await self.database.fetch_one(CLAIM, parameters)
         if claimed is not None:
-            return Claim(token_id, key, claimed.run_id, claimed.is_taken_over, claimed.claimed_at)
+            return KeyClaim(token_id, key, claimed.run_id, claimed.is_taken_over, claimed.claimed_at)
         row = await self.database.fetch_one(FIND, {"token_id": token_id, "key": key})
         # Given back in between: whoever had it failed, and the sender may try again.
-        return Kept(True, None, None) if row is None else _kept(row, request_digest)
+        return KeptAnswer(True, None, None, UNANSWERED_SECONDS) if row is None else _kept(row, request_digest)
 
-    async def answered(self, claim: Claim, status: int, answer: Any) -> None:
+    async def answered(self, claim: KeyClaim, status: int, answer: Any) -> None:
         """Keep what was answered, for whoever repeats the request within a day."""
         document = json.dumps(answer, ensure_ascii=False)
         await self.database.fetch(ANSWER, {**_of(claim), "status": status, "answer": document})
 
-    async def release(self, claim: Claim) -> None:
+    async def release(self, claim: KeyClaim) -> None:
         """Give the key back: the work was refused, and nothing was done."""
         await self.database.fetch(RELEASE, _of(claim))
 
 
-def _kept(row: Row, request_digest: bytes) -> Kept:
-    return Kept(bytes(row.request_digest) == request_digest, row.status, row.answer)
+def _kept(row: Row, request_digest: bytes) -> KeptAnswer:
+    return KeptAnswer(bytes(row.request_digest) == request_digest, row.status, row.answer, UNANSWERED_SECONDS)
 
 
-def _of(claim: Claim) -> dict[str, Any]:
+def _of(claim: KeyClaim) -> dict[str, Any]:
     return {"token_id": claim.token_id, "key": claim.key, "claimed_at": claim.claimed_at}

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from datetime import datetime
 
-from scheduler_core.domain.access import SECRET_BYTES, Scope, Token, digest_of_secret
+from scheduler_core.domain.access import SECRET_BYTES, OpenedSession, Scope, Token, digest_of_secret
 from scheduler_core.storage.access.tokens import COLUMNS
 from scheduler_core.storage.postgres.database import Database
 
@@ -32,14 +31,6 @@ WHERE s.session_digest = :digest AND s.expires_at > clock_timestamp()
 CLOSE = """
 DELETE FROM {schema}.api_sessions WHERE session_digest = :digest
 """
-
-
-@dataclass(frozen=True, slots=True)
-class OpenedSession:
-    """A session that just began: its secret goes into the cookie and nowhere else."""
-
-    secret: str
-    expires_at: datetime
 
 
 @dataclass(frozen=True, slots=True)

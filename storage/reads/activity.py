@@ -9,11 +9,9 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
+from scheduler_core.domain.situation import COUNTED_AT_MOST
 from scheduler_core.storage.postgres.database import Database
 from scheduler_core.storage.postgres.keys import first_run_id
-
-MOST_COUNTED = 10_000
-"""Where counting all would read all, counting ends here, and people are told "more than"."""
 
 # Lateness of what the schedule fired; a backfilled run is late on purpose.
 BUCKETS = """
@@ -103,7 +101,7 @@ class ActivityStore:
 
     async def pulse(self) -> dict[str, Any]:
         """The database's time, the leader that lives (instance_id None without one), how many jobs are overdue."""
-        return (await self._rows(PULSE, most=MOST_COUNTED))[0]
+        return (await self._rows(PULSE, most=COUNTED_AT_MOST))[0]
 
     async def overdue(self, *, limit: int = 10) -> list[dict[str, Any]]:
         """Jobs that were due and that nobody claimed, the oldest first."""
@@ -114,8 +112,8 @@ class ActivityStore:
         return await self._rows(FAILURES, first=first_run_id(since), since=since, limit=limit)
 
     async def counts(self) -> dict[str, Any]:
-        """Jobs and unfinished runs, each counted to MOST_COUNTED."""
-        return (await self._rows(COUNTS, most=MOST_COUNTED))[0]
+        """Jobs and unfinished runs, each counted to COUNTED_AT_MOST."""
+        return (await self._rows(COUNTS, most=COUNTED_AT_MOST))[0]
 
     async def replicas(self, *, limit: int = 50) -> list[dict[str, Any]]:
         """Replicas that live or ended within a day, the living first."""

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from scheduler_core.domain.audit_filter import AuditFilter
 from scheduler_core.domain.segments import TICK
 from scheduler_core.storage.postgres.database import Database
 from scheduler_core.storage.reads import gaps
@@ -39,31 +40,21 @@ SELECT EXISTS (SELECT FROM pg_roles WHERE rolname = :role) AS found
 
 
 @dataclass(frozen=True, slots=True)
-class Filters:
-    """What is asked about: one job (None: all), a window (None: open), and the most rows to list."""
-
-    job_id: str | None = None
-    since: datetime | None = None
-    until: datetime | None = None
-    limit: int = 100
-
-
-@dataclass(frozen=True, slots=True)
 class Auditor:
     """The questions, on one database. A role that reads only the views may ask all of them."""
 
     database: Database
     history_days: int
 
-    async def changes(self, filters: Filters) -> list[dict[str, Any]]:
+    async def changes(self, filters: AuditFilter) -> list[dict[str, Any]]:
         """The log of changes, the latest first."""
         return await self._rows(CHANGES, _parameters(filters))
 
-    async def leadership(self, filters: Filters) -> list[dict[str, Any]]:
+    async def leadership(self, filters: AuditFilter) -> list[dict[str, Any]]:
         """The terms that reach into the window, the latest first."""
         return await self._rows(LEADERSHIP, _parameters(filters, job=False))
 
-    async def duplicates(self, filters: Filters) -> list[dict[str, Any]]:
+    async def duplicates(self, filters: AuditFilter) -> list[dict[str, Any]]:
         """Occurrences with several rows, or whose record betrays a second call; the latest first.
 
         Asked day by day, so that no statement is long.
@@ -77,7 +68,7 @@ class Auditor:
             end = midnight - TICK
         return found
 
-    async def gaps(self, filters: Filters) -> GapReport:
+    async def gaps(self, filters: AuditFilter) -> GapReport:
         """Occurrences that nothing accounts for."""
         store = GapStore(self.database, self.history_days)
         return await store.find(job_id=filters.job_id, since=filters.since, until=filters.until, limit=filters.limit)
@@ -94,14 +85,14 @@ class Auditor:
             f'GRANT SELECT ON ALL TABLES IN SCHEMA "{schema}_audit" TO "{role}";'
         )
 
-    def sql(self, question: str, filters: Filters) -> str:
+    def sql(self, question: str, filters: AuditFilter) -> str:
         """What a question asks, as statements to paste into psql."""
         if question == "gaps":
             return self._sql_of_gaps(filters)
         template = {"changes": CHANGES, "leadership": LEADERSHIP, "duplicates": DUPLICATES}[question]
         return self._pasteable(template, _parameters(filters))
 
-    def _sql_of_gaps(self, filters: Filters) -> str:
+    def _sql_of_gaps(self, filters: AuditFilter) -> str:
         start, end = kept_window(datetime.now(UTC), self.history_days, filters.since, filters.until)
         ends = f'FROM "{self.database.schema}_audit".job_changes'
         first: Any = filters.job_id or _Expression(f"(SELECT min(job_id) {ends})")
@@ -132,7 +123,7 @@ class Auditor:
         text = self._named(template).strip()
         return re.sub(r"(?<!:):([a-z_]+)", lambda found: _literal(parameters[found.group(1)]), text) + ";"
 
-    async def _window(self, filters: Filters) -> tuple[datetime, datetime]:
+    async def _window(self, filters: AuditFilter) -> tuple[datetime, datetime]:
         now = await self.database.now()
         # A run may be scheduled ahead of now by what is claimed in advance.
         start, _ = kept_window(now, self.history_days, filters.since, None)
@@ -147,7 +138,7 @@ class Auditor:
         return template.replace("{audit}", f'"{self.database.schema}_audit"')
 
 
-def _parameters(filters: Filters, *, job: bool = True) -> dict[str, Any]:
+def _parameters(filters: AuditFilter, *, job: bool = True) -> dict[str, Any]:
     asked = {"since": filters.since, "until": filters.until, "limit": filters.limit}
     return asked | {"job_id": filters.job_id} if job else asked
 

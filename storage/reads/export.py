@@ -8,13 +8,13 @@ job, in a job by `scheduled_for`: the order of the unique index of the day's par
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from scheduler_core.domain.errors import SchemaError, ServerUnreachableError
+from scheduler_core.domain.run_filter import Selection
 from scheduler_core.storage.postgres.database import Database
 
 PAGE_ROWS = 2_000
@@ -52,16 +52,6 @@ LIMIT :limit
 """
 
 OF_JOB = "AND job_id = CAST(:job_id AS text)"
-
-
-@dataclass(frozen=True, slots=True)
-class Selection:
-    """Which runs: `scheduled_for` from `since` on and before `until`, of one job and with certain statuses if given."""
-
-    since: datetime
-    until: datetime
-    job_id: str | None = None
-    statuses: tuple[str, ...] | None = None
 
 
 class RunExport:

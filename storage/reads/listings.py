@@ -6,10 +6,9 @@ Cursors, never offsets, so that a page costs what it shows.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
+from scheduler_core.domain.page import Page, page_from
 from scheduler_core.storage.postgres.database import Database
 
 # States that a listing can be narrowed to. Each is a condition on `jobs j`, and what it needs is in the row.
@@ -89,14 +88,6 @@ LIMIT :limit
 LAST_NUMBER = (1 << 63) - 1
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Some rows, and what to ask with for those behind them; None: there are none."""
-
-    items: list[dict[str, Any]]
-    next_cursor: str | None
-
-
 class Listings:
     """Pages of what there is; never writes. Cursors are what the page before gave; a wrong one is a ValueError."""
 
@@ -162,12 +153,3 @@ def _number(cursor: str | None) -> int:
     if not -LAST_NUMBER <= number <= LAST_NUMBER:
         raise ValueError("a cursor's number is out of range")
     return number
-
-
-def page_from(rows: list[dict[str, Any]], limit: int, key: str) -> Page:
-    """The rows of a page, of which one too many was asked for, to know whether there are more."""
-    shown = rows[:limit]
-    if len(rows) <= limit:
-        return Page(shown, None)
-    last = shown[-1][key]
-    return Page(shown, last.isoformat() if isinstance(last, datetime) else str(last))

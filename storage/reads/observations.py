@@ -6,14 +6,10 @@ census of jobs reads the whole table and is asked for seldom.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
 from typing import Any
 
+from scheduler_core.domain.situation import COUNTED_AT_MOST, Situation
 from scheduler_core.storage.postgres.database import Database
-
-COUNTED_AT_MOST = 10_000
-"""Of jobs that are overdue and runs that wait: that there are more of them makes no alarm louder."""
 
 TIMEOUT_SECONDS = 5.0
 
@@ -79,28 +75,6 @@ FROM (
     FROM {schema}.jobs
 ) AS j
 """
-
-
-@dataclass(frozen=True, slots=True)
-class Situation:
-    """How the scheduler stands as a whole, by Postgres; counts end at COUNTED_AT_MOST."""
-
-    term: int
-    is_led: bool
-    led_since: datetime | None
-    last_leaderless_seconds: float | None
-    replicas: int
-    eligible_replicas: int
-    overdue_jobs: int
-    most_overdue_seconds: float
-    pending: int
-    queued: int
-    running: int
-    retrying: int
-    uncallable: int
-    """Runs that wait for a replica that can call them."""
-    history_ahead_seconds: float | None
-    """Until the last partition of the run history ends; None: it has none."""
 
 
 class Observations:

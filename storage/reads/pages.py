@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
+from scheduler_core.domain.run_filter import RunFilter
 from scheduler_core.storage.postgres.database import Database
 
 # A run's id begins with its instant. No index is in their order (each fire would have to keep it up); a summary of
@@ -112,16 +113,6 @@ def _first_id_at(instant: datetime) -> UUID:
 def _instant_of(run_id: UUID) -> datetime:
     """What an id begins with; one that is none of ours may begin with anything."""
     return BEGINNING + timedelta(milliseconds=min(run_id.int >> 80, int(END.timestamp() * 1000)))
-
-
-@dataclass(frozen=True, slots=True)
-class RunFilter:
-    """Which runs: of one job, with certain statuses, `scheduled_for` from `since` on and before `until`."""
-
-    job_id: str | None = None
-    statuses: Sequence[str] | None = None
-    since: datetime | None = None
-    until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

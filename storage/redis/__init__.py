@@ -1,1 +1,1 @@
-"""Redis: where it is (`url`), what its errors mean (`answers`), the leader's lease (`leases`), jobs' locks (`locks`)."""
+"""Redis: where it is (`url`), what its errors mean (`answers`), the leader's lease (`leases`), `locks` for jobs."""

@@ -17,9 +17,9 @@ import pytest
 from waiting import eventually_async
 
 from scheduler_core import Calendar, Container, ScheduleJob
+from scheduler_core.domain.audit_filter import AuditFilter
 from scheduler_core.domain.segments import TICK
 from scheduler_core.storage.reads import gaps as gaps_module
-from scheduler_core.storage.reads.audit_questions import Filters
 
 Sql = psycopg.Connection[Any]
 
@@ -44,7 +44,7 @@ async def leading(container: Container) -> Container:
 
 
 async def unaccounted(container: Container, **filters: Any) -> list[tuple[str, datetime, datetime, int]]:
-    report = await container.get_auditor().gaps(Filters(**filters))
+    report = await container.get_auditor().gaps(AuditFilter(**filters))
     assert report.unchecked == []
     assert report.unaccounted == sum(gap.count for gap in report.gaps)
     return [(gap.job_id, gap.first, gap.last, gap.count) for gap in report.gaps]
@@ -128,7 +128,7 @@ async def test_what_no_log_explains_is_told(container: Container, sql: Sql) -> N
     sql.execute("DELETE FROM scheduler.jobs WHERE job_id = 'gone'")
     sql.execute("ALTER TABLE scheduler.jobs ENABLE TRIGGER USER")
     sql.execute("UPDATE scheduler.jobs SET timezone = 'Mars/Olympus' WHERE job_id = 'odd'")
-    report = await container.get_auditor().gaps(Filters())
+    report = await container.get_auditor().gaps(AuditFilter())
     assert not report.is_clean
     reasons = {doubt["job_id"]: doubt["reason"] for doubt in report.unchecked}
     assert reasons.keys() == {"edited", "gone", "odd"}
@@ -181,7 +181,7 @@ async def test_pages_of_jobs_of_rows_and_of_the_log_fit_together(
         container, since=anchor + timedelta(minutes=4) + TICK, until=anchor + timedelta(minutes=20)
     )
     assert [(job, first) for job, first, _, _ in late] == [missing[3]]
-    report = await container.get_auditor().gaps(Filters(limit=1))
+    report = await container.get_auditor().gaps(AuditFilter(limit=1))
     assert (len(report.gaps), report.unaccounted, report.jobs) == (1, 4, 23)
 
 
@@ -222,15 +222,15 @@ async def test_duplicates_are_executions_beyond_the_policy(container: Container,
         attempts(sql, f"{short}-again", (1, 1, 0, 9, "lost", False), (2, 2, 5, 6, "failed", False))
         attempts(sql, f"{short}-overlap", (1, 1, 0, 9, "succeeded", True), (2, 2, 5, 6, "failed", False))
         attempts(sql, f"{short}-back", (1, 1, 0, 9, "lost", False), (1, 1, 0, 7, "succeeded", True))
-    rows = await container.get_auditor().duplicates(Filters())
+    rows = await container.get_auditor().duplicates(AuditFilter())
     assert {(row["kind"], row["job_id"], row["executions"]) for row in rows} == {
         ("beyond_policy", "once-again", 2),
         ("beyond_policy", "once-overlap", 2),
         ("overlapping", "once-overlap", 2),
         ("overlapping", "least-overlap", 2),
     }
-    assert await container.get_auditor().duplicates(Filters(until=datetime(2020, 1, 1, tzinfo=UTC))) == []
-    assert len(await container.get_auditor().duplicates(Filters(job_id="least-overlap"))) == 1
+    assert await container.get_auditor().duplicates(AuditFilter(until=datetime(2020, 1, 1, tzinfo=UTC))) == []
+    assert len(await container.get_auditor().duplicates(AuditFilter(job_id="least-overlap"))) == 1
 
 
 async def test_two_rows_of_one_occurrence_would_show(container: Container, sql: Sql) -> None:
@@ -243,7 +243,7 @@ async def test_two_rows_of_one_occurrence_would_show(container: Container, sql: 
     for _ in range(2):
         now = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
         sql.execute(INSERT_RUN, {"job": "j", "last": now, "status": "succeeded", "count": None, "first": None})
-    rows = await container.get_auditor().duplicates(Filters())
+    rows = await container.get_auditor().duplicates(AuditFilter())
     assert [(row["kind"], row["executions"]) for row in rows] == [("two_rows", 2)]
 
 

@@ -12,8 +12,8 @@ from waiting import eventually_async
 
 from scheduler_core import Container, ScheduleJob, load_settings
 from scheduler_core.domain.actor import Actor, Source
+from scheduler_core.domain.audit_filter import AuditFilter
 from scheduler_core.storage.postgres import migrate
-from scheduler_core.storage.reads.audit_questions import Filters
 
 Sql = psycopg.Connection[Any]
 
@@ -70,10 +70,10 @@ async def test_a_reader_reads_the_views_and_nothing_else(container: Container, s
     audits = Container(load_settings(database_url=reader))
     try:
         auditor = audits.get_auditor()
-        assert (await auditor.gaps(Filters())).is_clean
-        assert await auditor.duplicates(Filters()) == []
-        assert len(await auditor.changes(Filters())) == 1
-        assert await auditor.leadership(Filters()) == []
+        assert (await auditor.gaps(AuditFilter())).is_clean
+        assert await auditor.duplicates(AuditFilter()) == []
+        assert len(await auditor.changes(AuditFilter())) == 1
+        assert await auditor.leadership(AuditFilter()) == []
     finally:
         await audits.close()
 

@@ -12,9 +12,9 @@ import pytest
 from test_claim import NONCE, leader, plan_of, stored  # noqa: F401 - a fixture among them
 
 from scheduler_core import Container, ScheduleJob
+from scheduler_core.domain.audit_filter import AuditFilter
 from scheduler_core.domain.run import Failure, Outcome, RunStatus
 from scheduler_core.ports.election import Leadership
-from scheduler_core.storage.reads.audit_questions import Filters
 from scheduler_core.storage.reads.duplicates import KINDS
 
 Sql = psycopg.Connection[Any]
@@ -108,7 +108,7 @@ async def test_a_second_call_is_found_by_what_betrays_it(name: str, container: C
     job = ScheduleJob("j", "J", "interval", 9999, "app:f", delivery=record.delivery, max_retries=2)
     await container.get_operations().declare([job.definition("UTC")])
     write(sql, record)
-    rows = await container.get_auditor().duplicates(Filters())
+    rows = await container.get_auditor().duplicates(AuditFilter())
     assert {row["kind"] for row in rows} == record.kinds
     assert len(rows) == len(record.kinds), "each is told once"
     assert all(row["executions"] >= 2 and row["detail"] == KINDS[row["kind"]][0] for row in rows)
@@ -156,12 +156,14 @@ async def test_a_success_of_an_owner_that_was_believed_dead(
     again = Outcome(adopted, RunStatus.SUCCEEDED, 1, None, second_at, None)  # type: ignore[arg-type]
     again = replace(again, finished_at=second_at + timedelta(milliseconds=1))
     await runs.record([again], "heir")
-    assert await container.get_auditor().duplicates(Filters()) == [], "the next delivery after a death is no duplicate"
+    assert await container.get_auditor().duplicates(AuditFilter()) == [], (
+        "the next delivery after a death is no duplicate"
+    )
     told = await runs.record([Outcome(run, RunStatus.SUCCEEDED, 1, None, first.started_at, ended)], "me")
     assert told.late == {run.run_id}
     (row,) = await runs_shown(container)
     assert (row["status"], row["attempts"]) == ("succeeded", 1)
-    kinds = {row["kind"] for row in await container.get_auditor().duplicates(Filters())}
+    kinds = {row["kind"] for row in await container.get_auditor().duplicates(AuditFilter())}
     assert kinds == {"after_success", "same_attempt"}
 
 
@@ -180,7 +182,7 @@ async def test_a_short_call_of_an_owner_that_died_is_in_no_record(
     await runs.record([Outcome(adopted, RunStatus.SUCCEEDED, 1, None, now, now)], "heir")  # type: ignore[arg-type]
     (row,) = await runs_shown(container)
     assert (row["run_id"], row["status"], row["attempts"], row["deliveries"]) == (run.run_id, "succeeded", 1, 0)
-    assert await container.get_auditor().duplicates(Filters()) == []
+    assert await container.get_auditor().duplicates(AuditFilter()) == []
     assert sql.execute("SELECT orphaned FROM scheduler.runs").fetchone() == (1,), "the only trace of a death"
 
 
@@ -193,7 +195,7 @@ async def test_a_failure_is_no_second_call(
     now = (await runs.due(ahead_seconds=0.0, limit=0, excluding=[])).now
     failed = Outcome(run, RunStatus.FAILED, 1, None, now, now, failure=Failure("failed", "E", "no"))
     await runs.record([failed], "me")
-    assert await container.get_auditor().duplicates(Filters()) == []
+    assert await container.get_auditor().duplicates(AuditFilter()) == []
 
 
 async def runs_shown(container: Container) -> list[dict[str, Any]]:

@@ -13,7 +13,7 @@ import pytest
 from waiting import eventually_async
 
 from scheduler_core import Container, InvalidJobError, JobNotFoundError, ScheduleJob, load_settings
-from scheduler_core.storage.reads.audit_questions import Filters
+from scheduler_core.domain.audit_filter import AuditFilter
 
 Sql = psycopg.Connection[Any]
 
@@ -157,7 +157,7 @@ async def test_an_edit_keeps_an_intervals_instants_and_what_waits_for_its_jitter
             await scheduler.add_job(job(1.0, jitter=0.9, end_at=end + timedelta(seconds=number)))
         again, _ = cursor(sql)
         await has_run(sql, 3)
-        gaps = await r.get_auditor().gaps(Filters())
+        gaps = await r.get_auditor().gaps(AuditFilter())
     assert again == anchor
     rows = sql.execute("SELECT scheduled_for, status, missed_count FROM scheduler_audit.runs ORDER BY 1").fetchall()
     instants = [at for at, _, _ in rows]

@@ -23,6 +23,7 @@ from waiting import eventually_async
 from scheduler_core import Container, load_settings
 from scheduler_core.domain.planning import StoredJob
 from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
+from scheduler_core.domain.situation import COUNTED_AT_MOST
 from scheduler_core.ports.election import Leadership
 from scheduler_core.storage.fire.claims import CLAIM, DUE, claim_parameters, runs_of
 from scheduler_core.storage.fire.outcomes import RECORD, record_parameters
@@ -40,7 +41,7 @@ from scheduler_core.storage.fire.takeovers import (
 from scheduler_core.storage.jobs.definitions import STATES_OF
 from scheduler_core.storage.postgres.database import Database
 from scheduler_core.storage.postgres.keys import new_run_id
-from scheduler_core.storage.reads.observations import COUNTED_AT_MOST, SITUATION
+from scheduler_core.storage.reads.observations import SITUATION
 
 NOW = datetime.now(UTC).replace(microsecond=0)
 

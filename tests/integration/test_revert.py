@@ -18,8 +18,8 @@ from scheduler_core import (
     ScheduleJob,
 )
 from scheduler_core.domain.actor import Actor, Source
+from scheduler_core.domain.audit_filter import AuditFilter
 from scheduler_core.engine.operations.jobs import Operations
-from scheduler_core.storage.reads.audit_questions import Filters
 
 Sql = psycopg.Connection[Any]
 
@@ -200,7 +200,7 @@ async def test_a_revert_beside_a_firing_leader_leaves_nothing_unaccounted(contai
 
         await eventually_async(fired)
         assert await scheduler.revert_job("j", version) or version == 3
-    report = await container.get_auditor().gaps(Filters())
+    report = await container.get_auditor().gaps(AuditFilter())
     assert report.is_clean
     assert report.expected > 0, "what is younger than a moment is not looked at yet"
     assert report.until - report.since > timedelta(0)

@@ -9,7 +9,7 @@ import pytest
 
 from scheduler_core.domain.access import Scope, Token, check_token, csrf_token_of, digest_of_secret
 from scheduler_core.domain.errors import InvalidTokenError
-from scheduler_core.web.access.attempts import MOST_ADDRESSES, Attempts
+from scheduler_core.web.login_throttle import MOST_ADDRESSES, LoginThrottle
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -53,7 +53,7 @@ def test_what_stands_in_pages_tells_nothing_of_the_session() -> None:
 
 
 def test_who_fails_too_often_waits() -> None:
-    attempts = Attempts(most_failures=3, within_seconds=60.0)
+    attempts = LoginThrottle(most_failures=3, within_seconds=60.0)
     for second in range(3):
         assert attempts.wait_seconds("a", b"guess", float(second)) == 0
         attempts.failed("a", b"guess", float(second))
@@ -66,7 +66,7 @@ def test_who_fails_too_often_waits() -> None:
 
 def test_a_neighbour_of_who_guesses_goes_on() -> None:
     """Behind one proxy all have one address."""
-    attempts = Attempts(most_failures=1)
+    attempts = LoginThrottle(most_failures=1)
     attempts.succeeded(b"good")
     attempts.failed("a", b"guess", 0.0)
     assert attempts.wait_seconds("a", b"good", 1.0) == 0
@@ -76,7 +76,7 @@ def test_a_neighbour_of_who_guesses_goes_on() -> None:
 
 
 def test_what_is_remembered_is_bounded() -> None:
-    attempts = Attempts()
+    attempts = LoginThrottle()
     for number in range(MOST_ADDRESSES + 500):
         attempts.failed(str(number), b"", 0.0)
         attempts.succeeded(number.to_bytes(4, "big"))

@@ -9,7 +9,7 @@ import psycopg
 from fastapi import FastAPI
 
 from scheduler_core import Container, ScheduleJob
-from scheduler_core.web.access.gate import PUBLIC
+from scheduler_core.web.access.authentication import PUBLIC
 
 Sql = psycopg.Connection[Any]
 

@@ -21,8 +21,8 @@ from waiting import eventually_async
 from scheduler_core import Container, ScheduleJob
 from scheduler_core.domain.access import Scope
 from scheduler_core.web import create_app
-from scheduler_core.web.access.attempts import Attempts
-from scheduler_core.web.access.gate import PUBLIC
+from scheduler_core.web.access.authentication import PUBLIC
+from scheduler_core.web.login_throttle import LoginThrottle
 from scheduler_core.web.server import ServerThread, listen
 
 SECONDS = os.environ.get("SCHEMATHESIS_SECONDS", "20")
@@ -45,7 +45,7 @@ async def served(container: Container) -> AsyncIterator[str]:
 
     def make_app(of_thread: Container) -> FastAPI:
         app = create_app(of_thread)
-        app.state.scheduler.attempts = Attempts(most_failures=10**9)
+        app.state.scheduler.attempts = LoginThrottle(most_failures=10**9)
         return app
 
     scheduler = await container.start([ScheduleJob("daily_report", "Report", "cron", "0 * * * *", idle.work)])

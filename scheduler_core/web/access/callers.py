@@ -13,7 +13,6 @@ from fastapi.responses import Response
 
 from scheduler_core.domain.access import Scope, Token, csrf_token_of, digest_of_secret
 from scheduler_core.domain.actor import Actor, Source
-from scheduler_core.web.access.attempts import Attempts
 from scheduler_core.web.access.browser import (
     SESSION_SECONDS,
     check_csrf,
@@ -109,10 +108,10 @@ async def find_token(request: Request, secret: str) -> Token | None:
 
 
 async def _look_up(request: Request, secret: str, find: Callable[[str], Awaitable[Token | None]]) -> Token | None:
-    attempts: Attempts = state_of(request).attempts
+    throttle = state_of(request).login_throttle
     address = request.client.host if request.client is not None else "unknown"
     digest = digest_of_secret(secret)
-    wait_seconds = attempts.wait_seconds(address, digest, time.monotonic())
+    wait_seconds = throttle.wait_seconds(address, digest, time.monotonic())
     if wait_seconds > 0:
         raise Problem(
             429,
@@ -122,9 +121,9 @@ async def _look_up(request: Request, secret: str, find: Callable[[str], Awaitabl
         )
     found = await find(secret) if 0 < len(secret) <= MOST_SECRET_CHARACTERS else None
     if found is None:
-        attempts.failed(address, digest, time.monotonic())
+        throttle.failed(address, digest, time.monotonic())
     else:
-        attempts.succeeded(digest)
+        throttle.succeeded(digest)
     return found
 
 

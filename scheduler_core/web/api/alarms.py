@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from scheduler_core.admin.alarms import report_alarms
 from scheduler_core.domain.alarm import AlarmKind, Event, Notification
 from scheduler_core.web.api import paging, schemas
-from scheduler_core.web.api.values import AnyCase, Cursor, Limit, Operator, PathName, Served, Viewer
+from scheduler_core.web.api.values import AnyCase, ContainerDep, Cursor, Limit, Operator, PathName, Viewer
 
 router = APIRouter(tags=["alarms"])
 
@@ -17,7 +17,7 @@ router = APIRouter(tags=["alarms"])
 @router.get("/alarms", response_model=schemas.AlarmPage)
 async def list_alarms(
     _caller: Viewer,
-    container: Served,
+    container: ContainerDep,
     closed: Annotated[bool, Query(description="those of the last month that are closed, too")] = False,
     limit: Limit = 100,
     cursor: Cursor = None,
@@ -40,7 +40,7 @@ async def list_alarms(
 async def close_alarms(
     job_id: PathName,
     caller: Operator,
-    container: Served,
+    container: ContainerDep,
     kind: Annotated[Annotated[AlarmKind, AnyCase()] | None, Query(description="only alarms of this kind")] = None,
 ) -> dict[str, int]:
     """Close a job's alarms: somebody has seen to it. One whose reason goes on opens again."""
@@ -49,7 +49,7 @@ async def close_alarms(
 
 @router.get("/notifications", response_model=schemas.NotificationPage)
 async def list_notifications(
-    _caller: Viewer, container: Served, limit: Limit = 100, cursor: Cursor = None
+    _caller: Viewer, container: ContainerDep, limit: Limit = 100, cursor: Cursor = None
 ) -> dict[str, Any]:
     """Messages to the webhook, the latest first: those that wait, were delivered, were given up."""
     before = paging.decode(cursor, paging.number)
@@ -58,7 +58,7 @@ async def list_notifications(
 
 
 @router.post("/notifications/test", status_code=202, response_model=schemas.QueuedNotification)
-async def send_test(caller: Operator, container: Served) -> dict[str, int]:
+async def send_test(caller: Operator, container: ContainerDep) -> dict[str, int]:
     """Have a replica that has a webhook send a test; the listing shows what became of it."""
     now = await container.get_database().now()
     test = Notification(Event.TEST, f"a test, asked for by {caller.actor.name}", now)

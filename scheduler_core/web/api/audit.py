@@ -8,9 +8,9 @@ from typing import Any
 from fastapi import APIRouter
 
 from scheduler_core.container import Container
-from scheduler_core.storage.reads.audit_questions import Filters
+from scheduler_core.domain.audit_filter import AuditFilter
 from scheduler_core.web.api import paging, schemas
-from scheduler_core.web.api.values import Cursor, JobFilter, Limit, Served, Since, Until, Viewer
+from scheduler_core.web.api.values import ContainerDep, Cursor, JobFilter, Limit, Since, Until, Viewer
 
 router = APIRouter(prefix="/audit", tags=["audit"])
 
@@ -18,34 +18,34 @@ router = APIRouter(prefix="/audit", tags=["audit"])
 @router.get("/gaps", response_model=schemas.GapReport)
 async def find_gaps(
     _caller: Viewer,
-    container: Served,
+    container: ContainerDep,
     job_id: JobFilter = None,
     since: Since = None,
     until: Until = None,
     limit: Limit = 100,
 ) -> dict[str, Any]:
     """Occurrences without a row or a count, by the definitions as they stood."""
-    report = await container.get_auditor().gaps(Filters(job_id, since, until, limit))
+    report = await container.get_auditor().gaps(AuditFilter(job_id, since, until, limit))
     return report.as_document()
 
 
 @router.get("/duplicates", response_model=schemas.Duplicates)
 async def find_duplicates(
     _caller: Viewer,
-    container: Served,
+    container: ContainerDep,
     job_id: JobFilter = None,
     since: Since = None,
     until: Until = None,
     limit: Limit = 100,
 ) -> dict[str, Any]:
     """Occurrences with two rows, or whose record betrays a second call."""
-    return {"items": await container.get_auditor().duplicates(Filters(job_id, since, until, limit))}
+    return {"items": await container.get_auditor().duplicates(AuditFilter(job_id, since, until, limit))}
 
 
 @router.get("/changes", response_model=schemas.ChangePage)
 async def list_changes(
     _caller: Viewer,
-    container: Served,
+    container: ContainerDep,
     job_id: JobFilter = None,
     since: Since = None,
     until: Until = None,

@@ -11,16 +11,16 @@ from scheduler_core.container import Container
 from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.errors import JobConflictError
 from scheduler_core.web.api import paging, schemas
-from scheduler_core.web.api.documented import problems
-from scheduler_core.web.api.values import Cursor, Limit, Operator, PathName, Served, Viewer
+from scheduler_core.web.api.values import ContainerDep, Cursor, Limit, Operator, PathName, Viewer
 from scheduler_core.web.api.versions import Seen, tag
+from scheduler_core.web.documented import problems
 
 router = APIRouter(prefix="/calendars", tags=["calendars"])
 
 
 @router.get("", response_model=schemas.CalendarPage)
 async def list_calendars(
-    _caller: Viewer, container: Served, limit: Limit = 100, cursor: Cursor = None
+    _caller: Viewer, container: ContainerDep, limit: Limit = 100, cursor: Cursor = None
 ) -> dict[str, Any]:
     """The calendars, by name."""
     after = paging.decode(cursor, paging.name) or ""
@@ -29,14 +29,19 @@ async def list_calendars(
 
 
 @router.get("/{name}", response_model=schemas.CalendarRow, responses=problems(404))
-async def get_calendar(name: PathName, _caller: Viewer, container: Served, response: Response) -> dict[str, Any]:
+async def get_calendar(name: PathName, _caller: Viewer, container: ContainerDep, response: Response) -> dict[str, Any]:
     """One calendar, whole. The ETag is its version."""
     return await _show(container, name, response)
 
 
 @router.put("/{name}", response_model=schemas.CalendarRow, responses=problems(409, 428))
 async def put_calendar(
-    name: PathName, asked: schemas.CalendarBody, caller: Operator, seen: Seen, container: Served, response: Response
+    name: PathName,
+    asked: schemas.CalendarBody,
+    caller: Operator,
+    seen: Seen,
+    container: ContainerDep,
+    response: Response,
 ) -> dict[str, Any]:
     """Make a calendar exactly this; `If-Match: *` makes a new one too."""
     calendar = _calendar(name, asked)
@@ -50,7 +55,7 @@ async def put_calendar(
 
 @router.post("/{name}/extend", response_model=schemas.CalendarRow, responses=problems(409))
 async def extend_calendar(
-    name: PathName, asked: schemas.CalendarBody, caller: Operator, container: Served, response: Response
+    name: PathName, asked: schemas.CalendarBody, caller: Operator, container: ContainerDep, response: Response
 ) -> dict[str, Any]:
     """Add exclusions to a calendar; it is created if it does not exist."""
     await container.get_calendars(caller.actor).extend(_calendar(name, asked))
@@ -59,7 +64,7 @@ async def extend_calendar(
 
 @router.post("/{name}/reduce", response_model=schemas.CalendarRow, responses=problems(404, 409))
 async def reduce_calendar(
-    name: PathName, asked: schemas.CalendarBody, caller: Operator, container: Served, response: Response
+    name: PathName, asked: schemas.CalendarBody, caller: Operator, container: ContainerDep, response: Response
 ) -> dict[str, Any]:
     """Take exclusions from a calendar."""
     await container.get_calendars(caller.actor).reduce(_calendar(name, asked))
@@ -67,7 +72,7 @@ async def reduce_calendar(
 
 
 @router.delete("/{name}", status_code=204, responses=problems(404, 409))
-async def remove_calendar(name: PathName, caller: Operator, container: Served) -> None:
+async def remove_calendar(name: PathName, caller: Operator, container: ContainerDep) -> None:
     """Remove a calendar that no job names."""
     await container.get_calendars(caller.actor).remove(name)
 

@@ -8,14 +8,14 @@ from fastapi import APIRouter, Query
 
 from scheduler_core.admin.clock import agree_to_clock, report_clock
 from scheduler_core.web.api import schemas
-from scheduler_core.web.api.documented import problems
-from scheduler_core.web.api.values import Operator, Served, Viewer
+from scheduler_core.web.api.values import ContainerDep, Operator, Viewer
+from scheduler_core.web.documented import problems
 
 router = APIRouter(tags=["clock"])
 
 
 @router.get("/clock", response_model=schemas.ClockReport)
-async def get_clock(_caller: Viewer, container: Served) -> dict[str, Any]:
+async def get_clock(_caller: Viewer, container: ContainerDep) -> dict[str, Any]:
     """What the database's clock shows, and whether planning has stopped because it jumped."""
     return await report_clock(container)
 
@@ -23,7 +23,7 @@ async def get_clock(_caller: Viewer, container: Served) -> dict[str, Any]:
 @router.post("/clock/agree", response_model=schemas.ClockAgreed, responses=problems(409))
 async def agree_to_the_clock(
     caller: Operator,
-    container: Served,
+    container: ContainerDep,
     hold_id: Annotated[
         int | None, Query(ge=1, lt=2**63, description="of the jump that was seen: another one is not agreed to")
     ] = None,

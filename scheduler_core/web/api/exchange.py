@@ -13,8 +13,8 @@ from scheduler_core.container import Container
 from scheduler_core.jobs_file.reading import parse_jobs
 from scheduler_core.jobs_file.writing import dump_jobs
 from scheduler_core.web.api import schemas
-from scheduler_core.web.api.documented import problems
-from scheduler_core.web.api.values import Operator, Served, Viewer
+from scheduler_core.web.api.values import ContainerDep, Operator, Viewer
+from scheduler_core.web.documented import problems
 
 router = APIRouter(tags=["jobs"])
 
@@ -27,7 +27,7 @@ SOURCE = "the file"
     response_class=PlainTextResponse,
     responses={200: {"description": "TOML", "content": {TOML: {"schema": {"type": "string"}}}}},
 )
-async def export_jobs(_caller: Viewer, container: Served) -> PlainTextResponse:
+async def export_jobs(_caller: Viewer, container: ContainerDep) -> PlainTextResponse:
     """The stored jobs as TOML, which a POST reads back exactly."""
     stored = await read_stored(container)
     stored.require(stored.unreadable)
@@ -43,7 +43,7 @@ async def export_jobs(_caller: Viewer, container: Served) -> PlainTextResponse:
 async def import_jobs(
     request: Request,
     caller: Operator,
-    container: Served,
+    container: ContainerDep,
     dry_run: Annotated[bool, Query(description="only say what would change")] = True,
     prune: Annotated[bool, Query(description="remove the jobs that the file does not declare")] = False,
 ) -> dict[str, Any]:

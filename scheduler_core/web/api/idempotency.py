@@ -14,8 +14,8 @@ from pydantic import AfterValidator, BaseModel
 
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import SchedulerError, ServerUnreachableError
+from scheduler_core.domain.idempotency import KeyClaim
 from scheduler_core.domain.job_fields import check_name
-from scheduler_core.storage.access.idempotency import UNANSWERED_SECONDS, Claim
 from scheduler_core.web.access import Caller
 from scheduler_core.web.problem import Problem
 
@@ -44,7 +44,7 @@ async def once(
         return _answer(await work(None, False), replayed=False)
     keys = container.get_idempotency()
     found = await keys.claim(caller.token_id, key, _digest(request, asked))
-    if not isinstance(found, Claim):
+    if not isinstance(found, KeyClaim):
         if not found.is_same_request:
             raise Problem(422, "key-reused", "this Idempotency-Key was used for another request: draw a new one")
         if found.status is None:
@@ -52,7 +52,7 @@ async def once(
                 409,
                 "under-way",
                 "the first request with this Idempotency-Key is still under way: repeat in a moment",
-                headers={"Retry-After": str(int(UNANSWERED_SECONDS))},
+                headers={"Retry-After": str(int(found.ask_again_seconds))},
             )
         return JSONResponse(found.answer, found.status, headers={"Idempotent-Replayed": "true"})
     try:

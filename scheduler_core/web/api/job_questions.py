@@ -9,13 +9,13 @@ from fastapi import APIRouter, Query
 from scheduler_core.admin.explain import explanation_of
 from scheduler_core.admin.next_fires import next_of_job, next_of_schedule
 from scheduler_core.domain.errors import JobNotFoundError
+from scheduler_core.domain.run_filter import RunFilter
 from scheduler_core.domain.schedule import ScheduleType
-from scheduler_core.storage.reads.pages import RunFilter
 from scheduler_core.web.api import schemas
 from scheduler_core.web.api.audit import page_of_changes
-from scheduler_core.web.api.documented import problems
 from scheduler_core.web.api.runs import page_of_runs
-from scheduler_core.web.api.values import AnyCase, Cursor, Limit, PathName, Served, Since, Statuses, Until, Viewer
+from scheduler_core.web.api.values import AnyCase, ContainerDep, Cursor, Limit, PathName, Since, Statuses, Until, Viewer
+from scheduler_core.web.documented import problems
 
 router = APIRouter(tags=["jobs"])
 
@@ -26,7 +26,7 @@ Count = Annotated[int, Query(ge=1, le=1_000)]
 async def list_runs_of_job(
     job_id: PathName,
     _caller: Viewer,
-    container: Served,
+    container: ContainerDep,
     status: Statuses = None,
     since: Since = None,
     until: Until = None,
@@ -41,7 +41,7 @@ async def list_runs_of_job(
 async def list_changes_of_job(
     job_id: PathName,
     _caller: Viewer,
-    container: Served,
+    container: ContainerDep,
     since: Since = None,
     until: Until = None,
     limit: Limit = 100,
@@ -52,7 +52,7 @@ async def list_changes_of_job(
 
 
 @router.get("/jobs/{job_id}/explain", response_model=schemas.Explanation, responses=problems(404))
-async def explain_job(job_id: PathName, _caller: Viewer, container: Served) -> dict[str, Any]:
+async def explain_job(job_id: PathName, _caller: Viewer, container: ContainerDep) -> dict[str, Any]:
     """Why a job did or did not run, what it waits for, and what comes next."""
     found = await explanation_of(container, job_id)
     if not found.is_known:
@@ -61,7 +61,9 @@ async def explain_job(job_id: PathName, _caller: Viewer, container: Served) -> d
 
 
 @router.get("/jobs/{job_id}/next", response_model=schemas.NextFires, responses=problems(404))
-async def next_fires_of_job(job_id: PathName, _caller: Viewer, container: Served, count: Count = 10) -> dict[str, Any]:
+async def next_fires_of_job(
+    job_id: PathName, _caller: Viewer, container: ContainerDep, count: Count = 10
+) -> dict[str, Any]:
     """When a job fires next."""
     return (await next_of_job(container, job_id, count)).as_document()
 
@@ -69,7 +71,7 @@ async def next_fires_of_job(job_id: PathName, _caller: Viewer, container: Served
 @router.get("/next", response_model=schemas.NextFires)
 async def next_fires_of_schedule(
     _caller: Viewer,
-    container: Served,
+    container: ContainerDep,
     schedule_type: Annotated[ScheduleType, AnyCase()],
     schedule_value: Annotated[str, Query(max_length=500, examples=["30 14 * * mon-fri"])],
     timezone: Annotated[str | None, Query(max_length=100, examples=["Europe/Berlin"])] = None,

@@ -11,11 +11,11 @@ from fastapi.responses import JSONResponse, Response
 from scheduler_core.domain.backfill import Backfill
 from scheduler_core.domain.run import Origin
 from scheduler_core.web.api import schemas
-from scheduler_core.web.api.documented import problems
 from scheduler_core.web.api.idempotency import Key, once
 from scheduler_core.web.api.jobs import show_job
-from scheduler_core.web.api.values import Operator, PathName, Served
+from scheduler_core.web.api.values import ContainerDep, Operator, PathName
 from scheduler_core.web.api.versions import SeenIfSaid
+from scheduler_core.web.documented import problems
 
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
 
@@ -25,7 +25,7 @@ async def pause_job(
     job_id: PathName,
     caller: Operator,
     seen: SeenIfSaid,
-    container: Served,
+    container: ContainerDep,
     response: Response,
     asked: schemas.Pause | None = None,
 ) -> dict[str, Any]:
@@ -38,7 +38,7 @@ async def pause_job(
 
 @router.post("/resume", response_model=schemas.Job, responses=problems(404, 409))
 async def resume_job(
-    job_id: PathName, caller: Operator, seen: SeenIfSaid, container: Served, response: Response
+    job_id: PathName, caller: Operator, seen: SeenIfSaid, container: ContainerDep, response: Response
 ) -> dict[str, Any]:
     """Let a paused or automatically disabled job fire again."""
     await container.get_operations(caller.actor).resume(job_id, seen=seen)
@@ -47,7 +47,12 @@ async def resume_job(
 
 @router.post("/revert", response_model=schemas.Job, responses=problems(404, 409))
 async def revert_job(
-    job_id: PathName, asked: schemas.Revert, caller: Operator, seen: SeenIfSaid, container: Served, response: Response
+    job_id: PathName,
+    asked: schemas.Revert,
+    caller: Operator,
+    seen: SeenIfSaid,
+    container: ContainerDep,
+    response: Response,
 ) -> dict[str, Any]:
     """Bring back an earlier definition; a pause stays. The same code does not undo it, other code does."""
     await container.get_operations(caller.actor).revert(job_id, asked.version, seen=seen)
@@ -56,7 +61,7 @@ async def revert_job(
 
 @router.post("/trigger", status_code=201, response_model=schemas.MadeRun, responses=problems(404, 409))
 async def trigger_job(
-    job_id: PathName, caller: Operator, container: Served, request: Request, key: Key = None
+    job_id: PathName, caller: Operator, container: ContainerDep, request: Request, key: Key = None
 ) -> JSONResponse:
     """Run a job now, beside its schedule."""
 
@@ -76,7 +81,7 @@ async def backfill_job(
     job_id: PathName,
     asked: schemas.BackfillRequest,
     caller: Operator,
-    container: Served,
+    container: ContainerDep,
     request: Request,
     key: Key = None,
 ) -> JSONResponse:

@@ -20,9 +20,9 @@ from scheduler_core.domain.schedule import ScheduleType
 from scheduler_core.domain.wording import plain
 from scheduler_core.ports.runs import InvalidRow
 from scheduler_core.web.api import paging, schemas
-from scheduler_core.web.api.documented import problems
-from scheduler_core.web.api.values import Cursor, Limit, Operator, PathName, Served, Viewer
+from scheduler_core.web.api.values import ContainerDep, Cursor, Limit, Operator, PathName, Viewer
 from scheduler_core.web.api.versions import Seen, SeenIfSaid, tag
+from scheduler_core.web.documented import problems
 from scheduler_core.web.problem import Problem
 
 router = APIRouter(prefix="/jobs", tags=["jobs"])
@@ -31,7 +31,9 @@ KEPT_CALLBACK = "kept:kept"
 
 
 @router.get("", response_model=schemas.JobPage)
-async def list_jobs(_caller: Viewer, container: Served, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
+async def list_jobs(
+    _caller: Viewer, container: ContainerDep, limit: Limit = 100, cursor: Cursor = None
+) -> dict[str, Any]:
     """The jobs, by id."""
     audit = container.get_audit()
     ids = await audit.job_ids(after=paging.decode(cursor, paging.name) or "", limit=limit + 1)
@@ -41,7 +43,7 @@ async def list_jobs(_caller: Viewer, container: Served, limit: Limit = 100, curs
 
 @router.post("", status_code=201, response_model=schemas.Job, responses=problems(409))
 async def add_job(
-    asked: schemas.JobDefinition, caller: Operator, container: Served, request: Request, response: Response
+    asked: schemas.JobDefinition, caller: Operator, container: ContainerDep, request: Request, response: Response
 ) -> dict[str, Any]:
     """Add a job. One that is there already is not touched: that is a 409."""
     definition = _definition(asked, container)
@@ -53,14 +55,19 @@ async def add_job(
 
 
 @router.get("/{job_id}", response_model=schemas.Job, responses=problems(404))
-async def get_job(job_id: PathName, _caller: Viewer, container: Served, response: Response) -> dict[str, Any]:
+async def get_job(job_id: PathName, _caller: Viewer, container: ContainerDep, response: Response) -> dict[str, Any]:
     """One job, whole. The ETag is its version."""
     return await show_job(container, job_id, response)
 
 
 @router.put("/{job_id}", response_model=schemas.Job, responses=problems(404, 409, 428))
 async def edit_job(
-    job_id: PathName, asked: schemas.JobDefinition, caller: Operator, seen: Seen, container: Served, response: Response
+    job_id: PathName,
+    asked: schemas.JobDefinition,
+    caller: Operator,
+    seen: Seen,
+    container: ContainerDep,
+    response: Response,
 ) -> dict[str, Any]:
     """Put another definition in a job's place; what is not given has its default. A pause stays.
 
@@ -75,7 +82,7 @@ async def edit_job(
 
 
 @router.delete("/{job_id}", status_code=204, responses=problems(404, 409))
-async def remove_job(job_id: PathName, caller: Operator, seen: SeenIfSaid, container: Served) -> None:
+async def remove_job(job_id: PathName, caller: Operator, seen: SeenIfSaid, container: ContainerDep) -> None:
     """Remove a job; its history stays."""
     await container.get_operations(caller.actor).remove(job_id, seen=seen)
 

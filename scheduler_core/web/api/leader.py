@@ -8,21 +8,21 @@ from fastapi import APIRouter
 
 from scheduler_core.admin.status import leader_status
 from scheduler_core.web.api import paging, schemas
-from scheduler_core.web.api.documented import problems
-from scheduler_core.web.api.values import Cursor, Limit, Operator, Served, Viewer
+from scheduler_core.web.api.values import ContainerDep, Cursor, Limit, Operator, Viewer
+from scheduler_core.web.documented import problems
 from scheduler_core.web.problem import Problem
 
 router = APIRouter(tags=["replicas"])
 
 
 @router.get("/leader", response_model=schemas.Leader)
-async def get_leader(_caller: Viewer, container: Served) -> dict[str, Any]:
+async def get_leader(_caller: Viewer, container: ContainerDep) -> dict[str, Any]:
     """Who leads, since when, and the replicas that live."""
     return await leader_status(container)
 
 
 @router.post("/leader/resign", status_code=202, response_model=schemas.ResignAsked, responses=problems(409))
-async def ask_leader_to_resign(caller: Operator, container: Served) -> dict[str, Any]:
+async def ask_leader_to_resign(caller: Operator, container: ContainerDep) -> dict[str, Any]:
     """Ask the leader, wherever it is, to give the term up for another replica."""
     before = await leader_status(container)
     if before["instance_id"] is None:
@@ -32,7 +32,9 @@ async def ask_leader_to_resign(caller: Operator, container: Served) -> dict[str,
 
 
 @router.get("/leader/history", response_model=schemas.TermPage)
-async def list_terms(_caller: Viewer, container: Served, limit: Limit = 100, cursor: Cursor = None) -> dict[str, Any]:
+async def list_terms(
+    _caller: Viewer, container: ContainerDep, limit: Limit = 100, cursor: Cursor = None
+) -> dict[str, Any]:
     """The terms, the latest first: who led, why it ended, how long nobody led before."""
     before = paging.decode(cursor, paging.number)
     rows = await container.get_pages().terms(before=before, limit=limit + 1)
@@ -40,6 +42,6 @@ async def list_terms(_caller: Viewer, container: Served, limit: Limit = 100, cur
 
 
 @router.get("/replicas", response_model=schemas.Replicas)
-async def list_replicas(_caller: Viewer, container: Served) -> dict[str, Any]:
+async def list_replicas(_caller: Viewer, container: ContainerDep) -> dict[str, Any]:
     """The replicas that live."""
     return {"items": await container.get_audit().replicas()}

@@ -12,24 +12,23 @@ from fastapi.responses import JSONResponse, StreamingResponse
 
 from scheduler_core.container import Container
 from scheduler_core.domain.export_lines import Format, header, renderer
-from scheduler_core.storage.reads.export import Selection
-from scheduler_core.storage.reads.pages import RunFilter
+from scheduler_core.domain.run_filter import RunFilter, Selection
 from scheduler_core.web.api import paging, schemas
-from scheduler_core.web.api.documented import problems
 from scheduler_core.web.api.idempotency import Key, once
 from scheduler_core.web.api.values import (
     AnyCase,
+    ContainerDep,
     Cursor,
     Instant,
     JobFilter,
     Limit,
     Operator,
-    Served,
     Since,
     Statuses,
     Until,
     Viewer,
 )
+from scheduler_core.web.documented import problems
 from scheduler_core.web.problem import Problem
 
 router = APIRouter(prefix="/runs", tags=["runs"])
@@ -40,7 +39,7 @@ MEDIA_TYPES = {Format.CSV: "text/csv", Format.JSONL: "application/x-ndjson"}
 @router.get("", response_model=schemas.RunPage)
 async def list_runs(
     _caller: Viewer,
-    container: Served,
+    container: ContainerDep,
     job_id: JobFilter = None,
     status: Statuses = None,
     since: Since = None,
@@ -64,7 +63,7 @@ async def list_runs(
 )
 async def export_runs(
     _caller: Viewer,
-    container: Served,
+    container: ContainerDep,
     since: Annotated[Instant, Query(description="from this instant on")],
     until: Annotated[Instant | None, Query(description="before this instant; now by default")] = None,
     job_id: JobFilter = None,
@@ -81,14 +80,14 @@ async def export_runs(
 
 
 @router.get("/{run_id}", response_model=schemas.RunDetails, responses=problems(404))
-async def get_run(run_id: UUID, _caller: Viewer, container: Served) -> dict[str, Any]:
+async def get_run(run_id: UUID, _caller: Viewer, container: ContainerDep) -> dict[str, Any]:
     """One run with its attempts and their tracebacks."""
     return await container.run_details(run_id)
 
 
 @router.post("/{run_id}/retry", status_code=201, response_model=schemas.MadeRun, responses=problems(404, 409))
 async def retry_run(
-    run_id: UUID, caller: Operator, container: Served, request: Request, key: Key = None
+    run_id: UUID, caller: Operator, container: ContainerDep, request: Request, key: Key = None
 ) -> JSONResponse:
     """Run a finished run's job again, now, by its definition of today."""
 
@@ -104,7 +103,7 @@ async def retry_run(
 
 
 @router.post("/{run_id}/cancel", response_model=schemas.Cancelled, responses=problems(404, 409))
-async def cancel_run(run_id: UUID, caller: Operator, container: Served) -> Any:
+async def cancel_run(run_id: UUID, caller: Operator, container: ContainerDep) -> Any:
     """Cancel a run, without a retry: one that waits ends at once, one that executes is ended by its owner."""
     return await container.get_run_operations().cancel(run_id, caller.actor.name)
 

@@ -11,8 +11,8 @@ from pydantic import AfterValidator
 
 from scheduler_core.container import Container
 from scheduler_core.web.api import schemas
-from scheduler_core.web.api.documented import problems
-from scheduler_core.web.api.values import Served, Viewer
+from scheduler_core.web.api.values import ContainerDep, Viewer
+from scheduler_core.web.documented import problems
 from scheduler_core.web.problem import Problem
 from scheduler_core.web.simulator import MOST_SECONDS, Simulator
 from scheduler_core.web.state import state_of
@@ -38,7 +38,7 @@ Day = Annotated[date, AfterValidator(_of_our_time)]
 async def simulate(
     request: Request,
     _caller: Viewer,
-    container: Served,
+    container: ContainerDep,
     days: Annotated[int, Query(ge=1, le=MOST_DAYS, description="whole days of local time")] = 30,
     since: Annotated[Day | None, Query(description="the first day; today by default")] = None,
     timezone: Annotated[str | None, Query(max_length=100, pattern="^[A-Za-z]", examples=["Europe/Berlin"])] = None,

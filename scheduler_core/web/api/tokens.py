@@ -9,8 +9,8 @@ from uuid import UUID
 from fastapi import APIRouter, Query
 
 from scheduler_core.web.api import paging, schemas
-from scheduler_core.web.api.documented import problems
-from scheduler_core.web.api.values import Admin, Cursor, Limit, PathName, Served, Viewer
+from scheduler_core.web.api.values import Admin, ContainerDep, Cursor, Limit, PathName, Viewer
+from scheduler_core.web.documented import problems
 
 router = APIRouter(tags=["access"])
 
@@ -24,7 +24,7 @@ async def who_am_i(caller: Viewer) -> Any:
 @router.get("/tokens", response_model=schemas.TokenPage)
 async def list_tokens(
     _caller: Admin,
-    container: Served,
+    container: ContainerDep,
     with_revoked: Annotated[bool, Query(description="those that were revoked too")] = False,
     limit: Limit = 100,
     cursor: Cursor = None,
@@ -36,13 +36,13 @@ async def list_tokens(
 
 
 @router.post("/tokens", status_code=201, response_model=schemas.MadeToken, responses=problems(409))
-async def create_token(asked: schemas.NewToken, caller: Admin, container: Served) -> dict[str, Any]:
+async def create_token(asked: schemas.NewToken, caller: Admin, container: ContainerDep) -> dict[str, Any]:
     """Make a token; the answer holds its secret, this once."""
     made, secret = await container.get_tokens().create(asked.name, asked.scope, days=asked.days, by=caller.actor.name)
     return {**asdict(made), "token": secret}
 
 
 @router.delete("/tokens/{name}", status_code=204, responses=problems(404))
-async def revoke_token(name: PathName, caller: Admin, container: Served) -> None:
+async def revoke_token(name: PathName, caller: Admin, container: ContainerDep) -> None:
     """End a token and the sessions that it opened, at once."""
     await container.get_tokens().revoke(name, by=caller.actor.name)

@@ -68,7 +68,7 @@ Statuses = Annotated[
 Viewer = Annotated[Caller, Depends(require(Scope.VIEWER))]
 Operator = Annotated[Caller, Depends(require(Scope.OPERATOR))]
 Admin = Annotated[Caller, Depends(require(Scope.ADMIN))]
-Served = Annotated[Container, Depends(get_container)]
+ContainerDep = Annotated[Container, Depends(get_container)]
 
 
 def _check_path_name(name: str) -> str:

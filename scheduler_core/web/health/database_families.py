@@ -7,8 +7,8 @@ from collections.abc import Callable, Iterable, Iterator
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
-from scheduler_core.storage.reads.observations import Situation
-from scheduler_core.web.health.observer import Observer
+from scheduler_core.domain.situation import Situation
+from scheduler_core.web.observer import Observer
 
 GAUGES: tuple[tuple[str, str, Callable[[Situation], float | None]], ...] = (
     ("term", "The number of the last leadership.", lambda s: s.term),

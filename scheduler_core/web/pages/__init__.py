@@ -12,6 +12,9 @@ error brings along can.
 from fastapi import APIRouter
 
 from scheduler_core.web.pages import actions, backfill, edit, screens, sign_in, static, stream
+from scheduler_core.web.pages.routes import problem_page
+
+__all__ = ["problem_page", "router"]
 
 router = APIRouter(include_in_schema=False)
 for part in (static, sign_in, screens, stream, actions, edit, backfill):

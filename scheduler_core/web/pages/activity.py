@@ -11,9 +11,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import Any
-
-from scheduler_core.storage.reads.activity import ActivityStore
+from typing import Any, Protocol
 
 BUCKET_SECONDS = 10
 WINDOW_SECONDS = 900
@@ -29,6 +27,12 @@ CATCH_UP_EVERY = 5
 _NOTHING: Mapping[str, Any] = {"fires": 0, "failed": 0, "skipped": 0, "missed": 0, "p50": None, "p99": None}
 
 
+class ActivityReader(Protocol):
+    """Reads what happened between two instants, by the bucket."""
+
+    async def buckets(self, since: datetime, until: datetime, *, bucket_seconds: int) -> list[dict[str, Any]]: ...
+
+
 @dataclass(slots=True)
 class Activity:
     """The buckets of the last quarter of an hour, by their first second since 1970."""
@@ -40,7 +44,7 @@ class Activity:
     _counted_to: int = 0
     _busy: asyncio.Lock = field(default_factory=asyncio.Lock)
 
-    async def look(self, store: ActivityStore, now: datetime) -> None:
+    async def look(self, store: ActivityReader, now: datetime) -> None:
         """Bring the buckets up to `now`, the database's time."""
         async with self._busy:
             begun = time.monotonic()
@@ -76,7 +80,7 @@ class Activity:
         """Whether every part of the window has been counted."""
         return all(stretch in self._stretches for stretch in _stretches(int(now.timestamp())))
 
-    async def _count(self, store: ActivityStore, since: int, until: int) -> None:
+    async def _count(self, store: ActivityReader, since: int, until: int) -> None:
         found = await store.buckets(
             datetime.fromtimestamp(since, UTC),
             datetime.fromtimestamp(until, UTC),

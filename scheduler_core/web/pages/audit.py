@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from scheduler_core.domain.actor import Source
-from scheduler_core.storage.reads.audit_questions import Filters
+from scheduler_core.domain.audit_filter import AuditFilter
 from scheduler_core.web.pages.view import Asked, View, page_of
 
 QUESTIONS = {
@@ -38,7 +38,7 @@ async def read(asked: Asked) -> dict[str, Any]:
     found: dict[str, Any] = {"question": question, "questions": QUESTIONS, "values": asked.values}
     found |= {"actions": ACTIONS, "sources": SOURCES, "page": None, "gaps": None, "duplicates": None}
     listings, auditor = asked.container.get_listings(), asked.container.get_auditor()
-    filters = Filters(job_id=asked.value("job"), limit=MOST_FINDINGS)
+    filters = AuditFilter(job_id=asked.value("job"), limit=MOST_FINDINGS)
     match question:
         case "changes":
             found["page"] = await page_of(

@@ -15,6 +15,8 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
+from fastapi import Request
+
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.web.pages.activity import Activity
 from scheduler_core.web.problem import Problem
@@ -141,3 +143,12 @@ def message_of(text: str) -> bytes:
     """A text as one event: each line as data, whatever its line ends are."""
     lines = "".join(f"data: {line}\n" for line in text.splitlines())
     return f"{lines}\n".encode()
+
+
+def hub_of(request: Request) -> Hub:
+    """The application's one reader."""
+    state = request.app.state
+    if not hasattr(state, "pages_hub"):
+        state.pages_hub = Hub()
+    hub: Hub = state.pages_hub
+    return hub

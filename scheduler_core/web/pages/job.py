@@ -7,7 +7,7 @@ from typing import Any
 
 from scheduler_core.admin.explain import explanation_of
 from scheduler_core.domain.errors import JobNotFoundError
-from scheduler_core.storage.reads.pages import RunFilter
+from scheduler_core.domain.run_filter import RunFilter
 from scheduler_core.web.pages.view import Asked, View, runs_of
 
 IN_THE_CHART = 200

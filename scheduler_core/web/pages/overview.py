@@ -6,7 +6,7 @@ import asyncio
 from datetime import timedelta
 from typing import Any
 
-from scheduler_core.storage.reads.activity import MOST_COUNTED
+from scheduler_core.domain.situation import COUNTED_AT_MOST
 from scheduler_core.web.pages.activity import BUCKET_SECONDS, WINDOW_SECONDS
 from scheduler_core.web.pages.view import Asked, View, terms_of
 
@@ -49,7 +49,7 @@ async def read(asked: Asked) -> dict[str, Any]:
         "overdue": overdue,
         "failures": failures,
         "counts": counts,
-        "most": MOST_COUNTED,
+        "most": COUNTED_AT_MOST,
         "terms": terms.items,
         "alarms": alarms[:MOST_ALARMS],
         "are_all_alarms": len(alarms) <= MOST_ALARMS,

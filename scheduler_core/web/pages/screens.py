@@ -50,7 +50,7 @@ async def fragment(
 
 def _screen(view: View) -> Callable[..., Awaitable[Response]]:
     async def screen(request: Request, caller: Caller = Depends(signed_in(Scope.VIEWER))) -> Response:  # noqa: B008
-        from scheduler_core.web.pages.stream import hub_of
+        from scheduler_core.web.pages.hub import hub_of
 
         values = view.pick(request.query_params)
         root = request.scope.get("root_path", "")

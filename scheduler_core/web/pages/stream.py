@@ -12,7 +12,7 @@ from starlette.types import Scope as AsgiScope
 
 from scheduler_core.domain.access import Scope
 from scheduler_core.web.access import Caller, require
-from scheduler_core.web.pages.hub import Hub, Key, Read, Watched
+from scheduler_core.web.pages.hub import Hub, Key, Read, Watched, hub_of
 from scheduler_core.web.pages.screens import VIEWS, fragment
 from scheduler_core.web.problem import Problem
 from scheduler_core.web.state import state_of
@@ -25,15 +25,6 @@ QUIET_SECONDS = 10.0
 """After so long without news a comment is sent, so that nobody on the way takes the connection for dead."""
 SEND_TIMEOUT_SECONDS = 10.0
 """Who reads nothing for so long is let go."""
-
-
-def hub_of(request: Request) -> Hub:
-    """The application's one reader."""
-    state = request.app.state
-    if not hasattr(state, "pages_hub"):
-        state.pages_hub = Hub()
-    hub: Hub = state.pages_hub
-    return hub
 
 
 @router.get("/stream")

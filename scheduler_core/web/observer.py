@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.storage.reads.observations import Situation
+from scheduler_core.domain.situation import Situation
 
 OVERDUE_SECONDS = 10.0
 """A cursor that lags further behind than this is not merely busy: nobody has planned it."""

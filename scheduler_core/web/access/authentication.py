@@ -14,7 +14,7 @@ PUBLIC_FOLDERS = ("/static/",)
 """What anybody may see: it holds no data."""
 
 
-class Gate:
+class AuthenticationMiddleware:
     """Finds the caller before the body is read and before a route is looked for; `require` then looks at the scope."""
 
     def __init__(self, app: ASGIApp) -> None:

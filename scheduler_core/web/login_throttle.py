@@ -12,7 +12,7 @@ MOST_KNOWN = 1_000
 
 
 @dataclass(slots=True)
-class Attempts:
+class LoginThrottle:
     """The failures of the last minute, in this process, bounded.
 
     A secret that opened something here before may go on from an address that others are guessing from, as behind one

@@ -1,0 +1,23 @@
+"""What the doctor finds."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+from scheduler_core.web.api.schemas.base import ResponseModel
+
+
+class Trouble(ResponseModel):
+    kind: str = Field(examples=["overdue"])
+    subject: str
+    detail: str | None
+
+
+class Examination(ResponseModel):
+    """What the doctor found. `healthy`: nothing wants a look but pauses and reverts, which somebody wished."""
+
+    healthy: bool
+    facts: dict[str, Any]
+    troubles: list[Trouble]
