@@ -214,7 +214,7 @@ class SchedulerService:
         containers = _containers()
         current = containers.get() if settings is None and logger is None else None
         own = lock_service
-        if current is not None and lock_service is not None and lock_service is current._lock_service:
+        if current is not None and lock_service is not None and current.uses(lock_service):
             cls._container = current
         else:
             cls._container = containers.configure(settings, lock_service=own, logger=logger)

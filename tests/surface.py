@@ -32,10 +32,12 @@ def lines() -> Iterator[str]:
 
 
 def _methods(owner: str, kind: type) -> Iterator[str]:
-    for name in sorted(vars(kind)):
+    # A class of ours shows what it has from others of ours; the nearest that defines a name counts.
+    ours = [one for one in reversed(kind.__mro__) if one.__module__.startswith("scheduler_core")]
+    members = {name: value for one in ours for name, value in vars(one).items()}
+    for name, value in sorted(members.items()):
         if name.startswith(("_", "model_")):
             continue
-        value = vars(kind)[name]
         plain = getattr(value, "__func__", value)
         if inspect.isfunction(plain):
             word = "async " if inspect.iscoroutinefunction(plain) else ""

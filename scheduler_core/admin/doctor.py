@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scheduler_core.admin.explain import open_hold
+from scheduler_core.admin.lease import lease_troubles
 from scheduler_core.admin.proposal import Stored, read_stored
 from scheduler_core.admin.status import leader_status
-from scheduler_core.container import Container, version
+from scheduler_core.container import Container
 from scheduler_core.domain.clock import WHAT_TO_DO, describe_hold
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.job import ScheduleJob
@@ -18,6 +19,7 @@ from scheduler_core.domain.wording import plain
 from scheduler_core.engine.operations.tables import TableScheduler
 from scheduler_core.jobs_file.difference import compare
 from scheduler_core.runtime.host_zone import host_zone
+from scheduler_core.runtime.version import version
 from scheduler_core.settings import Settings
 from scheduler_core.support.zone_data import zone_data
 
@@ -77,7 +79,7 @@ async def examine(container: Container, declared: Sequence[ScheduleJob] | None =
         facts["replicas"] = len(status["replicas"])
         if status["instance_id"] is None and status["replicas"]:
             troubles.append({"kind": "leader", "subject": "-", "detail": "replicas live, and nobody leads"})
-        troubles += await container.lease_troubles()
+        troubles += await lease_troubles(container)
     except SchedulerError as error:
         troubles.append({"kind": "redis", "subject": "-", "detail": str(error)})
     stored = await read_stored(container)

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from scheduler_core.admin.lease import lease_remaining_seconds
+from scheduler_core.container import Container
 from scheduler_core.domain.job import JobStatus
-
-if TYPE_CHECKING:
-    from scheduler_core.container import Container
 
 
 async def leader_status(container: Container) -> dict[str, Any]:
@@ -20,7 +19,7 @@ async def leader_status(container: Container) -> dict[str, Any]:
         row |= {"instance_id": None, "host": None, "pid": None, "acquired_at": None}
     return {
         **{key: row[key] for key in ("term", "instance_id", "host", "pid", "acquired_at")},
-        "lease_expires_in": await container.lease_remaining_seconds(),
+        "lease_expires_in": await lease_remaining_seconds(container),
         "replicas": replicas,
     }
 
