@@ -173,7 +173,8 @@ if TYPE_CHECKING:
         ServerUnreachableError,
         WrongLoopError,
     )
-    from scheduler_core.domain.job import Delivery, JobStatus, Misfire, Overlap, ScheduleJob
+    from scheduler_core.domain.job import Delivery, Misfire, Overlap, ScheduleJob
+    from scheduler_core.domain.job_status import JobStatus
     from scheduler_core.domain.run import Origin, Run, RunContext, RunStatus
     from scheduler_core.domain.schedule import Dst, ScheduleType
     from scheduler_core.domain.table_family import Summary, TableFamily

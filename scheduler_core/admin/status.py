@@ -7,7 +7,7 @@ from typing import Any
 
 from scheduler_core.admin.lease import lease_remaining_seconds
 from scheduler_core.container import Container
-from scheduler_core.domain.job import JobStatus
+from scheduler_core.domain.job_status import JobStatus
 
 
 async def leader_status(container: Container) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from uuid import UUID
 from scheduler_core.container.servers import Servers
 from scheduler_core.domain.actor import Actor, Source
 from scheduler_core.domain.errors import RunNotFoundError
-from scheduler_core.domain.job import JobStatus
+from scheduler_core.domain.job_status import JobStatus
 from scheduler_core.domain.run import LoggerLike
 from scheduler_core.engine.operations.calendars import CalendarOperations
 from scheduler_core.engine.operations.jobs import Operations
@@ -26,9 +26,9 @@ from scheduler_core.storage.access.sessions import SessionStore
 from scheduler_core.storage.access.tokens import TokenStore
 from scheduler_core.storage.alerts.alarms import AlarmStore
 from scheduler_core.storage.alerts.outbox import Outbox
+from scheduler_core.storage.fire.control_session import PostgresControlSession, host_name
 from scheduler_core.storage.fire.requests import RequestStore
 from scheduler_core.storage.fire.runs import RunStore
-from scheduler_core.storage.fire.terms import PostgresControlSession, host_name
 from scheduler_core.storage.jobs.calendars import CalendarStore
 from scheduler_core.storage.jobs.definitions import JobStore
 from scheduler_core.storage.postgres.clock import ClockStore

@@ -19,7 +19,8 @@ from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.clock import CLOCK_JUMP_LIMIT_SECONDS
 from scheduler_core.domain.errors import NotInitializedError
 from scheduler_core.domain.health import Vitals
-from scheduler_core.domain.job import JobStatus, ScheduleJob
+from scheduler_core.domain.job import ScheduleJob
+from scheduler_core.domain.job_status import JobStatus
 from scheduler_core.domain.planning import Plan, StoredJob
 from scheduler_core.domain.run import LoggerLike, Outcome, Run
 from scheduler_core.domain.trust import RedisOutage, State, Timing

@@ -26,7 +26,7 @@ from scheduler_core.domain.errors import ServerUnreachableError
 from scheduler_core.executors.process import ProcessExecutor
 from scheduler_core.ports.election import Instance, LeaseName
 from scheduler_core.ports.executor import ExecutorContext
-from scheduler_core.storage.fire.terms import PostgresControlSession
+from scheduler_core.storage.fire.control_session import PostgresControlSession
 from scheduler_core.storage.postgres import migrate
 from scheduler_core.storage.postgres.database import Database
 from scheduler_core.storage.postgres.errors import DatabaseClosedError

@@ -22,9 +22,8 @@ from scheduler_core.domain.alarm import (
     OpenAlarm,
     OpenTransaction,
     Takeover,
-    decide,
-    without_lateness,
 )
+from scheduler_core.domain.alarm_decision import decide, without_lateness
 from scheduler_core.domain.wording import in_words
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

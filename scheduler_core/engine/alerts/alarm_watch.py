@@ -15,7 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from scheduler_core.domain.alarm import Changes, Event, decide, without_lateness
+from scheduler_core.domain.alarm import Changes, Event
+from scheduler_core.domain.alarm_decision import decide, without_lateness
 from scheduler_core.domain.clock import CLOCK_JUMP_LIMIT_SECONDS
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.run import LoggerLike
