@@ -23,7 +23,6 @@ from scheduler_core.runtime.version import version
 from scheduler_core.settings import Settings
 from scheduler_core.support.zone_data import zone_data
 
-OVERDUE_SECONDS = 10.0
 SKEW_WARNING_SECONDS = 1.0
 SHARES_SCHEMA = (
     "is where this role's tables land that name no schema, because the role or its search_path is called so: let the "
@@ -61,7 +60,7 @@ async def examine(container: Container, declared: Sequence[ScheduleJob] | None =
         troubles.append({"kind": "schema", "subject": container.settings.schema, "detail": notice})
     if server["current_schema"] == container.settings.schema:
         troubles.append({"kind": "search path", "subject": container.settings.schema, "detail": SHARES_SCHEMA})
-    found = await audit.troubles(overdue_seconds=OVERDUE_SECONDS)
+    found = await audit.troubles(overdue_seconds=container.settings.overdue_after)
     if (hold := await open_hold(container)) is not None:
         # By a clock that has jumped everything may be overdue or open for long, and every machine's clock wrong.
         found = [trouble for trouble in found if trouble["kind"] not in ("overdue", "clock", "open transaction")]

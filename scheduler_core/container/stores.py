@@ -93,11 +93,11 @@ class Stores:
 
     def get_listings(self) -> Listings:
         """Jobs, runs and changes, page by page."""
-        return Listings(self._servers.pages())
+        return Listings(self._servers.pages(), overdue_seconds=self.settings.overdue_after)
 
     def get_activity(self) -> ActivityStore:
         """What happens just now."""
-        return ActivityStore(self._servers.pages())
+        return ActivityStore(self._servers.pages(), overdue_seconds=self.settings.overdue_after)
 
     def get_audit(self) -> Audit:
         """The views that auditors, listings and the doctor read."""

@@ -43,6 +43,7 @@ from scheduler_core.storage.fire.term_statements import (
 from scheduler_core.storage.postgres.database import DRIVER_ERRORS
 from scheduler_core.storage.postgres.errors import explain
 from scheduler_core.storage.postgres.keys import LEASE_NAME, NUDGE_CHANNEL, advisory_key, lease_name
+from scheduler_core.storage.postgres.placeholders import fill
 from scheduler_core.storage.postgres.schema_name import check_schema_name
 from scheduler_core.storage.postgres.sqlstates import condition_of_error
 from scheduler_core.storage.postgres.url import let_go_of, open_settled_session, parse_url, server_name
@@ -403,7 +404,7 @@ class PostgresControlSession:
         return advisory_key("leadership", self._schema, nonce)
 
     def _sql(self, template: str) -> str:
-        return template.replace("{schema}", f'"{self._schema}"')
+        return fill(template, self._schema)
 
 
 def host_name() -> str:

@@ -15,7 +15,7 @@ from scheduler_core.storage.postgres.database import Row
 # index keeps each that has ended since, below the living ones; a look that begins here walks none of those.
 EARLIEST_UNFINISHED = """
 SELECT clock_timestamp() AS now, (
-    SELECT run_id FROM {schema}.runs WHERE status IN ('pending', 'queued', 'running', 'retrying')
+    SELECT run_id FROM {schema}.runs WHERE status IN {unfinished}
     ORDER BY run_id LIMIT 1
 ) AS run_id
 """
@@ -41,7 +41,7 @@ WITH fence AS (
       AND (r.instance_id IS NULL OR r.instance_id = :instance_id
            OR r.instance_id IN (SELECT instance_id FROM silenced)
            OR (SELECT acquired_at FROM fence) < clock_timestamp() - make_interval(secs => :trust))
-      AND r.status IN ('pending', 'queued', 'retrying') AND r.run_id >= :since
+      AND r.status IN {waiting} AND r.run_id >= :since
       AND (r.instance_id IS DISTINCT FROM :instance_id OR r.term IS DISTINCT FROM :term
            OR r.created_at < clock_timestamp() - make_interval(secs => :unanswered))
       AND (r.run_id IN (SELECT unnest(CAST(:mine AS uuid[])))) IS NOT TRUE

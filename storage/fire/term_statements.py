@@ -113,7 +113,7 @@ SET status = 'running', started_at = coalesce(r.started_at, b.started_at), attem
 FROM unnest($2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[])
      AS b (run_id, scheduled_for, started_at, attempt_started_at)
 WHERE r.run_id = b.run_id AND r.scheduled_for = b.scheduled_for AND r.instance_id = $1
-  AND r.status IN ('pending', 'queued', 'retrying')
+  AND r.status IN {waiting}
 """
 
 

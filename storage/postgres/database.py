@@ -30,6 +30,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_en
 from scheduler_core.domain.errors import RefusedForNowError, SchedulerError
 from scheduler_core.runtime.loop_affinity import Elsewhere, LoopAffinity
 from scheduler_core.storage.postgres.errors import DatabaseClosedError, UnreadableRowError, explain
+from scheduler_core.storage.postgres.placeholders import fill
 from scheduler_core.storage.postgres.schema_name import check_schema_name
 from scheduler_core.storage.postgres.sqlstates import Condition, condition_of_error
 from scheduler_core.storage.postgres.url import (
@@ -227,7 +228,7 @@ class Database:
 
     def _bind_names(self, template: str) -> tuple[str, tuple[str, ...]]:
         """A statement as the driver wants it, and the names of its parameters in their order."""
-        statement = text(template.replace("{schema}", f'"{self.schema}"'))
+        statement = text(fill(template, self.schema))
         compiled = statement.compile(dialect=_DIALECT)
         return str(compiled), tuple(getattr(compiled, "positiontup", None) or ())
 

@@ -51,7 +51,7 @@ SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float
 UNSETTLED = """
 SELECT (SELECT count(*) FROM {schema}.jobs WHERE next_run <= CAST(:until AS timestamptz)) AS behind,
        (SELECT count(*) FROM {schema}.runs
-        WHERE status IN ('pending', 'queued', 'running', 'retrying')
+        WHERE status IN {unfinished}
           AND scheduled_for <= CAST(:until AS timestamptz)) AS unfinished
 """
 

@@ -38,7 +38,7 @@ WITH shown AS (
      ORDER BY scheduled_for DESC LIMIT :recent)
     UNION
     (SELECT run_id, scheduled_for FROM {schema}.runs
-     WHERE job_id = :job_id AND status IN ('pending', 'queued', 'running', 'retrying')
+     WHERE job_id = :job_id AND status IN {unfinished}
      ORDER BY scheduled_for LIMIT :recent)
 )
 SELECT r.run_id, r.scheduled_for, r.origin, r.status, r.reason, r.attempt, r.deliveries, r.next_attempt_at,

@@ -35,7 +35,7 @@ WITH seat AS MATERIALIZED (
     LIMIT :limit
 ), unfinished AS MATERIALIZED (
     SELECT status, reason FROM {schema}.runs
-    WHERE status IN ('pending', 'queued', 'running', 'retrying')
+    WHERE status IN {unfinished}
     LIMIT :limit
 )
 SELECT coalesce((SELECT term FROM seat), 0) AS term,
