@@ -34,7 +34,7 @@ _PUBLIC = {
     "InvalidSettingsError": "domain.errors",
     "JobConflictError": "domain.errors",
     "JobNotFoundError": "domain.errors",
-    "JobStatus": "domain.job",
+    "JobStatus": "domain.job_status",
     "JobVersionNotFoundError": "domain.errors",
     "LockLostError": "domain.errors",
     "LockService": "storage.redis.locks",

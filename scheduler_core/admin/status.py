@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from scheduler_core.admin.lease import lease_remaining_seconds
-from scheduler_core.container import Container
 from scheduler_core.domain.job_status import JobStatus
+
+if TYPE_CHECKING:
+    from scheduler_core.container import Container
 
 
 async def leader_status(container: Container) -> dict[str, Any]:
     """Who leads, for how long the lease still runs (None: Redis can't say), and the replicas that live."""
+    from scheduler_core.admin.lease import lease_remaining_seconds
+
     audit = container.get_audit()
     row, replicas = await audit.leader(), await audit.replicas()
     alive = {replica["instance_id"] for replica in replicas}
