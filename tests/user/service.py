@@ -386,7 +386,7 @@ async def by_hand(settings: Settings) -> None:
 def explain(error: SchedulerError) -> int:
     match error:
         case AlreadyInitializedError() | NotInitializedError() | InvalidSettingsError() | WrongLoopError():
-            return error.exit_code
+            return 1
         case InvalidScheduleError() | InvalidJobError() | InvalidCalendarError():
             return 2
         case JobVersionNotFoundError() | JobNotFoundError() | CalendarNotFoundError() | CalendarInUseError():
