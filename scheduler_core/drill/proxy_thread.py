@@ -9,7 +9,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from scheduler_core.domain.errors import SchedulerError, ServerUnreachableError
-from scheduler_core.drill.proxy import Proxy, Weather
+from scheduler_core.drill.proxy import LinkState, Proxy
 from scheduler_core.runtime.loop_thread import LoopThread
 
 logger = logging.getLogger("scheduler_core.drill")
@@ -40,11 +40,11 @@ class ProxyThread:
         self._proxies.append(proxy)
         return proxy
 
-    async def set_weather(self, proxy: Proxy, weather: Weather) -> None:
-        """Change a proxy's weather; in force on return."""
+    async def set_link_state(self, proxy: Proxy, link_state: LinkState) -> None:
+        """Change a proxy's link_state; in force on return."""
 
         async def change() -> None:
-            proxy.set_weather(weather)
+            proxy.set_link_state(link_state)
 
         await self._call(change())
 

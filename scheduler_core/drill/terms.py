@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from scheduler_core.drill.accounting import micros
 from scheduler_core.drill.evidence import Evidence, TermRecord
-from scheduler_core.drill.excuses import CLOCK_SLACK_MICROS
+from scheduler_core.drill.fault_windows import CLOCK_SLACK_MICROS
 from scheduler_core.drill.verdict import Findings, Kind
 
 FOREVER = 1 << 62

@@ -35,8 +35,8 @@ from scheduler_core.storage.fire.term_statements import (
     LAST_SEEN,
     LEADER,
     MARK_RUNNING,
+    RECLAIM,
     REGISTER,
-    RESEAT,
     RESIGN,
     SEEN,
 )
@@ -308,14 +308,14 @@ class PostgresControlSession:
             )
         return bool(row["stands"])
 
-    async def reseat(self, leadership: Leadership, nonce: str) -> Leadership | None:
+    async def reclaim(self, leadership: Leadership, nonce: str) -> Leadership | None:
         """Sit down on the same term with a fresh witness, if nobody took it meanwhile."""
         key = self._key_of(nonce)
         if self._witnesses_work:
             if not await self._call(lambda c: c.fetchval("SELECT pg_try_advisory_lock($1)", key)):
                 return None
             self._leadership_key = key
-        term = await self._move_row(RESEAT, leadership.term, leadership.nonce, nonce, self._witnesses_work)
+        term = await self._move_row(RECLAIM, leadership.term, leadership.nonce, nonce, self._witnesses_work)
         if term is None:
             await self._let_go()
             return None

@@ -32,7 +32,7 @@ RETURNING term
 """
 
 
-RESEAT = """
+RECLAIM = """
 UPDATE {schema}.leader SET nonce = $3, witnessed = $4
 WHERE term = $1 AND nonce IN ($2, $3)
 RETURNING term

@@ -373,7 +373,7 @@ async def by_hand(settings: Settings) -> None:
     container = Container(settings, lock_service=Locks(), logger=logger)
     scheduler: BaseScheduler = await container.start([BY_POSITION])
     try:
-        logger.info("%s %s %s", scheduler.is_running, scheduler.is_leader, scheduler.vitals().state)
+        logger.info("%s %s %s", scheduler.is_running, scheduler.is_leader, scheduler.health_snapshot().state)
         statuses: list[JobStatus] = await container.job_statuses(["by-position"])
         logger.info("%d", len(statuses))
     finally:

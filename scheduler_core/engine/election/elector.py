@@ -254,11 +254,11 @@ class Elector:
             if leadership is None:
                 await office.wake.sleep(STAND_AGAIN_SECONDS * random.uniform(0.5, 1.5))
 
-    # STANDING
+    # CANDIDATE
 
     async def _stand(self, office: Office, vacancy: Vacancy) -> Leadership | None:
         """Stand for the vacant seat and, if it was got, lead until the term ends; None if somebody else has it."""
-        office.states.enter(State.STANDING, vacancy.reason)
+        office.states.enter(State.CANDIDATE, vacancy.reason)
         nonce = secrets.token_hex(16)
         sent_at = boottime()
         candidacy = Leadership(vacancy.row.term + 1, nonce, self._instance.instance_id)
