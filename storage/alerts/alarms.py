@@ -139,12 +139,6 @@ HOLDS_TOLD = """
 UPDATE {schema}.clock_holds SET told = true WHERE hold_id = ANY(CAST(:hold_ids AS bigint[])) AND NOT told
 """
 
-# The kind came with revision 0005: the schema before refuses it, and with it whatever else a look has found.
-STORES_TRANSACTIONS = """
-SELECT pg_get_constraintdef(oid) LIKE '%''transaction''%' AS does
-FROM pg_constraint WHERE conrelid = CAST('{schema}.alarms' AS regclass) AND conname = 'alarms_kind_check'
-"""
-
 # Terms are committed in their order: they move one row.
 TERMS = """
 SELECT t.term, t.instance_id, t.host, t.acquired_at, extract(epoch FROM t.leaderless_for)::float8 AS leaderless_seconds,
@@ -311,11 +305,6 @@ class AlarmStore:
 
     async def _transactions(self) -> list[OpenTransaction]:
         rows = await self.database.fetch(OPEN_TRANSACTIONS, {"long": LONG_SECONDS})
-        if not rows:
-            return []
-        stores = await self.database.fetch_one(STORES_TRANSACTIONS)
-        if stores is None or not stores.does:
-            return []
         return [OpenTransaction(row.since, f"{row.subject} {row.detail}") for row in rows]
 
     async def _open(self, overdue_seconds: float) -> list[OpenAlarm]:
