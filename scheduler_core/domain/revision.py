@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-OLDEST = "0004"
-"""The first revision that this code can work with: every claim and every start reads columns that came with it.
+OLDEST = "0001"
+"""The first revision that this code can work with: every claim and every start reads what came with it.
 
 What came later is asked for where it is used, and missed where it is not there."""
 

@@ -118,13 +118,6 @@ UPDATE {schema}.clock_holds SET told = true WHERE hold_id = ANY(CAST(:hold_ids A
 """
 
 
-# The kind came with revision 0005: the schema before refuses it, and with it whatever else a look has found.
-STORES_TRANSACTIONS = """
-SELECT pg_get_constraintdef(oid) LIKE '%''transaction''%' AS does
-FROM pg_constraint WHERE conrelid = CAST('{schema}.alarms' AS regclass) AND conname = 'alarms_kind_check'
-"""
-
-
 # Terms are committed in their order: they move one row.
 TERMS = """
 SELECT t.term, t.instance_id, t.host, t.acquired_at, extract(epoch FROM t.leaderless_for)::float8 AS leaderless_seconds,

@@ -40,7 +40,6 @@ from scheduler_core.storage.alerts.alarm_statements import (
     LIST,
     OPEN,
     STORE,
-    STORES_TRANSACTIONS,
     TERMS,
     WATCH,
 )
@@ -129,11 +128,6 @@ class AlarmStore:
 
     async def _transactions(self) -> list[OpenTransaction]:
         rows = await self.database.fetch(OPEN_TRANSACTIONS, {"long": LONG_SECONDS})
-        if not rows:
-            return []
-        stores = await self.database.fetch_one(STORES_TRANSACTIONS)
-        if stores is None or not stores.does:
-            return []
         return [OpenTransaction(row.since, f"{row.subject} {row.detail}") for row in rows]
 
     async def _open(self, overdue_seconds: float) -> list[OpenAlarm]:

@@ -97,9 +97,8 @@ WITH asked AS (
 SELECT term, pg_notify('{NUDGE_CHANNEL}', :schema || ':' || :message) FROM asked
 """
 
-# The columns came with revision 0005: on the one before, nobody has asked.
 ASKED_TO_RESIGN = """
-SELECT to_jsonb(t) ->> 'resign_requested_by' AS who FROM {schema}.leader_terms t WHERE term = :term
+SELECT resign_requested_by AS who FROM {schema}.leader_terms WHERE term = :term
 """
 
 ROWS_BETWEEN = """
@@ -196,10 +195,7 @@ class RequestStore:
         return [row.run_id for row in await self._database.fetch(CANCELLED_AMONG, {"run_ids": list(run_ids)})]
 
     async def ask_to_resign(self, term: int, by: str) -> bool:
-        """Ask whoever leads in this term to resign; False if the term has ended.
-
-        Raises SchemaError where the schema is older than 0005.
-        """
+        """Ask whoever leads in this term to resign; False if the term has ended."""
         message = f"{RESIGN_REQUEST}{term}"
         given = {"term": term, "by": by, "schema": self._database.schema, "message": message}
         return await self._database.fetch_one(ASK_TO_RESIGN, given) is not None

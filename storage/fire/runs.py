@@ -21,7 +21,7 @@ from itertools import chain
 from typing import Any
 from uuid import UUID
 
-from scheduler_core.domain.errors import NotLeaderError, RefusedForNowError, SchemaError, ServerUnreachableError
+from scheduler_core.domain.errors import NotLeaderError, RefusedForNowError, ServerUnreachableError
 from scheduler_core.domain.planning import Plan
 from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.domain.ticket import Ticket
@@ -256,14 +256,9 @@ class RunStore:
         return rows[0].instance_id if rows else None
 
     async def successor_for_zones(self, instance_id: str, zones: Sequence[str]) -> str | None:
-        """The replica that knows a time zone, of these, that a due job needs; None if there is none, or the schema is
-        the one before.
-        """
+        """The replica that knows a time zone, of these, that a due job needs; None if there is none."""
         parameters = {"instance_id": instance_id, "zones": list(zones), "silence": MAX_INSTANCE_SILENCE_SECONDS}
-        try:
-            rows = await self._fetch(SUCCESSOR_FOR_ZONES, parameters)
-        except SchemaError:
-            return None
+        rows = await self._fetch(SUCCESSOR_FOR_ZONES, parameters)
         return rows[0].instance_id if rows else None
 
     async def reap(

@@ -18,10 +18,10 @@ NUDGE_CHANNEL = "scheduler_nudge"
 """Where the leader listens: for the id of a job that changed, or "" for anything else."""
 
 
-# A schema that was made before installations had an id says NULL. The server is told from every other by when it was
-# started, which no copy of its files takes along, however it was made; a standby that is promoted goes on with its own.
+# The server is told from every other by when it was started, which no copy of its files takes along, however it was
+# made; a standby that is promoted goes on with its own.
 LEASE_NAME = """
-SELECT c.system_identifier, current_database() AS database, to_jsonb(l) ->> 'installation' AS installation,
+SELECT c.system_identifier, current_database() AS database, l.installation,
        pg_postmaster_start_time() AS server_started_at
 FROM pg_control_system() c LEFT JOIN {schema}.leader l ON true
 """
@@ -29,7 +29,7 @@ FROM pg_control_system() c LEFT JOIN {schema}.leader l ON true
 
 def lease_name(answer: Mapping[str, Any], schema: str) -> LeaseName:
     """What the lease is called, by an answer to LEASE_NAME about this schema."""
-    scheduler = (answer["system_identifier"], answer["database"], schema, answer["installation"] or "first")
+    scheduler = (answer["system_identifier"], answer["database"], schema, answer["installation"])
     return LeaseName(":".join(map(str, scheduler)), answer["server_started_at"].astimezone(UTC).isoformat())
 
 

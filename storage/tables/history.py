@@ -85,13 +85,6 @@ FORGET_DRAFT = "DELETE FROM {schema}.daily_summaries WHERE day = '{day}' AND NOT
 CREATE_DAY = "SELECT {schema}.create_history_day('{parent}', '{table}', '{day}')"
 FIT_OUT_HISTORY = "SELECT {schema}.fit_out_history()"
 
-# They came with revision 0005. Not to_regproc: it asks for rights on the schema.
-MAKES_DAYS = """
-SELECT EXISTS (
-    SELECT FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
-    WHERE n.nspname = :schema AND p.proname = 'create_history_day')
-"""
-
 
 class HistoryFamily(TableFamily):
     """A day of the history, with the day before: its rows may come late."""
@@ -116,13 +109,13 @@ def families(schema: str, history_days: int | None) -> tuple[TableFamily, ...]:
     )
 
 
-def block_of_history(step: Step, *, postgres_makes_days: bool) -> Block:
-    """What a step on the history runs. Parameters: postgres_makes_days, whether the schema has the functions for it."""
+def block_of_history(step: Step) -> Block:
+    """What a step on the history runs."""
     block = block_of(step)
     names = {"schema": quoted(step.family.schema), "parent": step.family.name, "table": step.table.name}
-    if postgres_makes_days and isinstance(step, CreateDay):
+    if isinstance(step, CreateDay):
         return Block((CREATE_DAY.format(**names, day=step.day.isoformat()),))
-    if postgres_makes_days and isinstance(step, AttachDay):
+    if isinstance(step, AttachDay):
         return Block((*block.statements, FIT_OUT_HISTORY.format(**names)))
     return Block((*_sums_before(step), *block.statements), block.alone)
 

@@ -40,8 +40,6 @@ PATIENCE_SECONDS = 20.0
 STATEMENT_SECONDS = 1_800.0
 """A month of rows may take minutes to sum up; beyond this something is wrong."""
 
-"""SQLSTATE of a table, column, type, function or schema that does not exist."""
-
 _OURS = (
     "{family.schema}.{family.name}: the schema is the scheduler's own, and its history looks after itself: register "
     "the family in another schema"
@@ -83,11 +81,9 @@ class TableStore:
         return created
 
     async def _fit_out_history(self) -> None:
-        """Give each day what LIKE leaves out, a replica identity and room in its pages, also one that an older version
-        made.
+        """Give each day what LIKE leaves out, a replica identity and room in its pages, also one that somebody made by
+        hand.
         """
-        if not await self._makes_days(self.history[0]):
-            return
         statement = history.FIT_OUT_HISTORY.format(schema=quoted(self._database.schema))
         try:
             async with self._database.transaction() as connection:
@@ -156,7 +152,6 @@ class TableStore:
         """Do one step unless somebody else has; False if it was done, or waits for another that failed."""
         if block_of(step).alone:
             return await self._do_alone(step, planning)
-        makes_days = await self._makes_days(step.family)
         try:
             async with self._database.transaction() as connection:
                 for guard in guards(step.family):
@@ -165,7 +160,7 @@ class TableStore:
                 if fresh is None or getattr(fresh, "waits_for", None):
                     return False
                 driver: Any = (await connection.get_raw_connection()).driver_connection
-                for statement in self._block(fresh, makes_days).statements:
+                for statement in self._block(fresh).statements:
                     await driver.execute(statement, timeout=STATEMENT_SECONDS)
         except (SQLAlchemyError, *DRIVER_ERRORS) as error:
             if condition_of_error(error) is Condition.UNFIT_SCHEMA and not self._is_history(step.family):
@@ -189,7 +184,7 @@ class TableStore:
             return False
         if not block_of(fresh).alone:
             return await self._do(fresh, planning)
-        block = self._block(fresh, await self._makes_days(fresh.family))
+        block = self._block(fresh)
         try:
             await self._direct.run_alone([line.replace(":", "\\:") for line in block.script(fresh.family)])
         except SchedulerError:
@@ -203,20 +198,10 @@ class TableStore:
         if self._is_ours(family):
             return "", (_OURS.format(family=family),)
         plan = planning(await self._found(family))
-        makes_days = await self._makes_days(family)
-        return script_of([(step.family, self._block(step, makes_days)) for step in plan.steps]), plan.problems
+        return script_of([(step.family, self._block(step)) for step in plan.steps]), plan.problems
 
-    def _block(self, step: Step, makes_days: bool) -> Block:
-        if not self._is_history(step.family):
-            return block_of(step)
-        return history.block_of_history(step, postgres_makes_days=makes_days)
-
-    async def _makes_days(self, family: TableFamily) -> bool:
-        """Whether the schema makes this family's days by itself: those of the history, from revision 0005 on."""
-        if not self._is_history(family):
-            return False
-        row = await self._database.fetch_one(history.MAKES_DAYS, {"schema": self._database.schema})
-        return row is not None and bool(row[0])
+    def _block(self, step: Step) -> Block:
+        return history.block_of_history(step) if self._is_history(step.family) else block_of(step)
 
     def _is_history(self, family: TableFamily) -> bool:
         return isinstance(family, history.HistoryFamily)

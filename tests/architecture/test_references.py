@@ -14,12 +14,12 @@ import pytest
 ROOT = Path(__file__).parents[2]
 
 FOLDERS = ("alembic", "bench", "deploy", "docs", "examples", "scheduler_core", "storage", "tests")
-TEXT = {".md", ".mako", ".py", ".toml", ".yaml", ".yml"}
+TEXT = {".md", ".mako", ".py", ".sql", ".toml", ".yaml", ".yml"}
 
 OF_OTHERS = {"BRIN", "FLUSHALL"}
 """Words in capitals that mean what they mean outside of this repository."""
 
-FILE = re.compile(r"(?<![\w/.-])(?:\.\.?/)*((?:[\w-]+/)*[\w-]+\.(?:py\.mako|md|py|toml|yaml|yml|txt|json|svg))\b")
+FILE = re.compile(r"(?<![\w/.-])(?:\.\.?/)*((?:[\w-]+/)*[\w-]+\.(?:py\.mako|md|py|sql|toml|yaml|yml|txt|json|svg))\b")
 PLACE = re.compile(r"\b[Ss]ections? \d|§ ?\d")
 SOURCE = re.compile(
     r"\b([A-Z]{4,}): [\w./-]+ #\d"
@@ -50,10 +50,10 @@ def problems(text: str, words: Set[str], files: Set[str]) -> Iterator[str]:
 
 @cache
 def shipped() -> dict[Path, str]:
-    """Every text of the repository, by its file; of Python what is written for people."""
+    """Every text of the repository, by its file; of Python and SQL what is written for people."""
     found = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*")] + [*ROOT.glob("*.md")]
     return {
-        path: _comments(path)[0] if path.suffix == ".py" else path.read_text(encoding="utf-8")
+        path: _for_people(path)
         for path in sorted(found)
         if path.suffix in TEXT and not {"__pycache__", "vendor", "node_modules"} & set(path.parts)
     }
@@ -74,6 +74,13 @@ def names() -> frozenset[str]:
         for path in place
         if path.is_file()
     )
+
+
+def _for_people(path: Path) -> str:
+    if path.suffix == ".py":
+        return _comments(path)[0]
+    text = path.read_text(encoding="utf-8")
+    return "\n".join(re.findall(r"--.*", text)) if path.suffix == ".sql" else text
 
 
 @cache

@@ -184,10 +184,12 @@ def test_what_the_image_copies_is_enough_for_the_wheel(tmp_path: Path) -> None:
     )
     (wheel,) = tmp_path.glob("*.whl")
     held = zipfile.ZipFile(wheel).namelist()
-    for file in ("scheduler_core/storage/migrations/env.py", "scheduler_core/cli/__main__.py"):
-        assert file in held
-    assert {
-        name for name in held if name.startswith("scheduler_core/storage/migrations/versions/") and name.endswith(".py")
+    assert "scheduler_core/cli/__main__.py" in held
+    migrations, kinds = "scheduler_core/storage/migrations", (".py", ".sql")
+    assert {name for name in held if name.startswith(f"{migrations}/") and name.endswith(kinds)} == {
+        f"{migrations}/{path.relative_to(ROOT / 'alembic').as_posix()}"
+        for path in (ROOT / "alembic").rglob("*")
+        if path.suffix in kinds
     }
 
     # Docker sees only what the list beside the Dockerfile lets through.

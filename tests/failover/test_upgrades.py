@@ -15,10 +15,9 @@ import commands
 import psycopg
 import pytest
 from replicas import Replicas
-from versions import NEXT, PREVIOUS, next_migrations, previous_code, upgrade_to
+from versions import NEXT, migrate_to_next, next_code, next_migrations
 from waiting import eventually
 
-from scheduler_core.domain.revision import OLDEST
 from scheduler_core.storage.postgres import migrate
 
 FIRES = "SELECT count(*) FROM scheduler.runs WHERE status = 'succeeded'"
@@ -48,6 +47,11 @@ def replicas(environment_of_empty: dict[str, str], tmp_path: Path) -> Iterator[R
     made.stop()
 
 
+def in_front(code: Path, environment: dict[str, str]) -> str:
+    """The path of a replica that has this code instead of ours."""
+    return f"{code}{os.pathsep}{environment['PYTHONPATH']}"
+
+
 def fires_on(sql: psycopg.Connection[Any], question: str = FIRES, more: int = 20) -> None:
     before = _count(sql, question)
     eventually(lambda: _count(sql, question) >= before + more, what=f"{more} more than {before} of: {question}")
@@ -75,11 +79,10 @@ def assert_nothing_was_lost(sql: psycopg.Connection[Any], environment: dict[str,
 def migrate_behind_a_long_transaction(sql: psycopg.Connection[Any], url: str, folder: Path) -> None:
     """To the next version. The migration gives up its place in the queue of locks, and tries again: behind it nobody
     would fire until the transaction ends."""
-    with psycopg.connect(url) as slow, pytest.MonkeyPatch.context() as patch:
+    with psycopg.connect(url) as slow:
         # What a report that was left open holds; ALTER TABLE waits for it, and every claim behind ALTER TABLE.
         slow.execute("SELECT count(*) FROM scheduler.jobs")
-        patch.setattr("scheduler_core.storage.postgres.revisions.folder", lambda: folder)
-        migrating = threading.Thread(target=migrate.upgrade, args=[url])
+        migrating = threading.Thread(target=migrate_to_next, args=[url, folder])
         migrating.start()
         waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND mode = 'AccessExclusiveLock'"
         eventually(lambda: _count(sql, waiting))
@@ -92,70 +95,72 @@ def migrate_behind_a_long_transaction(sql: psycopg.Connection[Any], url: str, fo
     assert sql.execute("SELECT version_num FROM scheduler.alembic_version").fetchone() == (NEXT,)
 
 
-def test_this_code_does_not_start_on_a_schema_that_lacks_what_it_needs_and_says_what_to_do(
+def test_a_version_that_needs_its_revision_at_once_does_not_start_before_it_and_says_what_to_do(
     replicas: Replicas, empty: psycopg.Connection[Any], environment_of_empty: dict[str, str], tmp_path: Path
 ) -> None:
-    """Without `auto_migrate`. What each fire reads came with that revision: it can't do without."""
+    """Without `auto_migrate`. What each of its fires reads came with its revision: it can't do without."""
     url = environment_of_empty["SCHEDULER_DATABASE_URL"]
-    too_old = f"{int(OLDEST) - 1:04}"
-    upgrade_to(url, too_old)
-    [early] = replicas.start(1)
+    migrate.upgrade(url)
+    code = next_code(tmp_path / "next", oldest=NEXT)
+    path = in_front(code, environment_of_empty)
+    [early] = replicas.start(1, PYTHONPATH=path)
     assert early.wait(30) == 1
     told = (tmp_path / "replica-0.log").read_text()
-    assert f"at revision {too_old}, too old for this version, which needs {migrate.head()}" in told
+    assert f"at revision {migrate.head()}, too old for this version, which needs {NEXT}" in told
     assert "run `scheduler migrate`" in told
 
-    migrate.upgrade(url)
-    replicas.start(1)
+    migrate_to_next(url, code / "alembic")
+    replicas.start(1, PYTHONPATH=path)
     replicas.wait_for(empty, 1)
     fires_on(empty)
 
 
-@pytest.mark.skipif(PREVIOUS < OLDEST, reason="this version needs its own revision at once")
-def test_this_code_fires_on_the_schema_before_and_under_the_migration(
+def test_the_next_version_fires_on_this_schema_and_under_the_migration(
     replicas: Replicas, empty: psycopg.Connection[Any], environment_of_empty: dict[str, str], tmp_path: Path
 ) -> None:
     """Without `auto_migrate`, and the code first: it starts, says what waits, and the schema comes to head under it."""
     url = environment_of_empty["SCHEDULER_DATABASE_URL"]
-    upgrade_to(url, PREVIOUS)
-    replicas.start(2)
+    migrate.upgrade(url)
+    code = next_code(tmp_path / "next")
+    path = in_front(code, environment_of_empty)
+    replicas.start(2, PYTHONPATH=path)
     replicas.wait_for(empty, 2)
     fires_on(empty)
     fires_on(empty, FAILURES, 5)
     told = (tmp_path / "replica-0.log").read_text()
-    assert f"what is new in {migrate.head()} waits for `scheduler migrate`" in told
+    assert f"what is new in {NEXT} waits for `scheduler migrate`" in told
     for words in (("jobs", "pause", "tick-0"), ("jobs", "resume", "tick-0"), ("jobs", "trigger", "tick-1")):
         done = commands.as_text(commands.scheduler(*words, environment=environment_of_empty, folder=tmp_path))
         assert done.returncode == 0, (words, done.stderr)
     replicas.leader(empty)[0].send_signal(signal.SIGKILL)
     fires_on(empty)
-    replicas.start(1)
+    replicas.start(1, PYTHONPATH=path)
     replicas.wait_for(empty, 2)
 
-    migrate.upgrade(url)
+    migrate_to_next(url, code / "alembic")
     fires_on(empty)
     replicas.leader(empty)[0].send_signal(signal.SIGKILL)
     fires_on(empty)
     fires_on(empty, FAILURES, 5)
     replicas.stop()
-    assert_nothing_was_lost(empty, environment_of_empty, tmp_path, "code N on schema N-1, then on schema N")
+    assert_nothing_was_lost(empty, environment_of_empty, tmp_path, "code N+1 on schema N, then on schema N+1")
 
 
-def test_the_code_before_fires_on_while_this_one_migrates_and_takes_over(
+def test_this_code_fires_on_while_the_next_version_migrates_and_takes_over(
     replicas: Replicas, empty: psycopg.Connection[Any], environment_of_empty: dict[str, str], tmp_path: Path
 ) -> None:
     """A rolling upgrade with `auto_migrate`: the first new replica migrates under the old ones, which then leave."""
-    before = previous_code(tmp_path / "before")
-    old_path = f"{before}{os.pathsep}{environment_of_empty['PYTHONPATH']}"
-    replicas.start(2, PYTHONPATH=old_path, SCHEDULER_AUTO_MIGRATE="true", SCHEDULER_INSTANCE_NAME="old")
+    url = environment_of_empty["SCHEDULER_DATABASE_URL"]
+    path = in_front(next_code(tmp_path / "next"), environment_of_empty)
+    replicas.start(2, SCHEDULER_AUTO_MIGRATE="true", SCHEDULER_INSTANCE_NAME="old")
     eventually(lambda: empty.execute("SELECT to_regclass('scheduler.instances')").fetchone() != (None,))
     replicas.wait_for(empty, 2)
     fires_on(empty)
-    assert asyncio.run(migrate.revisions(environment_of_empty["SCHEDULER_DATABASE_URL"]))[0] == PREVIOUS
+    assert asyncio.run(migrate.revisions(url))[0] == migrate.head()
 
-    replicas.start(2, SCHEDULER_AUTO_MIGRATE="true", SCHEDULER_INSTANCE_NAME="new")
+    replicas.start(2, PYTHONPATH=path, SCHEDULER_AUTO_MIGRATE="true", SCHEDULER_INSTANCE_NAME="new")
     replicas.wait_for(empty, 4)
-    assert asyncio.run(migrate.check(environment_of_empty["SCHEDULER_DATABASE_URL"])) is None
+    assert asyncio.run(migrate.revisions(url))[0] == NEXT
     # Whoever leads is an old one still: it saw the schema change under it.
     assert empty.execute(LEADS, ["old%"]).fetchone()
     fires_on(empty)
@@ -166,7 +171,7 @@ def test_the_code_before_fires_on_while_this_one_migrates_and_takes_over(
     eventually(lambda: empty.execute(LEADS, ["new%"]).fetchone())
     fires_on(empty)
     replicas.stop()
-    assert_nothing_was_lost(empty, environment_of_empty, tmp_path, "code N-1 on schema N, then code N")
+    assert_nothing_was_lost(empty, environment_of_empty, tmp_path, "code N on schema N+1, then code N+1")
 
 
 def test_this_code_fires_on_the_schema_of_the_next_version(
@@ -175,8 +180,8 @@ def test_this_code_fires_on_the_schema_of_the_next_version(
     environment_of_empty: dict[str, str],
     tmp_path: Path,
 ) -> None:
-    """What the code before was to the newest revision, this code is to the next. It also starts there: a replica that
-    dies in the middle of an upgrade comes back, and an upgrade can be taken back without touching the schema."""
+    """It also starts there: a replica that dies in the middle of an upgrade comes back, and an upgrade can be taken
+    back without touching the schema."""
     url = environment_of_empty["SCHEDULER_DATABASE_URL"]
     migrate.upgrade(url)
     replicas.start(2)

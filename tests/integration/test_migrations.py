@@ -8,8 +8,9 @@ from pathlib import Path
 import psycopg
 import pytest
 from commands import Command
-from versions import NEXT, PREVIOUS, next_migrations
+from versions import NEXT, next_migrations
 
+from scheduler_core.admin.schema import statements_to_head
 from scheduler_core.cli.exit_codes import exit_code_of
 from scheduler_core.domain.errors import RefusedForNowError, SchemaError, ServerUnreachableError
 from scheduler_core.domain.revision import OLDEST
@@ -144,8 +145,12 @@ def test_the_statements_can_be_read_before_they_run() -> None:
     assert "SET lock_timeout" in text
 
 
-def test_the_statements_from_one_revision_on_can_be_read_too(command: Command) -> None:
-    text = command("migrate", "--sql", "--from", PREVIOUS).stdout
-    assert f"-> {migrate.head()}" in text
-    assert "CREATE TABLE jobs" not in text
+def test_the_statements_from_one_revision_on_can_be_read_too(
+    command: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     assert "no way" in command("migrate", "--sql", "--from", "0815", code=1).stderr
+    own, folder = migrate.head(), next_migrations(tmp_path)
+    monkeypatch.setattr("scheduler_core.storage.postgres.revisions.folder", lambda: folder)
+    text = statements_to_head("scheduler", since=own)
+    assert f"-> {NEXT}" in text
+    assert "CREATE TABLE jobs" not in text

@@ -62,18 +62,6 @@ async def test_an_alarm_opens_while_one_is_open_and_closes_with_it(
     assert closed["closed_why"] == "it has ended"
 
 
-async def test_the_schema_before_knows_no_such_alarm_and_loses_none_of_the_others(
-    container: Container, database_url: str, sql: psycopg.Connection[Any], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    await container.prepare()
-    sql.execute("ALTER TABLE scheduler.alarms DROP CONSTRAINT alarms_kind_check")
-    sql.execute("ALTER TABLE scheduler.alarms ADD CONSTRAINT alarms_kind_check CHECK (kind <> 'transactions')")
-    monkeypatch.setattr(alarms, "LONG_SECONDS", 0.0)
-    with closing(psycopg.connect(database_url)) as somebody:
-        somebody.execute("SELECT pg_current_xact_id()")
-        assert await looked(container) == []
-
-
 async def test_an_alarm_of_a_later_version_is_left_to_it(container: Container, sql: psycopg.Connection[Any]) -> None:
     await container.prepare()
     sql.execute("ALTER TABLE scheduler.alarms DROP CONSTRAINT alarms_kind_check")

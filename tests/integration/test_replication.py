@@ -10,11 +10,9 @@ from typing import Any
 import psycopg
 import pytest
 from commands import Command
-from versions import PREVIOUS
 from waiting import eventually_async
 
 from scheduler_core import Container, ScheduleJob, TableFamily, TableScheduler
-from scheduler_core.storage.postgres import migrate
 
 Sql = psycopg.Connection[Any]
 
@@ -33,8 +31,8 @@ def unnamed(sql: Sql) -> list[str]:
     return [name for (name,) in sql.execute(UNNAMED).fetchall()]
 
 
-def a_day_before(sql: Sql, table: str, day: date) -> str:
-    """A partition as the version before makes it."""
+def a_day_by_hand(sql: Sql, table: str, day: date) -> str:
+    """A partition as LIKE and ATTACH make it."""
     name, after = f"{table}_{day:%Y%m%d}", day + timedelta(days=1)
     sql.execute(f"CREATE TABLE scheduler.{name} (LIKE scheduler.{table} INCLUDING ALL)")
     sql.execute(
@@ -93,17 +91,9 @@ async def test_each_day_s_rows_can_be_named_whoever_made_the_day(container: Cont
     sql.execute(f"CREATE TABLE scheduler.{orphan} (LIKE scheduler.runs)")
     await tables.ensure_history([today - timedelta(days=300)])
     assert unnamed(sql) == []
-    made = [a_day_before(sql, table, today - timedelta(days=100)) for table in ("attempts", "runs")]
-    assert unnamed(sql) == made, "the version before makes them without"
+    made = [a_day_by_hand(sql, table, today - timedelta(days=100)) for table in ("attempts", "runs")]
+    assert unnamed(sql) == made, "LIKE and ATTACH make them without"
     await container.create_history()
-    assert unnamed(sql) == []
-
-
-async def test_the_days_that_are_there_are_named_by_the_migration(database_url: str, sql: Sql) -> None:
-    await migrate.downgrade_async(database_url, revision=PREVIOUS)
-    made = [a_day_before(sql, table, date(2026, 3, 1)) for table in ("attempts", "runs")]
-    assert unnamed(sql) == made
-    await migrate.upgrade_async(database_url)
     assert unnamed(sql) == []
 
 
@@ -126,8 +116,8 @@ async def test_each_day_has_room_in_its_pages_whoever_made_the_day(container: Co
     await container.prepare()
     today = datetime.now(UTC).date()
     await container.get_tables().ensure_history([today - timedelta(days=200)])
-    a_day_before(sql, "runs", today - timedelta(days=100))
-    somebodys = a_day_before(sql, "runs", today - timedelta(days=101))
+    a_day_by_hand(sql, "runs", today - timedelta(days=100))
+    somebodys = a_day_by_hand(sql, "runs", today - timedelta(days=101))
     sql.execute(f"ALTER TABLE scheduler.{somebodys} SET (fillfactor = 90)")
     await container.create_history()
     found = dict(sql.execute(OPTIONS).fetchall())
@@ -137,16 +127,6 @@ async def test_each_day_has_room_in_its_pages_whoever_made_the_day(container: Co
     assert set(map(tuple, days.values())) == {("fillfactor=60",)}
     assert found["jobs"] == OF_JOBS
     assert {name for name in found if name not in days} == {somebodys, "jobs"}
-
-
-async def test_the_schema_before_has_its_own_storage_again(database_url: str, sql: Sql) -> None:
-    await migrate.downgrade_async(database_url, revision=PREVIOUS)
-    found = dict(sql.execute(OPTIONS).fetchall())
-    assert {name: options for name, options in found.items() if not name.startswith("runs_")} == {
-        "jobs": ["fillfactor=70"]
-    }
-    await migrate.upgrade_async(database_url)
-    assert dict(sql.execute(OPTIONS).fetchall())["jobs"] == OF_JOBS
 
 
 async def test_the_doctor_says_which_table_is_not_named(container: Container, sql: Sql, command: Command) -> None:

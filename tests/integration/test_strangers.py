@@ -12,7 +12,6 @@ from typing import Any
 import psycopg
 import pytest
 from logins import in_line, login, url_as
-from versions import PREVIOUS
 from waiting import eventually_async
 
 from scheduler_core import Container
@@ -124,10 +123,10 @@ async def test_without_a_stranger_a_follower_waits_and_does_not_look_again_and_a
     assert await waiting
 
 
-async def test_the_version_before_registers_without_knowing_it(
+async def test_a_trigger_registers_which_session_holds_the_witnesses(
     sessions: list[PostgresControlSession], sql: Sql
 ) -> None:
-    """Its statement names no such column; the trigger fills it in. Who registered before the migration: any holder."""
+    """No statement names the column. Where a hand has emptied it, any holder counts."""
     [pid] = sql.execute("SELECT control_pid FROM scheduler.instances WHERE instance_id = 'me-1'").fetchone() or [None]
     held = sql.execute("SELECT 1 FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = %s", [pid]).fetchone()
     assert held is not None
@@ -148,7 +147,7 @@ def holding(sql: Sql, role: str, key: int) -> Iterator[int]:
 
 
 async def test_who_keeps_a_migration_from_happening_is_named(database_url: str, sql: Sql, stranger: str) -> None:
-    await migrate.downgrade_async(database_url, revision=PREVIOUS)
+    await migrate.downgrade_async(database_url)
     with holding(sql, stranger, advisory_key("migrate", "scheduler")) as pid:
         with pytest.raises(SchemaError) as refused:
             await migrate.upgrade_async(database_url, give_up_seconds=0.2)

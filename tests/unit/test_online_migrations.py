@@ -1,5 +1,7 @@
 """Every revision after the first runs beside replicas that fire: nothing rewrites a table or holds it for long.
 
+The last is made up: what the next version might bring.
+
 Squawk knows which statements do. What it does not look for stands in OFFLINE.
 """
 
@@ -12,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from versions import NEXT, next_migrations
 
 from scheduler_core.storage.postgres import migrate
 
@@ -28,7 +31,13 @@ OFFLINE = re.compile(
 
 OWN = re.compile(r'^(UPDATE|INSERT INTO|DELETE FROM) "?scheduler"?\.alembic_version\b')
 
-REVISIONS = [f"{number:04}" for number in range(2, int(migrate.head()) + 1)]
+REVISIONS = [f"{number:04}" for number in range(2, int(NEXT) + 1)]
+
+
+@pytest.fixture(autouse=True)
+def _with_the_next(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = next_migrations(tmp_path)
+    monkeypatch.setattr("scheduler_core.storage.postgres.revisions.folder", lambda: folder)
 
 
 def complaints(statements: str, folder: Path) -> set[str]:

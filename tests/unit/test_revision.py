@@ -1,4 +1,4 @@
-"""Which schemas code works with is decided by numbers alone."""
+"""Which schemas code works with is decided by numbers alone: here of code whose own is 0005."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
+from alembic.script import ScriptDirectory
 
 from scheduler_core.domain.revision import OLDEST, UPGRADABLE, WORKABLE, Fit, explain, fit
 from scheduler_core.storage.postgres import migrate
@@ -73,3 +74,21 @@ def test_revisions_are_numbered_without_gaps() -> None:
         assert down is not None
         assert down.group(1) == ("None" if number == 1 else f'"{number - 1:04}"')
     assert migrate.head() == f"{len(names):04}"
+
+
+def test_the_first_revision_runs_every_file_and_names_no_other() -> None:
+    first = ScriptDirectory(VERSIONS.parent).get_revision("0001").module
+    folders = {"tables": first.TABLES, "functions": first.FUNCTIONS, "views": (*first.VIEWS, *first.AUDIT_VIEWS)}
+    named = [f"{folder}/{name}" for folder, names in folders.items() for name in names] + ["triggers", "roles"]
+    there = [path.relative_to(first.SQL).with_suffix("").as_posix() for path in first.SQL.rglob("*.sql")]
+    assert sorted(named) == sorted(there)
+
+
+def test_a_semicolon_ends_a_statement_but_not_in_a_body_a_comment_or_a_string() -> None:
+    first = ScriptDirectory(VERSIONS.parent).get_revision("0001").module
+    script = "-- it's; so\nSELECT 'it''s; so';\nDO $$ BEGIN RETURN; END $$;\nSELECT 1"
+    assert [statement.strip() for statement in first.STATEMENT.findall(script)] == [
+        "-- it's; so\nSELECT 'it''s; so'",
+        "DO $$ BEGIN RETURN; END $$",
+        "SELECT 1",
+    ]
