@@ -123,7 +123,7 @@ def _play(script: Script, kinds: tuple[str, ...], every_seconds: float) -> float
             )
         )
         if kind == "kill":
-            _bury(script, leader, now, heir=200 + number)
+            _bury(script, leader, now, successor=200 + number)
             living.remove(leader)
             living.append(200 + number)
         else:
@@ -134,10 +134,10 @@ def _play(script: Script, kinds: tuple[str, ...], every_seconds: float) -> float
     return now
 
 
-def _bury(script: Script, pid: int, now: float, heir: int) -> None:
+def _bury(script: Script, pid: int, now: float, successor: int) -> None:
     place = next(n for n, replica in enumerate(script.replicas) if replica.pid == pid)
     script.replicas[place] = replace(script.replicas[place], ended_at=at(now + 0.001), exit_code=-9)
-    script.replicas.append(ReplicaRecord(heir, f"i-{heir}", at(now + 0.5), None, None))
+    script.replicas.append(ReplicaRecord(successor, f"i-{successor}", at(now + 0.5), None, None))
 
 
 def _fire(script: Script, job: DrillJob, end: float, draw: random.Random) -> None:
@@ -170,14 +170,16 @@ def _run(script: Script, job: DrillJob, due: float, run_id: UUID, draw: random.R
     elif job.delivery == "at_most_once" and term_span.died:
         script.runs.append(replace(row, status="lost", reason="owner_died", attempts=0, deliveries=1))
     elif term_span.died:
-        # The heir takes it up once the owner has been gone for a TTL.
-        heir = script.terms[place + 1]
-        again = heir.since + TTL_SECONDS
-        heir = next((r for r in script.terms if r.since <= again < r.until), script.terms[-1])
-        again = max(again, heir.since)
-        _call(script, row, heir, again, again + lasts)
+        # The successor takes it up once the owner has been gone for a TTL.
+        successor = script.terms[place + 1]
+        again = successor.since + TTL_SECONDS
+        successor = next((r for r in script.terms if r.since <= again < r.until), script.terms[-1])
+        again = max(again, successor.since)
+        _call(script, row, successor, again, again + lasts)
         script.runs.append(
-            replace(row, deliveries=1, term=heir.term, instance_id=f"i-{heir.pid}", finished_at=at(again + lasts))
+            replace(
+                row, deliveries=1, term=successor.term, instance_id=f"i-{successor.pid}", finished_at=at(again + lasts)
+            )
         )
     else:
         woke = script.wakes[term_span.term] + 0.001

@@ -187,7 +187,7 @@ class _Hearing:
     def _check_never_ran(self, run: RunRecord, executions: list[Execution]) -> None:
         first = executions[0]
         decided = FOREVER if run.finished_at is None else micros(run.finished_at)
-        # A short call leaves no trace in the record when its owner dies; the heir decides anew.
+        # A short call leaves no trace in the record when its owner dies; the successor decides anew.
         if self._fault_windows.excused(first.call.pid, first.began, max(decided, first.began)):
             return
         self._find(
@@ -206,7 +206,7 @@ class _Hearing:
                 continue
             unexplained -= 1
             is_living = first.ended is not None and first.ended > again.began
-            # The heir's call may be over by then: it is the one that woke whom the fault had hit.
+            # The successor's call may be over by then: it is the one that woke whom the fault had hit.
             if again.on_waking or self._fault_windows.excused(first.call.pid, first.began, again.began):
                 self._tally["repeated"] += 1
                 self._tally["concurrent"] += is_living

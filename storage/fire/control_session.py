@@ -233,7 +233,7 @@ class PostgresControlSession:
                 f"the table {self._schema}.leader has lost its row: INSERT INTO {self._schema}.leader (term) "
                 f"SELECT coalesce(max(term), 0) FROM {self._schema}.leader_terms"
             )
-        return LeaderRow(row["term"], row["nonce"], row["instance_id"], row["witnessed"], row["heir"])
+        return LeaderRow(row["term"], row["nonce"], row["instance_id"], row["witnessed"], row["preferred_successor"])
 
     async def await_fall(self, row: LeaderRow, wait_seconds: float) -> bool:
         """True once the witness of this leadership is gone; False if it is held after `wait_seconds`."""

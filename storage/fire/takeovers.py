@@ -88,9 +88,8 @@ SELECT i.instance_id
 FROM waiting w
 JOIN {schema}.instances i ON {schema}.can_call(i, w.callback, w.application)
 JOIN {schema}.instances me ON me.instance_id = :instance_id
-WHERE i.instance_id <> me.instance_id AND i.eligible AND i.ended_at IS NULL
+WHERE i.instance_id <> me.instance_id AND i.eligible AND i.ended_at IS NULL AND {schema}.is_alive(i)
   AND i.last_seen > clock_timestamp() - make_interval(secs => :silence)
-  AND (i.life_key IS NULL OR {schema}.witness_held(i.life_key))
   AND (w.is_passed_over OR NOT {schema}.can_call(me, w.callback, w.application))
   AND (w.callback = ANY(i.callbacks) OR i.started_at > me.started_at)
 ORDER BY w.scheduled_for, w.callback = ANY(i.callbacks) DESC, i.started_at DESC
@@ -113,9 +112,8 @@ SELECT i.instance_id
 FROM waiting w
 JOIN {schema}.instances i ON w.timezone = ANY(i.zones)
 JOIN {schema}.instances me ON me.instance_id = :instance_id
-WHERE i.instance_id <> me.instance_id AND i.eligible AND i.ended_at IS NULL
+WHERE i.instance_id <> me.instance_id AND i.eligible AND i.ended_at IS NULL AND {schema}.is_alive(i)
   AND i.last_seen > clock_timestamp() - make_interval(secs => :silence)
-  AND (i.life_key IS NULL OR {schema}.witness_held(i.life_key))
   AND ({schema}.can_call(i, w.callback, w.application) OR NOT {schema}.can_call(me, w.callback, w.application))
 ORDER BY w.due_at, i.started_at DESC
 LIMIT 1
@@ -128,9 +126,7 @@ WITH begun AS (
     GROUP BY instance_id
 )
 SELECT b.instance_id, b.job_ids,
-       CASE WHEN i.life_key IS NOT NULL THEN {schema}.witness_held(i.life_key)
-            ELSE i.ended_at IS NULL AND i.last_seen > clock_timestamp() - make_interval(secs => :silence)
-       END IS TRUE AS alive
+       {schema}.is_alive(i) IS TRUE AS alive
 FROM begun b LEFT JOIN {schema}.instances i USING (instance_id)
 """
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 LEADER = """
-SELECT term, nonce, instance_id, witnessed, heir FROM {schema}.leader
+SELECT term, nonce, instance_id, witnessed, preferred_successor FROM {schema}.leader
 """
 
 
@@ -16,7 +16,7 @@ WITH claimed AS (
     UPDATE {schema}.leader
     SET term = greatest(term + 1, $1::bigint, (SELECT max(term) + 1 FROM {schema}.leader_terms)),
         nonce = $2, instance_id = $3, witnessed = $4,
-        acquired_at = clock_timestamp(), heir = NULL
+        acquired_at = clock_timestamp(), preferred_successor = NULL
     WHERE term = $5 AND nonce IS NOT DISTINCT FROM $6
     RETURNING term, acquired_at
 ), ended AS (
@@ -70,7 +70,7 @@ SELECT extract(epoch FROM clock_timestamp() - last_seen)::float8 FROM {schema}.i
 
 RESIGN = """
 WITH freed AS (
-    UPDATE {schema}.leader SET nonce = NULL, witnessed = false, heir = $4
+    UPDATE {schema}.leader SET nonce = NULL, witnessed = false, preferred_successor = $4
     WHERE term = $1 AND nonce = $2
     RETURNING term
 )

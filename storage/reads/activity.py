@@ -35,13 +35,10 @@ PULSE = """
 WITH overdue AS (
     SELECT job_id FROM {schema}.jobs WHERE due_at < clock_timestamp() - make_interval(secs => :overdue) LIMIT :most
 )
-SELECT clock_timestamp() AS now, l.term, i.instance_id, i.host, i.pid, l.acquired_at,
+SELECT clock_timestamp() AS now, seat.term, leader.instance_id, leader.host, leader.pid, seat.acquired_at,
        (SELECT count(*) FROM overdue) AS overdue
-FROM {schema}.leader l
-LEFT JOIN {schema}.instances i
-  ON i.instance_id = l.instance_id AND l.nonce IS NOT NULL AND i.ended_at IS NULL
- AND CASE WHEN i.life_key IS NOT NULL THEN {schema}.witness_held(i.life_key)
-          ELSE i.last_seen > clock_timestamp() - interval '30 s' END
+FROM {schema}.current_leader seat
+LEFT JOIN {schema}.current_leader leader ON leader.lives
 """
 
 OVERDUE = """
@@ -72,10 +69,8 @@ SELECT (SELECT count(*) FROM (SELECT FROM {schema}.jobs LIMIT :most) AS j) AS jo
 REPLICAS = """
 SELECT i.instance_id, i.instance_name, i.host, i.pid, i.version, i.eligible, i.started_at, i.last_seen, i.ended_at,
        cardinality(i.callbacks) AS callbacks,
-       i.ended_at IS NULL AND CASE WHEN i.life_key IS NOT NULL THEN {schema}.witness_held(i.life_key)
-                                   ELSE i.last_seen > clock_timestamp() - interval '30 s' END AS alive,
-       l.instance_id IS NOT NULL AND l.nonce IS NOT NULL AS leads
-FROM {schema}.instances i LEFT JOIN {schema}.leader l ON l.instance_id = i.instance_id
+       i.ended_at IS NULL AND {schema}.is_alive(i) AS alive, l.instance_id IS NOT NULL AS leads
+FROM {schema}.instances i LEFT JOIN {schema}.current_leader l ON l.instance_id = i.instance_id
 WHERE i.last_seen > clock_timestamp() - interval '1 day'
 ORDER BY i.ended_at IS NOT NULL, i.started_at DESC
 LIMIT :limit
