@@ -15,6 +15,12 @@ from typing import Any
 
 import scheduler_core
 
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+MODULE = re.compile(r"\b(?:[a-z_]\w*\.)+(?=[A-Z])")
+"""Where a class comes from: versions of Python differ in it. 3.13 says `pathlib._local.Path` and `Annotated` where 3.11
+says `pathlib.Path` and `typing.Annotated`."""
+
 
 def lines() -> Iterator[str]:
     """A line for each public name, and for each public method or property below it."""
@@ -48,9 +54,10 @@ def _methods(owner: str, kind: type) -> Iterator[str]:
 
 def _signature(called: Any) -> str:
     try:
-        return re.sub(r" at 0x[0-9a-f]+", "", str(inspect.signature(called)))
+        text = str(inspect.signature(called))
     except ValueError:
         return ""
+    return MODULE.sub("", ADDRESS.sub("", text))
 
 
 if __name__ == "__main__":
