@@ -42,7 +42,6 @@ def simulate(
         bool, typer.Option("--history", help="Durations from the stored history: the 95th percentile of each job.")
     ] = False,
     timezone: Annotated[str | None, typer.Option(help="Of days and hours; the settings' by default.")] = None,
-    picture: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw the load as an SVG.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Fire the schedules over virtual days: where jobs meet, how many an hour, what overlaps, what DST does.
@@ -53,8 +52,6 @@ def simulate(
 
     if app is not None and file is not None:
         raise InvalidJobError("give --app or --file, not both")
-    if picture is not None and (picture.is_dir() or not picture.absolute().parent.is_dir()):
-        raise InvalidJobError(f"{picture} can't be written: name a file in a folder that exists")
     durations = _durations(duration or [])
     zone = timezone or load_settings().default_timezone
     first = since.date() if since is not None else _today(zone)
@@ -66,8 +63,6 @@ def simulate(
     known |= durations
     jobs = [workload.SimulatedJob(job, known.get(job.job_id)) for job in stored]
     found = simulation.simulate(jobs, whole)
-    if picture is not None:
-        _draw(found, picture)
     if as_json:
         print_json(document.as_document(found))
     else:
@@ -148,11 +143,3 @@ def _show(simulation: Simulation) -> None:
     page.print(report.headline(simulation))
     page.print(picture_text.draw(simulation.load))
     page.print(report.render(simulation))
-
-
-def _draw(simulation: Simulation, file: Path) -> None:
-    from scheduler_core.simulation import picture_svg, report
-
-    title, subtitle = report.caption(simulation)
-    file.write_text(picture_svg.draw_svg(simulation, title, subtitle), encoding="utf-8")
-    print(f"picture: {file}", file=sys.stderr)

@@ -12,8 +12,9 @@ from scheduler_core.domain.next_fires import look_ahead
 from scheduler_core.domain.plain_words import plain_words
 from scheduler_core.domain.plan import StoredJob
 from scheduler_core.domain.run import UNFINISHED
-from scheduler_core.domain.run_words import RunFacts, at, describe_run, lasting
+from scheduler_core.domain.run_words import RunFacts, at, describe_run
 from scheduler_core.domain.upcoming import Upcoming, upcoming
+from scheduler_core.domain.wording import in_words
 
 OVERDUE = timedelta(seconds=2)
 """Longer than this a due occurrence waits for no leader that lives."""
@@ -213,14 +214,15 @@ def _waits_for(facts: Facts, job: StoredJob) -> str:
             why = "nobody leads"
         else:
             why = "the leader has not claimed it: it may have just begun to lead, or Postgres is slow for it"
-        return f"The occurrence of {at(job.next_run, zone)} is due for {lasting(facts.now - due_at)}: {why}."
+        waited = in_words((facts.now - due_at).total_seconds())
+        return f"The occurrence of {at(job.next_run, zone)} is due for {waited}: {why}."
     if due_at <= facts.now:
         return f"The occurrence of {at(job.next_run, zone)} is due now."
     excluded = job.exclusions.excludes(job.next_run)
     if excluded:
         return f"Its next occurrence, {at(job.next_run, zone)}, is one that its calendars leave out."
     jitter = f", by its jitter at {at(due_at, zone)}" if due_at != job.next_run else ""
-    return f"It fires next at {at(job.next_run, zone)}{jitter}, in {lasting(due_at - facts.now)}."
+    return f"It fires next at {at(job.next_run, zone)}{jitter}, in {in_words((due_at - facts.now).total_seconds())}."
 
 
 def _services(facts: Facts, definition: JobDefinition) -> list[str]:

@@ -9,6 +9,7 @@ from uuid import UUID
 from scheduler_core.domain.job import JobDefinition
 from scheduler_core.domain.run import Origin, RunStatus
 from scheduler_core.domain.schedule.zone import find_zone
+from scheduler_core.domain.wording import in_words
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,20 +72,6 @@ def at(instant: datetime, timezone: str) -> str:
     return local.isoformat(sep=" ", timespec="milliseconds" if local.microsecond else "seconds")
 
 
-def lasting(span: timedelta) -> str:
-    """A duration for people: `0.250 s`, `3 min`, `2 h 5 min`, `4 days`."""
-    seconds = span.total_seconds()
-    if seconds < 60:
-        return f"{seconds:.3f} s" if seconds < 10 else f"{seconds:.0f} s"
-    minutes = int(seconds // 60)
-    if minutes < 60:
-        return f"{minutes} min"
-    hours, minutes = divmod(minutes, 60)
-    if hours < 48:
-        return f"{hours} h {minutes} min" if minutes else f"{hours} h"
-    return f"{hours // 24} days"
-
-
 def describe_run(run: RunFacts, definition: JobDefinition | None, timezone: str) -> str:
     """One sentence: what became of a run, or what it waits for.
 
@@ -133,11 +120,11 @@ def _succeeded(run: RunFacts) -> str:
     if run.attempt > 1:
         told += f" at attempt {run.attempt}"
     if run.started_at is not None and run.finished_at is not None:
-        told += f", in {lasting(run.finished_at - run.started_at)}"
+        told += f", in {in_words((run.finished_at - run.started_at).total_seconds())}"
     if run.started_at is not None and run.origin is not Origin.BACKFILL:
         late = run.started_at - run.scheduled_for
         if late >= timedelta(seconds=1):
-            told += f", having begun {lasting(late)} late"
+            told += f", having begun {in_words(late.total_seconds())} late"
     return told
 
 

@@ -37,15 +37,23 @@ def did_you_mean(name: object, names: Iterable[str], count: int = 1) -> str:
 
 
 def in_words(seconds: float) -> str:
-    """A duration as people say it, in its two largest units."""
-    if seconds < 1:
+    """A duration as people say it, in its two largest units: `0.4 ms`, `12 ms`, `3.2 s`, `47 s`, `2 h 5 min`, `4 d`.
+
+    Parameters: seconds, not negative.
+    """
+    if seconds < 0.00995:
+        return f"{seconds * 1000:.1f} ms" if seconds else "0 s"
+    if seconds < 0.9995:
         return f"{seconds * 1000:.0f} ms"
-    whole, parts = int(seconds), []
+    if seconds < 9.995:
+        return f"{seconds:.2f}".rstrip("0").rstrip(".") + " s"
+    whole = round(seconds)
+    parts: list[tuple[int, str]] = []
     for unit, size in (("d", 86_400), ("h", 3_600), ("min", 60), ("s", 1)):
         amount, whole = divmod(whole, size)
-        if amount:
-            parts.append(f"{amount} {unit}")
-    return " ".join(parts[:2])
+        if amount or parts:
+            parts.append((amount, unit))
+    return " ".join(f"{amount} {unit}" for amount, unit in parts[:2] if amount)
 
 
 def plain(value: Any) -> Any:

@@ -11,6 +11,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from scheduler_core.domain.wording import in_words
 from scheduler_core.drill.document import kills, pairs_played, stayed_away
 from scheduler_core.drill.evidence import Evidence
 from scheduler_core.drill.takeover import Spread, Takeover
@@ -27,7 +28,7 @@ def caption(evidence: Evidence, verdict: Verdict, takeover: Takeover) -> tuple[s
     outcome = "every fire accounted for" if verdict.ok else f"{_many(sum(verdict.counts.values()), 'finding')}"
     spread = takeover.all
     return (
-        f"Failover drill: {_many(len(evidence.faults), 'fault')} in {_duration(seconds)}, {outcome}",
+        f"Failover drill: {_many(len(evidence.faults), 'fault')} in {in_words(seconds)}, {outcome}",
         f"from the fault to the successor's first fire: p50 {_ms(spread.p50)} ms, p99 {_ms(spread.p99)} ms, max "
         f"{_ms(spread.max)} ms  ·  {verdict.accounting.expected:,} fires  ·  {_many(verdict.terms, 'term')}  ·  "
         f"lease TTL {evidence.lease_ttl_seconds:g} s  ·  seed {evidence.seed}",
@@ -51,7 +52,7 @@ def _headline(evidence: Evidence) -> Text:
     seconds = (evidence.ended_at - evidence.began_at).total_seconds()
     return Text.assemble(
         ("Failover drill", "bold"),
-        f"  {_many(len(evidence.faults), 'fault')} in {_duration(seconds)} on {len(evidence.jobs)} jobs, "
+        f"  {_many(len(evidence.faults), 'fault')} in {in_words(seconds)} on {len(evidence.jobs)} jobs, "
         f"lease TTL {evidence.lease_ttl_seconds:g} s",
         (f"  seed {evidence.seed}", "dim"),
     )
@@ -217,8 +218,3 @@ def _ms(value: float | None) -> str:
     if value is None:
         return "-"
     return f"{value:.1f}" if value < 100 else f"{value:,.0f}"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes else f"{seconds:.1f} s"

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from scheduler_core.domain.policies import Overlap
+from scheduler_core.domain.wording import in_words
 from scheduler_core.simulation.clock_changes import ClockChange, Effect
 from scheduler_core.simulation.overlaps import Clash
 from scheduler_core.simulation.simulation import Simulation
@@ -26,13 +27,6 @@ SAYS = {
     Effect.DOUBLED: "shown twice, fire twice",
     Effect.ONCE: "shown twice, fire the first time",
 }
-
-
-def caption(simulation: Simulation) -> tuple[str, str]:
-    """Title and subtitle of the picture."""
-    days = _many(len(simulation.span.days), "day")
-    title = f"{_many(simulation.load.total, 'fire')} of {_many(simulation.jobs, 'job')} in {days}"
-    return title, "  ·  ".join(_facts(simulation))
 
 
 def _facts(simulation: Simulation) -> list[str]:
@@ -54,7 +48,8 @@ def render(simulation: Simulation) -> RenderableType:
 
 def headline(simulation: Simulation) -> RenderableType:
     """The lines above the picture."""
-    title, _ = caption(simulation)
+    days = _many(len(simulation.span.days), "day")
+    title = f"{_many(simulation.load.total, 'fire')} of {_many(simulation.jobs, 'job')} in {days}"
     return Group(Text(title, style="bold"), *(Text(fact, style="dim") for fact in _facts(simulation)), Text())
 
 
@@ -77,7 +72,7 @@ def _sections(simulation: Simulation) -> Iterator[RenderableType]:
         yield _table("clock changes", ("at", "clocks", "wall times", "who"), rows)
     if simulation.gaps:
         rows = [
-            (_when(span, gap.since), _when(span, gap.until), _duration(gap.seconds)) for gap in simulation.gaps[:SHOWN]
+            (_when(span, gap.since), _when(span, gap.until), in_words(gap.seconds)) for gap in simulation.gaps[:SHOWN]
         ]
         yield _table("nothing is due", ("from", "until", "for"), rows)
     if simulation.silent:
@@ -106,16 +101,16 @@ def _clash(span: Span, clash: Clash) -> tuple[str, ...]:
         case Overlap.SKIP:
             outcome = f"skips {clash.skipped:,} of {due:,}"
         case Overlap.QUEUE:
-            outcome = f"queues {clash.queued:,} of {due:,}, the longest {_duration(clash.longest_wait_seconds)}"
+            outcome = f"queues {clash.queued:,} of {due:,}, the longest {in_words(clash.longest_wait_seconds)}"
         case _:
             outcome = f"runs {clash.peak:,} times at once"
     if clash.played_until < span.until:
         outcome += f" until {span.local(clash.played_until):%m-%d}"
-    return clash.job.job_id, _duration(clash.job.duration_seconds or 0), _when(span, clash.first_at), outcome
+    return clash.job.job_id, in_words(clash.job.duration_seconds or 0), _when(span, clash.first_at), outcome
 
 
 def _change(span: Span, change: ClockChange) -> tuple[str, ...]:
-    hours = f"{'forward' if change.shift_seconds > 0 else 'back'} {_duration(abs(change.shift_seconds))}"
+    hours = f"{'forward' if change.shift_seconds > 0 else 'back'} {in_words(abs(change.shift_seconds))}"
     return _when(span, change.instant), hours, f"{change.wall_times:,} {SAYS[change.effect]}", _names(change.jobs)
 
 
@@ -141,14 +136,6 @@ def _names(jobs: Sequence[SimulatedJob], width: int = 36) -> str:
 
 def _when(span: Span, instant: datetime) -> str:
     return f"{span.local(instant):%a %m-%d %H:%M:%S}"
-
-
-def _duration(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:g} s"
-    minutes = round(seconds / 60)
-    hours, rest = divmod(minutes, 60)
-    return f"{hours} h {rest} min" if hours and rest else f"{hours} h" if hours else f"{minutes} min"
 
 
 def _many(count: int, noun: str) -> str:

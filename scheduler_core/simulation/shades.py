@@ -1,4 +1,4 @@
-"""How busy an hour is, as one of a few levels: what both pictures of the load are drawn with."""
+"""How busy an hour is, as one of a few levels: what the picture of the load is drawn with."""
 
 from __future__ import annotations
 

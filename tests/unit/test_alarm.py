@@ -186,7 +186,23 @@ def test_what_finds_no_room_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.parametrize(
     ("seconds", "words"),
-    [(0.02, "20 ms"), (1, "1 s"), (59.9, "59 s"), (60, "1 min"), (3_661, "1 h 1 min"), (200_000, "2 d 7 h")],
+    [
+        (0, "0 s"),
+        (0.00042, "0.4 ms"),
+        (0.02, "20 ms"),
+        (0.9994, "999 ms"),
+        (0.9996, "1 s"),
+        (1, "1 s"),
+        (3.204, "3.2 s"),
+        (42.4, "42 s"),
+        (59.9, "1 min"),
+        (75, "1 min 15 s"),
+        (3_600, "1 h"),
+        (3_661, "1 h 1 min"),
+        (3_605, "1 h"),
+        (200_000, "2 d 7 h"),
+        (345_600, "4 d"),
+    ],
 )
 def test_durations_in_words(seconds: float, words: str) -> None:
     assert in_words(seconds) == words

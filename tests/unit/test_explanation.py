@@ -12,7 +12,7 @@ import pytest
 from scheduler_core import Origin, RunStatus, ScheduleJob
 from scheduler_core.domain.explanation import Facts, LockFacts, explain
 from scheduler_core.domain.plan import StoredJob
-from scheduler_core.domain.run_words import RunFacts, describe_run, lasting
+from scheduler_core.domain.run_words import RunFacts, describe_run
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
@@ -338,18 +338,3 @@ def test_unfinished_runs_come_first() -> None:
     runs = (run(RunStatus.SUCCEEDED), run(RunStatus.RUNNING), run(RunStatus.FAILED))
     told = explain(facts(runs=runs))
     assert [one.status for one, _ in told.runs] == [RunStatus.RUNNING, RunStatus.SUCCEEDED, RunStatus.FAILED]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "words"),
-    [
-        (0.25, "0.250 s"),
-        (42, "42 s"),
-        (60, "1 min"),
-        (3600, "1 h"),
-        (7500, "2 h 5 min"),
-        (86_400 * 4, "4 days"),
-    ],
-)
-def test_durations(seconds: float, words: str) -> None:
-    assert lasting(timedelta(seconds=seconds)) == words

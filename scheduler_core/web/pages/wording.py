@@ -10,8 +10,8 @@ from markupsafe import Markup
 
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.plain_words import plain_words
-from scheduler_core.domain.run_words import lasting
 from scheduler_core.domain.schedule import ScheduleType
+from scheduler_core.domain.wording import in_words
 
 DASH = "–"
 
@@ -37,27 +37,16 @@ def ago(instant: datetime | None, now: datetime) -> str:
     span = now - instant
     if abs(span) < timedelta(seconds=1):
         return "just now"
-    told = lasting(timedelta(seconds=round(abs(span).total_seconds()))) if abs(span) < _MINUTE else lasting(abs(span))
-    told = told.replace(".000 s", " s")
+    told = in_words(round(abs(span).total_seconds()))
     return f"{told} ago" if span > timedelta() else f"in {told}"
 
 
-_MINUTE = timedelta(minutes=1)
-
-
 def span(value: timedelta | float | None) -> str:
-    """A duration, as short as it can be read: `0.4 ms`, `12 ms`, `3.20 s`, `2 h 5 min`."""
+    """A duration, as short as it can be read; a negative one with its sign."""
     if value is None:
         return DASH
     seconds = value.total_seconds() if isinstance(value, timedelta) else float(value)
-    sign, seconds = ("-" if seconds < 0 else ""), abs(seconds)
-    if seconds < 0.00995:
-        return f"{sign}{seconds * 1000:.1f} ms"
-    if seconds < 0.9995:
-        return f"{sign}{seconds * 1000:.0f} ms"
-    if seconds < 9.995:
-        return f"{sign}{seconds:.2f} s"
-    return sign + lasting(timedelta(seconds=seconds))
+    return f"{'-' if seconds < 0 else ''}{in_words(abs(seconds))}"
 
 
 def rate(per_second: float) -> str:
