@@ -1,6 +1,22 @@
 # Everything that a person or a CI runs. Needs Python 3.11+, make and a package index; the servers come as wheels.
 PYTHON ?= python3
+# What the tests run on, the oldest first: pyproject.toml says the same in its classifiers.
+PYTHONS := 3.11 3.12 3.13
+python_version = $(shell $(1) -c 'import sys; print("%d.%d" % sys.version_info[:2])' 2>/dev/null)
+# Where the program of that name is. pyenv's answers only if it is asked for the version by name.
+python_path = $(shell { $(1) -c 'import sys; print(sys.executable)' || \
+	PYENV_VERSION=$(patsubst python%,%,$(notdir $(1))) $(1) -c 'import sys; print(sys.executable)'; } 2>/dev/null)
+
+# `make test PYTHON=python3.13` runs every test on that one: in `.venv`, or beside it where that is of another version.
 VENV := .venv
+ifneq ($(origin PYTHON),file)
+  ASKED := $(PYTHON)
+  override PYTHON := $(or $(call python_path,$(ASKED)),$(ASKED))
+  ASKED_VERSION := $(call python_version,$(PYTHON))
+  ifneq ($(or $(call python_version,.venv/bin/python),$(ASKED_VERSION)),$(ASKED_VERSION))
+    VENV := .venv-$(ASKED_VERSION)
+  endif
+endif
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.set-up
 JOBS ?= 3
@@ -14,6 +30,13 @@ postgres_bin = /usr/lib/postgresql/$(1)/bin
 export SCHEDULER_POSTGRES_BIN := $(if $(POSTGRES),$(call postgres_bin,$(POSTGRES)),$(SCHEDULER_POSTGRES_BIN))
 SLICE := tests/integration/test_migrations.py tests/integration/test_plans.py tests/integration/test_claim.py \
 	tests/integration/test_terms.py tests/failover/test_kill.py
+
+# What runs on the other Pythons each time, with the extra `unit` alone: all that needs no server (but for long sums, which
+# are the same in every version), the claim, the service and a killed leader.
+OTHER_PYTHONS = $(filter-out $(call python_version,$(BIN)/python),$(PYTHONS))
+SUMS := $(patsubst %,--ignore=tests/unit/test_%.py,calendar_planning drill_checker gaps)
+PYTHON_SLICE := tests/unit tests/architecture tests/integration/test_claim.py tests/integration/test_service.py \
+	tests/failover/test_kill.py $(SUMS)
 
 # The dashboard's tests look at its pages in a real browser: Debian's package, where it is missing and we may.
 CHROMIUM := command -v chromium || command -v chromium-browser || command -v google-chrome || \
@@ -32,7 +55,7 @@ DEBIAN_SERVERS := { test -x $(call postgres_bin,$(OTHER_POSTGRES))/postgres && c
 	  { apt-get install -qq -y --no-install-recommends $(DEBIAN_PACKAGES) || \
 	    { apt-get update -qq && apt-get install -qq -y --no-install-recommends $(DEBIAN_PACKAGES); }; }; }
 
-.PHONY: setup demo test other-postgres unit check format docs newcomer bench chaos endings fuzz screens clean
+.PHONY: setup demo test other-postgres other-pythons $(PYTHONS:%=python-%) unit check format docs newcomer bench chaos endings fuzz screens clean
 
 setup: $(STAMP)
 
@@ -49,13 +72,28 @@ demo: setup
 
 test: setup check
 	@$(BIN)/python -m pytest -n $(JOBS) $(ARGS)
-	@$(if $(strip $(POSTGRES)$(ARGS)),true,$(MAKE) --silent --no-print-directory other-postgres)
+	@$(if $(strip $(POSTGRES)$(ARGS)),true,$(MAKE) --silent --no-print-directory other-postgres other-pythons)
 
 # Migrations, the claim and its plans, terms and a killed leader on the other version of Postgres; part of `make test`.
 other-postgres: setup
 	@if test -x $(call postgres_bin,$(OTHER_POSTGRES))/postgres; then \
 	  SCHEDULER_POSTGRES_BIN=$(call postgres_bin,$(OTHER_POSTGRES)) $(BIN)/python -m pytest -n $(JOBS) $(SLICE); \
 	else echo "make: THERE IS NO POSTGRES $(OTHER_POSTGRES), so it is not tested: apt-get install postgresql-$(OTHER_POSTGRES)"; fi
+
+# The slice on each other Python that is here; part of `make test`.
+other-pythons: setup
+	@$(MAKE) --silent --no-print-directory $(OTHER_PYTHONS:%=python-%)
+
+# The two steps stand on lines of their own: make runs a line that calls make also where it was to print it only (-n).
+$(PYTHONS:%=python-%): python-%:
+	@$(if $(call python_path,python$*),$(MAKE) --silent --no-print-directory build/python$*/.set-up,echo "make: \
+	THERE IS NO PYTHON $*, so it is not tested: have python$* on the PATH, or pyenv know it")
+	@$(if $(call python_path,python$*),build/python$*/bin/python -m pytest -n $(JOBS) $(PYTHON_SLICE))
+
+build/python%/.set-up: pyproject.toml constraints.txt
+	@test -x build/python$*/bin/python || $(call python_path,python$*) -m venv build/python$*
+	@build/python$*/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[unit]'
+	@touch $@
 
 unit: setup
 	@$(BIN)/python -m pytest tests/unit tests/architecture $(ARGS)
@@ -109,4 +147,4 @@ fuzz: setup
 	@SCHEMATHESIS_SECONDS=$(SECONDS) $(BIN)/python -m pytest -q -s tests/web/test_openapi.py -k schemathesis
 
 clean:
-	@rm -rf $(VENV) .bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache
+	@rm -rf .venv $(PYTHONS:%=.venv-%) .bench build dist .pytest_cache .mypy_cache .ruff_cache .hypothesis .import_linter_cache

@@ -20,6 +20,7 @@ from bench.generating_sql import DOCUMENTS, FILL, LEAD, REWRITE_LOG
 from scheduler_core import Container, ScheduleJob
 from scheduler_core.storage.postgres.database import Database
 from scheduler_core.storage.postgres.partitions import Partitions
+from scheduler_core.storage.postgres.placeholders import fill
 
 NEVER = datetime(2100, 1, 1, tzinfo=UTC)
 """Generated jobs are due then, so that a scheduler on the same database has nothing to do with them."""
@@ -114,7 +115,7 @@ async def _rewrite_log(database: Database, jobs: Sequence[GeneratedJob], begin: 
     async with database.transaction() as connection:
         for statement in REWRITE_LOG:
             given = {name: value for name, value in (parameters | {"begin": begin}).items() if f":{name} " in statement}
-            await connection.execute(text(statement.replace("{schema}", f'"{database.schema}"')), given)
+            await connection.execute(text(fill(statement, database.schema)), given)
 
 
 def make_changes(job: GeneratedJob, document: dict[str, Any]) -> Iterator[Change]:

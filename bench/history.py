@@ -24,7 +24,7 @@ import asyncpg
 from bench.audit_page import filled, questions
 from bench.generated import Shape, generate, midnight
 from scheduler_core import Container, ScheduleJob, TableScheduler, load_settings
-from scheduler_core.cli.replica import spare_the_collector
+from scheduler_core.cli.replica import tune_gc
 from scheduler_core.storage import embedded
 from scheduler_core.storage.embedded import EmbeddedServers
 
@@ -206,7 +206,7 @@ async def _drop_month(
             for n in range(rate)
         ]
     )
-    spare_the_collector()
+    tune_gc()
     await asyncio.sleep(WARM_UP_SECONDS)
     marks = [await container.get_database().now()]
     await asyncio.sleep(seconds)

@@ -23,6 +23,7 @@ _PUBLIC = {
     "CalendarNotFoundError": "domain.errors",
     "CallbackNotAllowedError": "domain.errors",
     "CallbackNotFoundError": "domain.errors",
+    "ConflictError": "domain.errors",
     "Container": "container",
     "Delivery": "domain.job",
     "Dst": "domain.schedule",
@@ -34,11 +35,12 @@ _PUBLIC = {
     "InvalidSettingsError": "domain.errors",
     "JobConflictError": "domain.errors",
     "JobNotFoundError": "domain.errors",
-    "JobStatus": "domain.job",
+    "JobStatus": "domain.job_status",
     "JobVersionNotFoundError": "domain.errors",
     "LockLostError": "domain.errors",
     "LockService": "storage.redis.locks",
     "Misfire": "domain.job",
+    "NotFoundError": "domain.errors",
     "NotInitializedError": "domain.errors",
     "NotLeaderError": "domain.errors",
     "Origin": "domain.run",
@@ -80,6 +82,7 @@ __all__ = [
     "CalendarNotFoundError",
     "CallbackNotAllowedError",
     "CallbackNotFoundError",
+    "ConflictError",
     "Container",
     "Delivery",
     "Dst",
@@ -96,6 +99,7 @@ __all__ = [
     "LockLostError",
     "LockService",
     "Misfire",
+    "NotFoundError",
     "NotInitializedError",
     "NotLeaderError",
     "Origin",
@@ -154,6 +158,7 @@ if TYPE_CHECKING:
         CalendarNotFoundError,
         CallbackNotAllowedError,
         CallbackNotFoundError,
+        ConflictError,
         EmbeddedServerError,
         InvalidArgumentsError,
         InvalidCalendarError,
@@ -164,6 +169,7 @@ if TYPE_CHECKING:
         JobNotFoundError,
         JobVersionNotFoundError,
         LockLostError,
+        NotFoundError,
         NotInitializedError,
         NotLeaderError,
         RunNotFoundError,
@@ -173,7 +179,8 @@ if TYPE_CHECKING:
         ServerUnreachableError,
         WrongLoopError,
     )
-    from scheduler_core.domain.job import Delivery, JobStatus, Misfire, Overlap, ScheduleJob
+    from scheduler_core.domain.job import Delivery, Misfire, Overlap, ScheduleJob
+    from scheduler_core.domain.job_status import JobStatus
     from scheduler_core.domain.run import Origin, Run, RunContext, RunStatus
     from scheduler_core.domain.schedule import Dst, ScheduleType
     from scheduler_core.domain.table_family import Summary, TableFamily

@@ -15,7 +15,8 @@ from scheduler_core.domain.backfill import MOST_OCCURRENCES, Backfill
 from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.callback import callback_reference, is_importable_reference
 from scheduler_core.domain.errors import AlreadyInitializedError, InvalidJobError, NotInitializedError
-from scheduler_core.domain.job import NO_KWARGS, STATE_FIELDS, JobStatus, Names, ScheduleJob
+from scheduler_core.domain.job import NO_KWARGS, STATE_FIELDS, Names, ScheduleJob
+from scheduler_core.domain.job_status import JobStatus
 from scheduler_core.domain.next_fires import next_fires as instants_of
 from scheduler_core.domain.policies import Delivery, Misfire, Overlap
 from scheduler_core.domain.run import LoggerLike, Run, RunStatus, run_uuid
@@ -214,7 +215,7 @@ class SchedulerService:
         containers = _containers()
         current = containers.get() if settings is None and logger is None else None
         own = lock_service
-        if current is not None and lock_service is not None and lock_service is current._lock_service:
+        if current is not None and lock_service is not None and current.uses(lock_service):
             cls._container = current
         else:
             cls._container = containers.configure(settings, lock_service=own, logger=logger)

@@ -77,7 +77,7 @@ with warnings.catch_warnings():
         metrics_host: str = "127.0.0.1"
         metrics_port: int | None = Field(default=None, ge=1, le=65_535)
         alarm_interval: float = Field(default=5.0, ge=0.1, le=3_600)
-        alarm_overdue: float = Field(default=30.0, ge=0.5, le=86_400)
+        overdue_after: float = Field(default=10.0, ge=0.5, le=86_400)
         webhook_url: str | None = Field(default=None, repr=False)
         webhook_secret: str | None = Field(default=None, repr=False)
         webhook_timeout: float = Field(default=10.0, ge=0.1, le=60)
@@ -140,9 +140,9 @@ with warnings.catch_warnings():
             if self.control_database_url is not None and self.database_url is None:
                 raise ValueError("control_database_url without database_url: set both, or none")
             _ = self.timing
-            if self.alarm_overdue < self.lease_ttl:
+            if self.overdue_after < self.lease_ttl:
                 raise ValueError(
-                    f"alarm_overdue ({self.alarm_overdue:g} s) is below lease_ttl ({self.lease_ttl:g} s): every "
+                    f"overdue_after ({self.overdue_after:g} s) is below lease_ttl ({self.lease_ttl:g} s): every "
                     "leader that hangs would be an alarm before anybody could take over"
                 )
             if (self.webhook_url is None) != (self.webhook_secret is None):

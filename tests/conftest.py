@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 from collections import Counter
@@ -67,6 +68,8 @@ _folder: str | None = None
 def pytest_configure(config: pytest.Config) -> None:
     """Start the servers, in the controller, unless only tests without servers were asked for."""
     global _servers, _folder  # noqa: PLW0603 - pytest's hooks have no other place to keep them
+    # A terminal's end is ignored under `nohup`, and that is inherited: by the replicas whose end the tests look at too.
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
     for name in [name for name in os.environ if name.startswith("SCHEDULER_")]:
         if name != POSTGRES_BIN:
             del os.environ[name]

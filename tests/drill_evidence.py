@@ -42,7 +42,7 @@ JOBS = (
 
 
 @dataclass
-class Reign:
+class TermSpan:
     """A leader's time in the script."""
 
     term: int
@@ -58,7 +58,7 @@ class Script:
 
     faults: list[FaultRecord] = field(default_factory=list)
     replicas: list[ReplicaRecord] = field(default_factory=list)
-    reigns: list[Reign] = field(default_factory=list)
+    terms: list[TermSpan] = field(default_factory=list)
     runs: list[RunRecord] = field(default_factory=list)
     calls: list[Call] = field(default_factory=list)
     wakes: dict[int, float] = field(default_factory=dict)
@@ -73,7 +73,7 @@ def honest(kinds: tuple[str, ...] = ("kill", "kill", "kill"), every_seconds: flo
     script = Script()
     jobs: tuple[DrillJob, ...] = scale.get("jobs", JOBS)
     end = _play(script, kinds, every_seconds) + scale.get("pad_seconds", 3.0)
-    script.reigns[-1].until = end
+    script.terms[-1].until = end
     for job in jobs:
         _fire(script, job, end, draw)
     return Evidence(
@@ -86,13 +86,13 @@ def honest(kinds: tuple[str, ...] = ("kill", "kill", "kill"), every_seconds: flo
         replicas=tuple(script.replicas),
         terms=tuple(
             TermRecord(
-                reign.term,
-                f"i-{reign.pid}",
-                at(reign.since),
-                None if reign is script.reigns[-1] else at(reign.until),
-                None if reign is script.reigns[-1] else "witness fell",
+                term_span.term,
+                f"i-{term_span.pid}",
+                at(term_span.since),
+                None if term_span is script.terms[-1] else at(term_span.until),
+                None if term_span is script.terms[-1] else "witness fell",
             )
-            for reign in script.reigns
+            for term_span in script.terms
         ),
         runs=tuple(script.runs),
         calls=tuple(script.calls),
@@ -100,7 +100,7 @@ def honest(kinds: tuple[str, ...] = ("kill", "kill", "kill"), every_seconds: flo
 
 
 def _play(script: Script, kinds: tuple[str, ...], every_seconds: float) -> float:
-    """Write faults, replicas and reigns; returns when the last fault was over."""
+    """Write faults, replicas and terms; returns when the last fault was over."""
     living = [101, 102, 103]
     script.replicas = [ReplicaRecord(pid, f"i-{pid}", at(-1), None, None) for pid in living]
     leader, now, since = living[0], 0.0, -0.5
@@ -108,7 +108,7 @@ def _play(script: Script, kinds: tuple[str, ...], every_seconds: float) -> float
         now += every_seconds
         gap = 0.03 if kind == "kill" else TTL_SECONDS
         healed = None if kind == "kill" else now + gap + 1.0
-        script.reigns.append(Reign(number, leader, since, now, kind == "kill"))
+        script.terms.append(TermSpan(number, leader, since, now, kind == "kill"))
         script.faults.append(
             FaultRecord(
                 number,
@@ -123,21 +123,21 @@ def _play(script: Script, kinds: tuple[str, ...], every_seconds: float) -> float
             )
         )
         if kind == "kill":
-            _bury(script, leader, now, heir=200 + number)
+            _bury(script, leader, now, successor=200 + number)
             living.remove(leader)
             living.append(200 + number)
         else:
             script.wakes[number] = healed or 0.0
             living.append(living.pop(living.index(leader)))
         leader, since, now = living[0], now + gap, healed or now
-    script.reigns.append(Reign(len(kinds) + 1, leader, since, 0.0, False))
+    script.terms.append(TermSpan(len(kinds) + 1, leader, since, 0.0, False))
     return now
 
 
-def _bury(script: Script, pid: int, now: float, heir: int) -> None:
+def _bury(script: Script, pid: int, now: float, successor: int) -> None:
     place = next(n for n, replica in enumerate(script.replicas) if replica.pid == pid)
     script.replicas[place] = replace(script.replicas[place], ended_at=at(now + 0.001), exit_code=-9)
-    script.replicas.append(ReplicaRecord(heir, f"i-{heir}", at(now + 0.5), None, None))
+    script.replicas.append(ReplicaRecord(successor, f"i-{successor}", at(now + 0.5), None, None))
 
 
 def _fire(script: Script, job: DrillJob, end: float, draw: random.Random) -> None:
@@ -148,44 +148,48 @@ def _fire(script: Script, job: DrillJob, end: float, draw: random.Random) -> Non
 
 
 def _run(script: Script, job: DrillJob, due: float, run_id: UUID, draw: random.Random) -> None:
-    place = next(n for n, reign in enumerate(script.reigns) if due < reign.until or reign is script.reigns[-1])
-    reign = script.reigns[place]
-    began = max(due, reign.since) + draw.uniform(0.0001, 0.002)
-    if began >= reign.until and reign is not script.reigns[-1]:
+    place = next(
+        n for n, term_span in enumerate(script.terms) if due < term_span.until or term_span is script.terms[-1]
+    )
+    term_span = script.terms[place]
+    began = max(due, term_span.since) + draw.uniform(0.0001, 0.002)
+    if began >= term_span.until and term_span is not script.terms[-1]:
         place += 1
-        reign = script.reigns[place]
-        began = reign.since + draw.uniform(0.0001, 0.002)
+        term_span = script.terms[place]
+        began = term_span.since + draw.uniform(0.0001, 0.002)
     lasts = LASTS_SECONDS.get(job.job_id, 0.001)
     ended = began + lasts
-    ends_in_time = ended < reign.until or reign is script.reigns[-1]
+    ends_in_time = ended < term_span.until or term_span is script.terms[-1]
     row = RunRecord(
-        run_id, job.job_id, at(due), "schedule", "succeeded", None, 1, 0, reign.term, f"i-{reign.pid}", at(began),
-        at(ended), None, None,
+        run_id, job.job_id, at(due), "schedule", "succeeded", None, 1, 0, term_span.term, f"i-{term_span.pid}",
+        at(began), at(ended), None, None,
     )  # fmt: skip
-    _call(script, row, reign, began, ended if ends_in_time else None)
+    _call(script, row, term_span, began, ended if ends_in_time else None)
     if ends_in_time:
         script.runs.append(row)
-    elif job.delivery == "at_most_once" and reign.died:
+    elif job.delivery == "at_most_once" and term_span.died:
         script.runs.append(replace(row, status="lost", reason="owner_died", attempts=0, deliveries=1))
-    elif reign.died:
-        # The heir takes it up once the owner has been gone for a TTL.
-        heir = script.reigns[place + 1]
-        again = heir.since + TTL_SECONDS
-        heir = next((r for r in script.reigns if r.since <= again < r.until), script.reigns[-1])
-        again = max(again, heir.since)
-        _call(script, row, heir, again, again + lasts)
+    elif term_span.died:
+        # The successor takes it up once the owner has been gone for a TTL.
+        successor = script.terms[place + 1]
+        again = successor.since + TTL_SECONDS
+        successor = next((r for r in script.terms if r.since <= again < r.until), script.terms[-1])
+        again = max(again, successor.since)
+        _call(script, row, successor, again, again + lasts)
         script.runs.append(
-            replace(row, deliveries=1, term=heir.term, instance_id=f"i-{heir.pid}", finished_at=at(again + lasts))
+            replace(
+                row, deliveries=1, term=successor.term, instance_id=f"i-{successor.pid}", finished_at=at(again + lasts)
+            )
         )
     else:
-        woke = script.wakes[reign.term] + 0.001
+        woke = script.wakes[term_span.term] + 0.001
         script.calls.append(replace(script.calls[-1], moment=Moment.ENDED, at=at(woke)))
         script.runs.append(replace(row, finished_at=at(woke)))
 
 
-def _call(script: Script, run: RunRecord, reign: Reign, began: float, ended: float | None) -> None:
+def _call(script: Script, run: RunRecord, term_span: TermSpan, began: float, ended: float | None) -> None:
     began_line = Call(
-        Moment.BEGAN, run.job_id, run.scheduled_for, 1, reign.term, run.run_id, reign.pid, at(began + 0.00005)
+        Moment.BEGAN, run.job_id, run.scheduled_for, 1, term_span.term, run.run_id, term_span.pid, at(began + 0.00005)
     )
     script.calls.append(began_line)
     if ended is not None:

@@ -15,6 +15,12 @@ from typing import Any
 
 import scheduler_core
 
+ADDRESS = re.compile(r" at 0x[0-9a-f]+")
+
+MODULE = re.compile(r"\b(?:[a-z_]\w*\.)+(?=[A-Z])")
+"""Where a class comes from: versions of Python differ in it. 3.13 says `pathlib._local.Path` and `Annotated` where 3.11
+says `pathlib.Path` and `typing.Annotated`."""
+
 
 def lines() -> Iterator[str]:
     """A line for each public name, and for each public method or property below it."""
@@ -32,10 +38,12 @@ def lines() -> Iterator[str]:
 
 
 def _methods(owner: str, kind: type) -> Iterator[str]:
-    for name in sorted(vars(kind)):
+    # A class of ours shows what it has from others of ours; the nearest that defines a name counts.
+    ours = [one for one in reversed(kind.__mro__) if one.__module__.startswith("scheduler_core")]
+    members = {name: value for one in ours for name, value in vars(one).items()}
+    for name, value in sorted(members.items()):
         if name.startswith(("_", "model_")):
             continue
-        value = vars(kind)[name]
         plain = getattr(value, "__func__", value)
         if inspect.isfunction(plain):
             word = "async " if inspect.iscoroutinefunction(plain) else ""
@@ -46,9 +54,10 @@ def _methods(owner: str, kind: type) -> Iterator[str]:
 
 def _signature(called: Any) -> str:
     try:
-        return re.sub(r" at 0x[0-9a-f]+", "", str(inspect.signature(called)))
+        text = str(inspect.signature(called))
     except ValueError:
         return ""
+    return MODULE.sub("", ADDRESS.sub("", text))
 
 
 if __name__ == "__main__":

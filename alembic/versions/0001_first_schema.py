@@ -43,6 +43,7 @@ FUNCTIONS = (
     "can_call",
     "await_witness",
     "witness_held",
+    "is_alive",
     "register_control_pid",
     "register_leaders_pid",
     "job_document",
@@ -59,7 +60,9 @@ FUNCTIONS = (
     "create_history_day",
 )
 
-VIEWS = ("table_partitions",)
+OF_A_REPLICA = ("can_call", "is_alive")
+
+VIEWS = ("current_leader", "table_partitions")
 
 AUDIT_VIEWS = (
     "jobs",
@@ -109,7 +112,7 @@ def downgrade() -> None:
     # The role stays: other databases of the cluster may use it, and an administrator may have put members into it.
     run("DROP SCHEMA {audit} CASCADE")
     run(f"DROP VIEW {', '.join(VIEWS)}")
-    # Its argument is a row of instances.
-    run("DROP FUNCTION can_call")
+    # Their argument is a row of instances.
+    run(f"DROP FUNCTION {', '.join(OF_A_REPLICA)}")
     run(f"DROP TABLE {', '.join(TABLES)}")
-    run(f"DROP FUNCTION {', '.join(name for name in FUNCTIONS if name != 'can_call')}")
+    run(f"DROP FUNCTION {', '.join(name for name in FUNCTIONS if name not in OF_A_REPLICA)}")

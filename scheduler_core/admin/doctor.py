@@ -8,9 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scheduler_core.admin.explain import open_hold
+from scheduler_core.admin.lease import lease_troubles
 from scheduler_core.admin.proposal import Stored, read_stored
 from scheduler_core.admin.status import leader_status
-from scheduler_core.container import Container, version
+from scheduler_core.container import Container
 from scheduler_core.domain.clock import WHAT_TO_DO, describe_hold
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.job import ScheduleJob
@@ -18,10 +19,10 @@ from scheduler_core.domain.wording import plain
 from scheduler_core.engine.operations.tables import TableScheduler
 from scheduler_core.jobs_file.difference import compare
 from scheduler_core.runtime.host_zone import host_zone
+from scheduler_core.runtime.version import version
 from scheduler_core.settings import Settings
 from scheduler_core.support.zone_data import zone_data
 
-OVERDUE_SECONDS = 10.0
 SKEW_WARNING_SECONDS = 1.0
 SHARES_SCHEMA = (
     "is where this role's tables land that name no schema, because the role or its search_path is called so: let the "
@@ -59,7 +60,7 @@ async def examine(container: Container, declared: Sequence[ScheduleJob] | None =
         troubles.append({"kind": "schema", "subject": container.settings.schema, "detail": notice})
     if server["current_schema"] == container.settings.schema:
         troubles.append({"kind": "search path", "subject": container.settings.schema, "detail": SHARES_SCHEMA})
-    found = await audit.troubles(overdue_seconds=OVERDUE_SECONDS)
+    found = await audit.troubles(overdue_seconds=container.settings.overdue_after)
     if (hold := await open_hold(container)) is not None:
         # By a clock that has jumped everything may be overdue or open for long, and every machine's clock wrong.
         found = [trouble for trouble in found if trouble["kind"] not in ("overdue", "clock", "open transaction")]
@@ -77,7 +78,7 @@ async def examine(container: Container, declared: Sequence[ScheduleJob] | None =
         facts["replicas"] = len(status["replicas"])
         if status["instance_id"] is None and status["replicas"]:
             troubles.append({"kind": "leader", "subject": "-", "detail": "replicas live, and nobody leads"})
-        troubles += await container.lease_troubles()
+        troubles += await lease_troubles(container)
     except SchedulerError as error:
         troubles.append({"kind": "redis", "subject": "-", "detail": str(error)})
     stored = await read_stored(container)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-from scheduler_core.domain.job import JobStatus
+from scheduler_core.domain.job_status import JobStatus
 
 if TYPE_CHECKING:
     from scheduler_core.container import Container
@@ -13,6 +13,8 @@ if TYPE_CHECKING:
 
 async def leader_status(container: Container) -> dict[str, Any]:
     """Who leads, for how long the lease still runs (None: Redis can't say), and the replicas that live."""
+    from scheduler_core.admin.lease import lease_remaining_seconds
+
     audit = container.get_audit()
     row, replicas = await audit.leader(), await audit.replicas()
     alive = {replica["instance_id"] for replica in replicas}
@@ -20,7 +22,7 @@ async def leader_status(container: Container) -> dict[str, Any]:
         row |= {"instance_id": None, "host": None, "pid": None, "acquired_at": None}
     return {
         **{key: row[key] for key in ("term", "instance_id", "host", "pid", "acquired_at")},
-        "lease_expires_in": await container.lease_remaining_seconds(),
+        "lease_expires_in": await lease_remaining_seconds(container),
         "replicas": replicas,
     }
 

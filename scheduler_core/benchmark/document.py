@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from scheduler_core.benchmark.figure import Figure
-from scheduler_core.container import version
+from scheduler_core.runtime.version import version
 
 
 def as_document(figures: Sequence[Figure], **about: Any) -> dict[str, Any]:

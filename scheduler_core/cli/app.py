@@ -30,6 +30,7 @@ from scheduler_core.cli import (
     upcoming,
     web,
 )
+from scheduler_core.cli.exit_codes import exit_code_of
 from scheduler_core.domain.errors import SchedulerError
 
 app = typer.Typer(
@@ -87,6 +88,6 @@ def run() -> None:
         if debug:
             raise
         print(f"scheduler: {error}", file=sys.stderr)
-        sys.exit(error.exit_code)
+        sys.exit(exit_code_of(error))
     except KeyboardInterrupt:
         sys.exit(130)

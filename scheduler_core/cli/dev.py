@@ -17,7 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from scheduler_core.admin.status import leader_status
-from scheduler_core.cli.dev_face import DevFace
+from scheduler_core.cli.dev_api_server import DevApiServer
 from scheduler_core.cli.output import console
 from scheduler_core.cli.signals import StopSignals
 from scheduler_core.container import Container
@@ -61,7 +61,7 @@ class _Dev:
     children: list[asyncio.subprocess.Process] = field(default_factory=list)
     restarts: list[float] = field(default_factory=list)
     asked: asyncio.Event = field(default_factory=asyncio.Event)
-    face: DevFace | None = None
+    face: DevApiServer | None = None
 
     async def run(self) -> None:
         StopSignals(self.asked.set, tell=_tell, abandon=self._remove_handle)
@@ -70,7 +70,7 @@ class _Dev:
         try:
             await self.container.prepare()
             console.print(f"servers up: {self.container.servers} (data in {self.folder})", markup=False, soft_wrap=True)
-            self.face = await DevFace.open(self.container, self._environment)
+            self.face = await DevApiServer.open(self.container, self._environment)
             self.children = [await self._spawn() for _ in range(self.count)]
             if self.children:
                 await self._all_up()

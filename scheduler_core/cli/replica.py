@@ -119,7 +119,7 @@ async def _replica(container: Container, *, serves: bool) -> None:
             for serving in (server, metrics):
                 if serving is not None:
                     serving.start()
-            spare_the_collector()
+            tune_gc()
             logger.info("replica %s takes part with %d jobs", scheduler.instance.instance_id, len(declared_jobs()))
             await asked.wait()
             logger.info("asked to stop: handing over, then draining; asked again it ends at once")
@@ -148,7 +148,7 @@ COLLECT_AFTER = (50_000, 20, 20)
 """Objects, then collections of the younger generation."""
 
 
-def spare_the_collector() -> None:
+def tune_gc() -> None:
     """Keep what is there after the start out of every later garbage collection, and collect less often.
 
     A full collection walks all modules, classes and compiled statements for about 50 ms, and every fire of that

@@ -5,8 +5,8 @@ from __future__ import annotations
 import threading
 from typing import TYPE_CHECKING
 
-from scheduler_core.container import version
 from scheduler_core.domain.errors import InvalidSettingsError
+from scheduler_core.runtime.version import version
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider

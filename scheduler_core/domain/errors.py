@@ -1,20 +1,32 @@
-"""The errors a user can meet. Each message says what happened and what to do next."""
+"""The errors a user can meet. Each message says what happened and what to do next.
+
+    SchedulerError
+    ├── what was given is wrong (also a ValueError)
+    │     InvalidJobError ─ InvalidScheduleError ─ UnknownZoneError, InvalidArgumentsError
+    │     InvalidCalendarError · InvalidTokenError · InvalidSettingsError
+    ├── NotFoundError (also a KeyError)
+    │     JobNotFoundError · JobVersionNotFoundError · RunNotFoundError · CalendarNotFoundError · TokenNotFoundError
+    ├── ConflictError: as things stand it can't be done
+    │     JobConflictError · RunStateError · CalendarInUseError · TokenExistsError · ClockHoldNotFoundError
+    ├── CallbackNotFoundError ─ CallbackNotAllowedError · UnreadableJobError
+    ├── NotLeaderError · LockLostError · ExecutorError ─ WorkerDiedError
+    ├── used wrongly (also a RuntimeError)
+    │     NotInitializedError · AlreadyInitializedError · WrongLoopError
+    └── servers
+          ServerUnreachableError (also a ConnectionError) ─ RefusedForNowError
+          SchemaError · UnstorableError · EmbeddedServerError
+
+What the command line ends with for each, and which HTTP status the API answers, stands there: `cli.exit_codes`,
+`web.problem`.
+"""
 
 
 class SchedulerError(Exception):
-    """The root: everything this library raises on purpose is one of these.
-
-    `exit_code` is what the command line ends with when the error reaches it (1 the answer is bad news,
-    2 wrong usage, 3 a server is out of reach).
-    """
-
-    exit_code = 1
+    """The root: everything this library raises on purpose is one of these."""
 
 
 class InvalidJobError(SchedulerError, ValueError):
     """A job's definition can't be accepted. The message names the field, what is wrong and what would be right."""
-
-    exit_code = 2
 
 
 class InvalidScheduleError(InvalidJobError):
@@ -36,26 +48,34 @@ class UnknownZoneError(InvalidScheduleError):
         self.zone = zone
 
 
-class JobConflictError(SchedulerError):
+class NotFoundError(SchedulerError, KeyError):
+    """What was asked for is not there."""
+
+    def __str__(self) -> str:
+        return str(self.args[0]) if self.args else ""  # a KeyError's would be the message in quotes
+
+
+class ConflictError(SchedulerError):
+    """As things stand it can't be done, and nothing was changed: look again, and decide again."""
+
+
+class JobConflictError(ConflictError):
     """Another definition or operator got there first; nothing was changed. Read again and repeat."""
 
 
-class JobNotFoundError(SchedulerError, KeyError):
+class JobNotFoundError(NotFoundError):
     """There is no job with this id."""
 
-    def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""
 
-
-class JobVersionNotFoundError(JobNotFoundError):
+class JobVersionNotFoundError(NotFoundError):
     """The log has no such version of a job, or the job was removed with it."""
 
 
-class RunNotFoundError(JobNotFoundError):
+class RunNotFoundError(NotFoundError):
     """There is no run with this id."""
 
 
-class RunStateError(SchedulerError):
+class RunStateError(ConflictError):
     """A run's state does not allow what was asked of it; nothing was changed."""
 
 
@@ -78,19 +98,13 @@ class UnreadableJobError(SchedulerError):
 class InvalidSettingsError(SchedulerError, ValueError):
     """A setting, or the relation between two settings, makes no sense."""
 
-    exit_code = 2
-
 
 class NotInitializedError(SchedulerError, RuntimeError):
     """`SchedulerService.init()` has not been called yet, or `shutdown()` was."""
 
-    exit_code = 2
-
 
 class AlreadyInitializedError(SchedulerError, RuntimeError):
     """`SchedulerService.init()` was called twice with different arguments."""
-
-    exit_code = 2
 
 
 class WrongLoopError(SchedulerError, RuntimeError):
@@ -98,8 +112,6 @@ class WrongLoopError(SchedulerError, RuntimeError):
 
     The message says where it lives, and what to do here.
     """
-
-    exit_code = 2
 
 
 class ExecutorError(SchedulerError):
@@ -128,8 +140,6 @@ class LockLostError(SchedulerError):
 class ServerUnreachableError(SchedulerError, ConnectionError):
     """Postgres or Redis can't be reached or refuses us. The message names the server, never the password."""
 
-    exit_code = 3
-
 
 class RefusedForNowError(ServerUnreachableError):
     """A server answered that it can't do it now. Nothing was written: the same may be done a moment later."""
@@ -146,45 +156,30 @@ class SchemaError(SchedulerError):
 class EmbeddedServerError(SchedulerError):
     """An embedded server can't be started, or its data folder is held by somebody else."""
 
-    exit_code = 3
-
 
 class InvalidCalendarError(SchedulerError, ValueError):
     """A calendar can't be accepted. The message names the field, what is wrong and what would be right."""
 
-    exit_code = 2
 
-
-class CalendarNotFoundError(SchedulerError, KeyError):
+class CalendarNotFoundError(NotFoundError):
     """There is no calendar with this name."""
 
-    def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""
 
-
-class ClockHoldNotFoundError(SchedulerError, KeyError):
+class ClockHoldNotFoundError(ConflictError):
     """What an operator saw does not stop planning any more: it is over, or the clock has jumped anew."""
 
-    def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""
 
-
-class CalendarInUseError(SchedulerError):
+class CalendarInUseError(ConflictError):
     """A calendar that jobs name can't be removed: they would not know when to fire."""
 
 
 class InvalidTokenError(SchedulerError, ValueError):
     """A token can't be made as asked: its name, its scope or its time."""
 
-    exit_code = 2
 
-
-class TokenExistsError(SchedulerError):
+class TokenExistsError(ConflictError):
     """A token of this name stands already."""
 
 
-class TokenNotFoundError(SchedulerError, KeyError):
+class TokenNotFoundError(NotFoundError):
     """There is no token of this name, or none that stands."""
-
-    def __str__(self) -> str:
-        return str(self.args[0]) if self.args else ""

@@ -10,7 +10,7 @@ from scheduler_core.domain.trust import State
 
 
 @dataclass(frozen=True, slots=True)
-class Vitals:
+class HealthSnapshot:
     """What a replica knows of itself at one moment."""
 
     instance_id: str
@@ -42,28 +42,28 @@ class Vitals:
     """How often Redis gave no answer about the lease, since its last start."""
 
 
-def why_not_alive(vitals: Vitals) -> str | None:
+def why_not_alive(snapshot: HealthSnapshot) -> str | None:
     """What only a restart of the process mends; None: it lives.
 
     A process that has not started yet, or is stopping, lives: to restart it would only take longer.
     """
-    if not vitals.is_started or vitals.is_stopping:
+    if not snapshot.is_started or snapshot.is_stopping:
         return None
-    if vitals.state is State.STOPPED:
+    if snapshot.state is State.STOPPED:
         return "the elector's thread has ended: this replica can't lead any more"
-    if vitals.stalled_seconds > vitals.stall_timeout_seconds:
-        return f"the scheduler's loop has not moved for {vitals.stalled_seconds:.0f} s"
+    if snapshot.stalled_seconds > snapshot.stall_timeout_seconds:
+        return f"the scheduler's loop has not moved for {snapshot.stalled_seconds:.0f} s"
     return None
 
 
-def why_not_ready(vitals: Vitals) -> str | None:
+def why_not_ready(snapshot: HealthSnapshot) -> str | None:
     """Why this replica does not take part; None: it does. A follower is as ready as the leader."""
-    if vitals.is_stopping:
+    if snapshot.is_stopping:
         return "stopping"
-    if not vitals.is_started or vitals.state is State.STARTING:
+    if not snapshot.is_started or snapshot.state is State.STARTING:
         return "not started yet"
-    if (dead := why_not_alive(vitals)) is not None:
+    if (dead := why_not_alive(snapshot)) is not None:
         return dead
-    if not vitals.holds_life:
+    if not snapshot.holds_life:
         return "the session with Postgres is lost"
     return None

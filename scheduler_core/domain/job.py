@@ -7,7 +7,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import field, fields
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
 from operator import attrgetter, itemgetter
@@ -28,6 +28,7 @@ from scheduler_core.domain.job_fields import (
     check_zone,
     stored_word,
 )
+from scheduler_core.domain.job_status import JobStatus
 from scheduler_core.domain.policies import Delivery, Misfire, Overlap
 from scheduler_core.domain.schedule import (
     Dst,
@@ -303,26 +304,6 @@ class JobDefinition:
         zone = self.timezone if on_the_wall or self.calendars else None
         dst = self.dst if on_the_wall else None
         return _schedule_digest(self.schedule_type, value, self.start_at, self.end_at, self.calendars, zone, dst)
-
-
-@dataclass(frozen=True, slots=True)
-class JobStatus:
-    """What is known of a job's state: from memory (`get_job_status`) or from the database
-    (`fetch_job_status`).
-    """
-
-    job_id: str
-    name: str
-    enabled: bool
-    last_run: datetime | None
-    next_run: datetime | None
-    run_count: int
-    error_count: int
-    consecutive_failures: int
-    running: bool
-    paused: bool
-    last_status: str | None
-    last_error: str | None
 
 
 _DEFINITION_FIELDS = tuple(item.name for item in fields(JobDefinition))

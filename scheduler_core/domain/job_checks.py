@@ -10,9 +10,9 @@ from typing import Any
 from scheduler_core.domain import job_fields as check
 from scheduler_core.domain.call_signature import CallSignature
 from scheduler_core.domain.errors import InvalidArgumentsError, InvalidJobError, InvalidScheduleError
+from scheduler_core.domain.job_policies import POLICIES
 from scheduler_core.domain.json_value import NotJsonError
 from scheduler_core.domain.parameters import Problem
-from scheduler_core.domain.policies import Delivery, Misfire, Overlap
 from scheduler_core.domain.schedule import Dst, Schedule, ScheduleType, parse_instant, parse_schedule
 from scheduler_core.domain.schedule.base import EPOCH
 from scheduler_core.domain.schedule.interval import IntervalSchedule
@@ -27,39 +27,27 @@ CHECKS: Mapping[str, check.Check] = {
     "schedule_type": check.choice(ScheduleType),
     "schedule_value": lambda value: value,
     "callback": check.check_callback,
-    "enabled": check.check_flag,
-    "use_distributed_lock": check.check_flag,
-    "lock_key": check.optional(check.check_name),
-    "lock_ttl": check.seconds(0.001),
+    **{policy.name: policy.check for policy in POLICIES},
     "last_run": check.optional(check.check_bound),
     "next_run": check.optional(check.check_bound),
     "run_count": _COUNTER,
     "error_count": _COUNTER,
-    "max_retries": check.whole_number(0, 1000),
-    "args": check.check_args,
-    "kwargs": check.check_kwargs,
-    "timezone": check.optional(check.check_zone),
-    "start_at": check.optional(check.check_bound),
-    "end_at": check.optional(check.check_bound),
-    "jitter": check.seconds(),
-    "calendars": check.check_names,
-    "misfire": check.choice(Misfire),
-    "misfire_grace": check.seconds(),
-    "catch_up_limit": check.whole_number(1, 1_000_000),
-    "overlap": check.choice(Overlap),
-    "delivery": check.choice(Delivery),
-    "timeout": check.optional(check.seconds(0.001)),
-    "retry_delay": check.seconds(),
-    "retry_max_delay": check.seconds(),
-    "disable_after": check.optional(check.whole_number(1, 1_000_000)),
-    "executor": check.check_name,
-    "tags": check.check_names,
-    "dst": check.choice(Dst),
 }
-"""Every field of a job in the order of `ScheduleJob`, with what it may be."""
+"""Every field of a job, with what it may be."""
 
 REQUIRED = ("job_id", "name", "schedule_type", "schedule_value", "callback")
-POSITIONAL = tuple(CHECKS)[:14]
+POSITIONAL = (
+    *REQUIRED,
+    "enabled",
+    "use_distributed_lock",
+    "lock_key",
+    "lock_ttl",
+    "last_run",
+    "next_run",
+    "run_count",
+    "error_count",
+    "max_retries",
+)
 
 
 def name_positional(positional: tuple[Any, ...], keywords: Mapping[str, Any]) -> dict[str, Any]:

@@ -22,9 +22,9 @@ class State(StrEnum):
 
     STARTING = "starting"
     FOLLOWING = "following"
-    STANDING = "standing"
+    CANDIDATE = "candidate"
     LEADING = "leading"
-    RESEATING = "reseating"
+    RECLAIMING = "reclaiming"
     RESIGNING = "resigning"
     STOPPED = "stopped"
 
@@ -132,7 +132,7 @@ class Verdict(Enum):
     EXTEND = "extend the trust window"
     RETAKE_LEASE = "take the lease again, then extend"
     WAIT = "let the trust window run"
-    RESEAT = "stop claiming and seat the term again"
+    RECLAIM = "stop claiming and seat the term again"
     STEP_DOWN = "step down"
 
 
@@ -156,7 +156,7 @@ def judge(renewal: Renewal, confirmation: Confirmation, outage: RedisOutage) -> 
         return Verdict.STEP_DOWN
     verdict = _WHILE_THE_TERM_STANDS[outage, renewal]
     if confirmation is Confirmation.UNREADABLE and verdict is not Verdict.STEP_DOWN:
-        return Verdict.RESEAT
+        return Verdict.RECLAIM
     return verdict
 
 

@@ -14,7 +14,7 @@ from uuid import UUID
 
 from scheduler_core.drill.accounting import micros, subject_of
 from scheduler_core.drill.evidence import Call, Evidence, Moment, RunRecord
-from scheduler_core.drill.excuses import CLOCK_SLACK_MICROS, Excuses, Processes
+from scheduler_core.drill.fault_windows import CLOCK_SLACK_MICROS, FaultWindows, Processes
 from scheduler_core.drill.replication import Replication, occurrences
 from scheduler_core.drill.terms import FOREVER, Terms
 from scheduler_core.drill.verdict import Findings, Kind, Witnessed
@@ -48,7 +48,7 @@ class _Hearing:
         self._terms = terms
         self._findings = findings
         self._processes = Processes(evidence.replicas)
-        self._excuses = Excuses(evidence, self._processes)
+        self._fault_windows = FaultWindows(evidence, self._processes)
         self._replication = Replication(evidence)
         self._once = {job.job_id for job in evidence.jobs if job.delivery == "at_most_once"}
         self._tally: Counter[str] = Counter()
@@ -171,7 +171,7 @@ class _Hearing:
         No check can be one with the call that it guards. What was not due yet when the process stopped had not
         been checked, and must not be called.
         """
-        fault = self._excuses.hit(execution.call.pid, execution.began - WAKING_MICROS, execution.began)
+        fault = self._fault_windows.hit(execution.call.pid, execution.began - WAKING_MICROS, execution.began)
         if fault is None or fault.healed_at is None or not any(kind.startswith("stop") for kind in fault.kinds):
             return False
         was_due = micros(execution.call.scheduled_for) <= micros(fault.injected_at) + CLOCK_SLACK_MICROS // 10
@@ -187,8 +187,8 @@ class _Hearing:
     def _check_never_ran(self, run: RunRecord, executions: list[Execution]) -> None:
         first = executions[0]
         decided = FOREVER if run.finished_at is None else micros(run.finished_at)
-        # A short call leaves no trace in the record when its owner dies; the heir decides anew.
-        if self._excuses.excused(first.call.pid, first.began, max(decided, first.began)):
+        # A short call leaves no trace in the record when its owner dies; the successor decides anew.
+        if self._fault_windows.excused(first.call.pid, first.began, max(decided, first.began)):
             return
         self._find(
             Kind.CALLED_THOUGH_NOT_RUN,
@@ -206,8 +206,8 @@ class _Hearing:
                 continue
             unexplained -= 1
             is_living = first.ended is not None and first.ended > again.began
-            # The heir's call may be over by then: it is the one that woke whom the fault had hit.
-            if again.on_waking or self._excuses.excused(first.call.pid, first.began, again.began):
+            # The successor's call may be over by then: it is the one that woke whom the fault had hit.
+            if again.on_waking or self._fault_windows.excused(first.call.pid, first.began, again.began):
                 self._tally["repeated"] += 1
                 self._tally["concurrent"] += is_living
                 continue

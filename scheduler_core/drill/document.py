@@ -94,9 +94,9 @@ def stayed_away(evidence: Evidence) -> int:
 
 def _deaths(evidence: Evidence) -> list[bool]:
     """Of each SIGKILL while the drill ran, whether it came with a fault."""
-    strikes = [(fault.injected_at - KILLED_WITHIN, fault.injected_at + KILLED_WITHIN) for fault in evidence.faults]
+    injected = [(fault.injected_at - KILLED_WITHIN, fault.injected_at + KILLED_WITHIN) for fault in evidence.faults]
     return [
-        any(since <= replica.ended_at <= until for since, until in strikes)
+        any(since <= replica.ended_at <= until for since, until in injected)
         for replica in evidence.replicas
         if replica.exit_code == -signal.SIGKILL
         and replica.ended_at is not None

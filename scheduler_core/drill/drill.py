@@ -18,11 +18,11 @@ from scheduler_core.drill.collect import collect
 from scheduler_core.drill.evidence import Evidence, FaultRecord
 from scheduler_core.drill.faults import FAULTS, ends_a_term, in_turn
 from scheduler_core.drill.folder import DrillFolder
-from scheduler_core.drill.opening import SETTLE_SECONDS, open_stage
+from scheduler_core.drill.injection import InjectedFault
 from scheduler_core.drill.replicas import KILL_TIMEOUT_SECONDS
 from scheduler_core.drill.schedule import DrillPlan, PlannedFault, planned_faults
+from scheduler_core.drill.setup import SETTLE_SECONDS, open_stage
 from scheduler_core.drill.stage import FirstFire, Leader, Stage
-from scheduler_core.drill.strikes import Struck
 
 COME_BACK_SECONDS = 20.0
 """How long a replica may stay away after a fault was healed; a new one needs a few seconds."""
@@ -80,12 +80,12 @@ class _Drill:
                 problem = f"nobody: no leader that fires within {SETTLE_SECONDS:g} s"
                 break
             try:
-                strikes = await self._strike(planned, leader)
+                injected = await self._inject(planned, leader)
             except SchedulerError as error:
                 problem = f"nobody: {error}"
                 await self.stage.replicas.replace_dead(self.stage.plan.replicas)
                 continue
-            record = await self._aftermath(planned, leader, strikes)
+            record = await self._aftermath(planned, leader, injected)
             self._keep(record, f"{name}: {_told(record)}")
             await self.stage.replicas.replace_dead(self.stage.plan.replicas)
             return
@@ -129,13 +129,13 @@ class _Drill:
             await replica.ended(KILL_TIMEOUT_SECONDS)
         await self.stage.replicas.replace_dead(self.stage.plan.replicas)
 
-    async def _strike(self, planned: PlannedFault, leader: Leader) -> Sequence[Struck]:
+    async def _inject(self, planned: PlannedFault, leader: Leader) -> Sequence[InjectedFault]:
         """All parts of a fault, one right after the other. What had struck is healed if another comes to nothing."""
         draw = random.Random(planned.seed)
-        struck: list[Struck] = []
+        struck: list[InjectedFault] = []
         try:
             for part in in_turn(planned.parts):
-                struck.append(await FAULTS[part].strike(self.stage, leader, draw))
+                struck.append(await FAULTS[part].inject(self.stage, leader, draw))
         except BaseException:
             for strike in struck:
                 if strike.heal is not None:
@@ -143,24 +143,24 @@ class _Drill:
             raise
         return struck
 
-    async def _aftermath(self, planned: PlannedFault, leader: Leader, strikes: Sequence[Struck]) -> FaultRecord:
+    async def _aftermath(self, planned: PlannedFault, leader: Leader, injected: Sequence[InjectedFault]) -> FaultRecord:
         """Heal each strike at its time while watching for the first fire."""
-        injected_at = strikes[0].at
+        injected_at = injected[0].at
         above_term = leader.term if ends_a_term(planned.parts) else -1
-        within_seconds = max(strike.lasts_seconds for strike in strikes) + FIRST_FIRE_SECONDS
+        within_seconds = max(strike.lasts_seconds for strike in injected) + FIRST_FIRE_SECONDS
         first, healed_at, *_ = await asyncio.gather(
-            self.stage.first_fire(injected_at, above_term, within_seconds), self._heal(strikes)
+            self.stage.first_fire(injected_at, above_term, within_seconds), self._heal(injected)
         )
-        return _record(planned, leader, strikes, healed_at, first)
+        return _record(planned, leader, injected, healed_at, first)
 
-    async def _heal(self, strikes: Sequence[Struck]) -> datetime | None:
-        async def one(strike: Struck) -> None:
+    async def _heal(self, injected: Sequence[InjectedFault]) -> datetime | None:
+        async def one(strike: InjectedFault) -> None:
             await asyncio.sleep(strike.lasts_seconds)
             if strike.heal is not None:
                 await strike.heal()
 
-        await asyncio.gather(*(one(strike) for strike in strikes))
-        lasted = any(strike.heal is not None or strike.lasts_seconds for strike in strikes)
+        await asyncio.gather(*(one(strike) for strike in injected))
+        lasted = any(strike.heal is not None or strike.lasts_seconds for strike in injected)
         healed_at = self.stage.clock.now() if lasted else None
         if not self.stage.replicas.should_take_part:
             # Nobody is left to take over: what is measured then is how soon a new one does.
@@ -182,26 +182,26 @@ class _Drill:
 def _record(
     planned: PlannedFault,
     leader: Leader,
-    strikes: Sequence[Struck],
+    injected: Sequence[InjectedFault],
     healed_at: datetime | None,
     first: FirstFire | None,
 ) -> FaultRecord:
-    targets = [strike.target for strike in strikes]
-    if len(strikes) > 1:
+    targets = [strike.target for strike in injected]
+    if len(injected) > 1:
         targets = [f"{part}: {target}" for part, target in zip(in_turn(planned.parts), targets, strict=True)]
     return FaultRecord(
         number=planned.number,
         kind=planned.kind,
         target="; ".join(targets),
-        hit_leader=any(strike.hit_leader for strike in strikes),
+        hit_leader=any(strike.hit_leader for strike in injected),
         term_before=leader.term,
-        injected_at=strikes[0].at,
+        injected_at=injected[0].at,
         healed_at=healed_at,
         first_fire_at=None if first is None else first.at,
         term_after=None if first is None else first.term,
         parts=planned.parts,
-        failover=next((strike.failover for strike in strikes if strike.failover is not None), None),
-        clock_off_seconds=sum(strike.clock_off_seconds for strike in strikes),
+        failover=next((strike.failover for strike in injected if strike.failover is not None), None),
+        clock_off_seconds=sum(strike.clock_off_seconds for strike in injected),
     )
 
 

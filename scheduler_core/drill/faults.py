@@ -1,4 +1,4 @@
-"""The faults, as a table: what each does, what it needs, how it strikes. A strike says how it is healed.
+"""The faults, as a table: what each does, what it needs, how it is injected. A strike says how it is healed.
 
 A strike reads the clock immediately before it acts, with no round trip in between.
 """
@@ -11,13 +11,13 @@ from enum import IntEnum
 from functools import partial
 
 from scheduler_core.domain.errors import InvalidSettingsError
-from scheduler_core.drill import failover_strikes, postgres_strikes, redis_strikes, server_strikes, strikes
+from scheduler_core.drill import failover_faults, injection, postgres_faults, redis_faults, server_faults
+from scheduler_core.drill.injection import Inject
 from scheduler_core.drill.pairs import ends_leader, pairs
-from scheduler_core.drill.proxy import Mode, Weather
+from scheduler_core.drill.proxy import LinkState, Mode
 from scheduler_core.drill.schedule import FAULT_NAMES, DrillPlan
 from scheduler_core.drill.servers import Equipment
 from scheduler_core.drill.stage import Stage
-from scheduler_core.drill.strikes import Strike
 
 Prepare = Callable[[Stage], Awaitable[None]]
 
@@ -46,7 +46,7 @@ class Fault:
     name: str
     says: str
     """What it does, in one line, for people."""
-    strike: Strike
+    inject: Inject
     ends_term: bool = False
     """The leader that is hit can't go on: the first fire is one of a later term."""
     breaks_server: str | None = None
@@ -61,136 +61,140 @@ class Fault:
     """What takes its time and has to be there before it can strike."""
 
 
-def _weather(server: str, up: Mode, down: Mode, delay_ms: int = 0) -> Strike:
-    return partial(server_strikes.weather, server=server, weather=Weather(up, down, delay_ms))
+def _link(server: str, up: Mode, down: Mode, delay_ms: int = 0) -> Inject:
+    return partial(server_faults.set_link, server=server, link_state=LinkState(up, down, delay_ms))
 
 
 _REDIS, _POSTGRES = frozenset({"redis"}), frozenset({"postgres"})
 
 _TABLE: tuple[Fault, ...] = (
-    Fault("kill", "the leader is killed with -9", strikes.kill, True),
+    Fault("kill", "the leader is killed with -9", injection.kill, True),
     Fault(
         "term",
         "the leader is asked to stop (SIGTERM) while a 30 s run is under way",
-        strikes.term,
+        injection.term,
         True,
         turn=Turn.ASKS,
     ),
-    Fault("stop", "the leader is stopped (SIGSTOP) for 2 TTL", partial(strikes.stop, ttls=2), True),
-    Fault("stop-0.5", "the leader is stopped for half a TTL", partial(strikes.stop, ttls=0.5)),
-    Fault("stop-1", "the leader is stopped for a TTL", partial(strikes.stop, ttls=1)),
-    Fault("stop-2", "the leader is stopped for 2 TTL", partial(strikes.stop, ttls=2), True),
-    Fault("stop-10", "the leader is stopped for 10 TTL", partial(strikes.stop, ttls=10), True),
+    Fault("stop", "the leader is stopped (SIGSTOP) for 2 TTL", partial(injection.stop, ttls=2), True),
+    Fault("stop-0.5", "the leader is stopped for half a TTL", partial(injection.stop, ttls=0.5)),
+    Fault("stop-1", "the leader is stopped for a TTL", partial(injection.stop, ttls=1)),
+    Fault("stop-2", "the leader is stopped for 2 TTL", partial(injection.stop, ttls=2), True),
+    Fault("stop-10", "the leader is stopped for 10 TTL", partial(injection.stop, ttls=10), True),
     Fault(
         "block-2",
         "a callback blocks the leader's event loop for 2 s",
-        partial(strikes.block, seconds=2),
+        partial(injection.block, seconds=2),
         turn=Turn.ASKS,
     ),
     # Longer than `stall_timeout`: the leader gives up of its own accord.
     Fault(
         "block-20",
         "a callback blocks the leader's event loop for 20 s",
-        partial(strikes.block, seconds=20),
+        partial(injection.block, seconds=20),
         True,
         turn=Turn.ASKS,
     ),
     Fault(
-        "suicide", "a callback kills its own process", partial(strikes.suicide, job="suicidal"), True, turn=Turn.ASKS
+        "suicide", "a callback kills its own process", partial(injection.suicide, job="suicidal"), True, turn=Turn.ASKS
     ),
     Fault(
         "fork",
         "a callback forks a child, then its process dies",
-        partial(strikes.suicide, job="forks"),
+        partial(injection.suicide, job="forks"),
         True,
         turn=Turn.ASKS,
     ),
     Fault(
-        "kill-locked", "the leader is killed inside a job that holds a lock", strikes.kill_locked, True, turn=Turn.ASKS
+        "kill-locked",
+        "the leader is killed inside a job that holds a lock",
+        injection.kill_locked,
+        True,
+        turn=Turn.ASKS,
     ),
-    Fault("on-the-dot", "the leader is killed exactly on a due instant", strikes.kill_on_the_dot, True),
-    Fault("follower-kill", "a follower is killed with -9", strikes.kill_follower),
+    Fault("on-the-dot", "the leader is killed exactly on a due instant", injection.kill_on_the_dot, True),
+    Fault("follower-kill", "a follower is killed with -9", injection.kill_follower),
     Fault(
         "redis-down",
         "Redis is killed and started again after 2 TTL",
-        server_strikes.redis_down,
+        server_faults.redis_down,
         breaks_server="Redis",
         turn=Turn.FELLS,
     ),
     Fault(
         "redis-empty",
         "Redis is killed and comes back empty",
-        server_strikes.redis_empty,
+        server_faults.redis_empty,
         breaks_server="Redis",
         turn=Turn.FELLS,
     ),
     Fault(
         "redis-flush",
         "Redis forgets everything (FLUSHALL)",
-        server_strikes.redis_flush,
+        server_faults.redis_flush,
         breaks_server="Redis",
         turn=Turn.SPEAKS,
     ),
     Fault(
         "redis-reset",
         "the leader's connections to Redis are reset, for 2.5 TTL",
-        _weather("redis", Mode.RESET, Mode.RESET),
+        _link("redis", Mode.RESET, Mode.RESET),
         proxied=_REDIS,
     ),
     Fault(
         "redis-blackhole",
         "the leader and Redis hear nothing of each other, for 2.5 TTL",
-        _weather("redis", HOLE, HOLE),
+        _link("redis", HOLE, HOLE),
         proxied=_REDIS,
     ),
     Fault(
         "redis-blackhole-up",
         "Redis hears nothing of the leader, for 2.5 TTL",
-        _weather("redis", HOLE, Mode.PASS),
+        _link("redis", HOLE, Mode.PASS),
         proxied=_REDIS,
     ),
     Fault(
         "redis-blackhole-down",
         "the leader hears nothing of Redis, for 2.5 TTL",
-        _weather("redis", Mode.PASS, HOLE),
+        _link("redis", Mode.PASS, HOLE),
         proxied=_REDIS,
     ),
     Fault(
         "redis-delay",
         "each word between the leader and Redis takes 200 ms, for 2.5 TTL",
-        _weather("redis", Mode.DELAY, Mode.DELAY, 200),
+        _link("redis", Mode.DELAY, Mode.DELAY, 200),
         proxied=_REDIS,
     ),
     Fault(
         "redis-noreplicas",
         "Redis takes no writes (NOREPLICAS): it wants a replica and has none, for 2.5 TTL",
-        redis_strikes.no_replicas,
+        redis_faults.no_replicas,
         breaks_server="Redis",
         turn=Turn.SPEAKS,
     ),
     Fault(
         "redis-misconf",
         "Redis takes no writes (MISCONF): it can't save its dump, for 2.5 TTL",
-        redis_strikes.failing_save,
+        redis_faults.failing_save,
         breaks_server="Redis",
         turn=Turn.SPEAKS,
     ),
     Fault(
         "redis-wrongtype",
         "a list lies in Redis where the lease should (WRONGTYPE), for 2.5 TTL",
-        redis_strikes.wrong_type,
+        redis_faults.wrong_type,
         turn=Turn.SPEAKS,
     ),
     Fault(
         "redis-foreign",
         "somebody's lease that never expires lies in Redis, for 2.5 TTL",
-        redis_strikes.foreign,
+        redis_faults.foreign,
         turn=Turn.SPEAKS,
     ),
     Fault(
         "pg-kill",
         "Postgres is killed with -9 and started again",
-        server_strikes.pg_kill,
+        server_faults.pg_kill,
         breaks_server="Postgres",
         bars_seat=True,
         turn=Turn.FELLS,
@@ -198,7 +202,7 @@ _TABLE: tuple[Fault, ...] = (
     Fault(
         "pg-restart",
         "Postgres is stopped as in a crash and started",
-        server_strikes.pg_restart,
+        server_faults.pg_restart,
         breaks_server="Postgres",
         bars_seat=True,
         turn=Turn.FELLS,
@@ -206,54 +210,54 @@ _TABLE: tuple[Fault, ...] = (
     Fault(
         "pg-terminate",
         "Postgres ends each of the leader's sessions, all at once",
-        server_strikes.pg_terminate,
+        server_faults.pg_terminate,
         proxied=_POSTGRES,
         turn=Turn.SPEAKS,
     ),
     Fault(
         "pg-terminate-control",
         "Postgres ends the leader's control session, which holds its witnesses",
-        server_strikes.pg_terminate_control,
+        server_faults.pg_terminate_control,
         turn=Turn.SPEAKS,
     ),
     Fault(
         "pg-reset",
         "the leader's connections to Postgres are reset, for 2.5 TTL",
-        _weather("postgres", Mode.RESET, Mode.RESET),
+        _link("postgres", Mode.RESET, Mode.RESET),
         True,
         proxied=_POSTGRES,
     ),
     Fault(
         "pg-blackhole",
         "the leader and Postgres hear nothing of each other, for 2.5 TTL",
-        _weather("postgres", HOLE, HOLE),
+        _link("postgres", HOLE, HOLE),
         True,
         proxied=_POSTGRES,
     ),
     Fault(
         "pg-blackhole-up",
         "Postgres hears nothing of the leader, for 2.5 TTL",
-        _weather("postgres", HOLE, Mode.PASS),
+        _link("postgres", HOLE, Mode.PASS),
         True,
         proxied=_POSTGRES,
     ),
     Fault(
         "pg-blackhole-down",
         "the leader hears nothing of Postgres, for 2.5 TTL",
-        _weather("postgres", Mode.PASS, HOLE),
+        _link("postgres", Mode.PASS, HOLE),
         True,
         proxied=_POSTGRES,
     ),
     Fault(
         "pg-delay",
         "each word between the leader and Postgres takes 50 ms, for 2.5 TTL",
-        _weather("postgres", Mode.DELAY, Mode.DELAY, 50),
+        _link("postgres", Mode.DELAY, Mode.DELAY, 50),
         proxied=_POSTGRES,
     ),
     Fault(
         "pg-readonly",
         "Postgres turns read-only (default_transaction_read_only), for 2.5 TTL",
-        partial(postgres_strikes.changed_default, name="default_transaction_read_only", value="on"),
+        partial(postgres_faults.changed_default, name="default_transaction_read_only", value="on"),
         breaks_server="Postgres",
         bars_seat=True,
         turn=Turn.SPEAKS,
@@ -261,33 +265,33 @@ _TABLE: tuple[Fault, ...] = (
     Fault(
         "pg-serializable",
         "Postgres's default isolation becomes serializable, for 2.5 TTL",
-        partial(postgres_strikes.changed_default, name="default_transaction_isolation", value="serializable"),
+        partial(postgres_faults.changed_default, name="default_transaction_isolation", value="serializable"),
         breaks_server="Postgres",
         turn=Turn.SPEAKS,
     ),
     Fault(
         "pg-publication",
         "somebody publishes all tables (CREATE PUBLICATION … FOR ALL TABLES), for 2.5 TTL",
-        postgres_strikes.publication,
+        postgres_faults.publication,
         breaks_server="Postgres",
         turn=Turn.SPEAKS,
     ),
     Fault(
         "pg-snapshot",
         "a transaction with an id and a snapshot is left open, for 2.5 TTL",
-        postgres_strikes.snapshot,
+        postgres_faults.snapshot,
         turn=Turn.SPEAKS,
     ),
     Fault(
         "pg-full",
         "each row written into runs is refused as on a full disk (53100, by a trigger), for 2.5 TTL",
-        postgres_strikes.full_disk,
+        postgres_faults.full_disk,
         turn=Turn.SPEAKS,
     ),
     Fault(
         "pg-rights",
         "the replicas' role loses its rights on all tables, for 2.5 TTL",
-        postgres_strikes.rights,
+        postgres_faults.rights,
         breaks_server="Postgres",
         bars_seat=True,
         turn=Turn.SPEAKS,
@@ -296,7 +300,7 @@ _TABLE: tuple[Fault, ...] = (
     Fault(
         "pg-clock",
         "the database's clock is eight hours off, as replicas read it, for 2.5 TTL",
-        postgres_strikes.clock,
+        postgres_faults.clock,
         breaks_server="Postgres",
         turn=Turn.SPEAKS,
         needs=Equipment(clock=True),
@@ -304,38 +308,44 @@ _TABLE: tuple[Fault, ...] = (
     Fault(
         "pg-failover",
         "the primary is killed, an asynchronous standby up to 400 ms behind is promoted",
-        failover_strikes.fail_over,
+        failover_faults.fail_over,
         breaks_server="Postgres",
         bars_seat=True,
         turn=Turn.FELLS,
         needs=Equipment(standby=True),
-        prepare=partial(failover_strikes.make_standby, synchronous=False),
+        prepare=partial(failover_faults.make_standby, synchronous=False),
     ),
     Fault(
         "pg-failover-sync",
         "the primary is killed, a synchronous standby is promoted",
-        failover_strikes.fail_over_synchronously,
+        failover_faults.fail_over_synchronously,
         breaks_server="Postgres",
         bars_seat=True,
         turn=Turn.FELLS,
         needs=Equipment(standby=True),
-        prepare=partial(failover_strikes.make_standby, synchronous=True),
+        prepare=partial(failover_faults.make_standby, synchronous=True),
     ),
     Fault(
         "pg-moved",
         "a standby is promoted, the former primary keeps its sessions for 2.5 TTL, only reads, and takes no new one",
-        failover_strikes.move_endpoint,
+        failover_faults.move_endpoint,
         breaks_server="Postgres",
         bars_seat=True,
         turn=Turn.FELLS,
         needs=Equipment(standby=True),
-        prepare=partial(failover_strikes.make_standby, synchronous=False),
+        prepare=partial(failover_faults.make_standby, synchronous=False),
     ),
     Fault(
-        "skew", "a replica with a wrong wall clock joins, then the leader is killed", strikes.skew, True, turn=Turn.ASKS
+        "skew",
+        "a replica with a wrong wall clock joins, then the leader is killed",
+        injection.skew,
+        True,
+        turn=Turn.ASKS,
     ),
-    Fault("two", "two different faults at once, each pair of kinds that can be combined in its turn", strikes.nothing),
-    Fault("all-down", "all replicas are killed; new ones start after a while", strikes.all_down, True),
+    Fault(
+        "two", "two different faults at once, each pair of kinds that can be combined in its turn", injection.nothing
+    ),
+    Fault("all-down", "all replicas are killed; new ones start after a while", injection.all_down, True),
 )
 
 FAULTS: Mapping[str, Fault] = {name: next(fault for fault in _TABLE if fault.name == name) for name in FAULT_NAMES}

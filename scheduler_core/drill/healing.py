@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 
 from scheduler_core.domain.errors import SchedulerError
+from scheduler_core.drill.injection import Heal, InjectedFault
 from scheduler_core.drill.stage import Stage, poll
-from scheduler_core.drill.strikes import Heal, Struck
 
 LASTS_TTLS = 2.5
 
@@ -16,7 +16,7 @@ def lasts_seconds(stage: Stage) -> float:
     return LASTS_TTLS * stage.plan.lease_ttl_seconds
 
 
-def lasting(stage: Stage, struck: Struck, undo: Heal, within_seconds: float) -> Struck:
+def lasting(stage: Stage, struck: InjectedFault, undo: Heal, within_seconds: float) -> InjectedFault:
     """The same strike, undone in time."""
     return replace(struck, lasts_seconds=lasts_seconds(stage), heal=until_done(undo, struck.target, within_seconds))
 

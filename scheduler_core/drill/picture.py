@@ -65,7 +65,7 @@ class Life(Span):
 
 
 @dataclass(frozen=True, slots=True)
-class Reign(Span):
+class TermSpan(Span):
     """A term in the lane of its leader."""
 
     lane: int
@@ -88,7 +88,7 @@ class Picture:
     seconds: float
     lanes: int
     lives: tuple[Life, ...]
-    reigns: tuple[Reign, ...]
+    terms: tuple[TermSpan, ...]
     marks: tuple[Mark, ...]
     fires: tuple[float, ...]
     """When callbacks began, ascending."""
@@ -121,7 +121,7 @@ def compose(evidence: Evidence) -> Picture:
         seconds=total,
         lanes=1 + max((life.lane for life in lives), default=-1),
         lives=lives,
-        reigns=_reigns(evidence, second, total, lane_of),
+        terms=_terms(evidence, second, total, lane_of),
         marks=tuple(
             Mark(
                 second(fault.injected_at),
@@ -150,14 +150,14 @@ def _lives(evidence: Evidence, second: Second, total: float) -> tuple[Life, ...]
     return tuple(lives)
 
 
-def _reigns(evidence: Evidence, second: Second, total: float, lane_of: Mapping[str | None, int]) -> tuple[Reign, ...]:
+def _terms(evidence: Evidence, second: Second, total: float, lane_of: Mapping[str | None, int]) -> tuple[TermSpan, ...]:
     terms = sorted(evidence.terms, key=lambda term: term.term)
     follows = [second(term.acquired_at) for term in terms[1:]] + [total]
-    reigns = []
+    spans = []
     for term, next_begins in zip(terms, follows, strict=True):
         since = second(term.acquired_at)
         until = next_begins if term.ended_at is None else min(second(term.ended_at), next_begins)
         lane = lane_of.get(term.instance_id)
         if lane is not None and until > 0 and since < total:
-            reigns.append(Reign(max(0.0, since), min(total, max(since, until)), lane, term.term))
-    return tuple(reigns)
+            spans.append(TermSpan(max(0.0, since), min(total, max(since, until)), lane, term.term))
+    return tuple(spans)

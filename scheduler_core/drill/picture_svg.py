@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from html import escape
 from math import ceil
 
-from scheduler_core.drill.picture import Family, Life, Mark, Picture, Reign, Span
+from scheduler_core.drill.picture import Family, Life, Mark, Picture, Span, TermSpan
 from scheduler_core.support.svg_page import svg_page
 
 WIDTH = 1200.0
@@ -80,8 +80,8 @@ class _Stave:
             yield self._box("takeover", mark, self._lanes_top, self._bottom, at_least=1.5)
         for life in filter(self._touches, self._picture.lives):
             yield from self._life(life)
-        for reign in filter(self._touches, self._picture.reigns):
-            yield from self._reign(reign)
+        for term_span in filter(self._touches, self._picture.terms):
+            yield from self._term_span(term_span)
         yield from self._fires()
         yield from self._faults([mark for mark in marks if self._holds(mark.since)])
 
@@ -136,13 +136,13 @@ class _Stave:
             x = self._x(life.until) + 3
             yield f'<path class="death" d="M{x - 3:.1f} {y - 3:.1f}l6 6m0 -6l-6 6"/>'
 
-    def _reign(self, reign: Reign) -> Iterator[str]:
-        left, y = self._x(reign.since), self._middle(reign.lane)
-        width = max(1.0, self._x(reign.until) - left - 1)
-        label = str(reign.term)
+    def _term_span(self, term_span: TermSpan) -> Iterator[str]:
+        left, y = self._x(term_span.since), self._middle(term_span.lane)
+        width = max(1.0, self._x(term_span.until) - left - 1)
+        label = str(term_span.term)
         yield (
-            f'<rect class="term{reign.term % 4}" x="{left:.1f}" y="{y - 7:.1f}" width="{width:.1f}" height="14" '
-            f'rx="3"><title>term {reign.term}, {reign.until - reign.since:.2f} s</title></rect>'
+            f'<rect class="term{term_span.term % 4}" x="{left:.1f}" y="{y - 7:.1f}" width="{width:.1f}" height="14" '
+            f'rx="3"><title>term {term_span.term}, {term_span.until - term_span.since:.2f} s</title></rect>'
         )
         if width > CHARACTER * len(label) + 8:
             yield f'<text class="number" x="{left + 5:.1f}" y="{y + 3.5:.1f}">{label}</text>'

@@ -76,12 +76,12 @@ class _Stave:
             if life.lane == lane and self._touches(life):
                 for column in range(self._column(life.since), self._column(life.until) + 1):
                     cells[column] = ("─", "dim")
-        for reign in picture.reigns:
-            if reign.lane == lane and self._touches(reign):
-                style = TERM_STYLES[reign.term % len(TERM_STYLES)]
-                first, last = self._column(reign.since), self._column(reign.until)
+        for term_span in picture.terms:
+            if term_span.lane == lane and self._touches(term_span):
+                style = TERM_STYLES[term_span.term % len(TERM_STYLES)]
+                first, last = self._column(term_span.since), self._column(term_span.until)
                 cells[first : last + 1] = [("━", style)] * (last - first + 1)
-                self._number(cells, first, last, reign.term, style)
+                self._number(cells, first, last, term_span.term, style)
         for life in picture.lives:
             died = life.replica.exit_code not in {None, 0}
             if life.lane == lane and died and self._stave.since <= life.until < self._stave.until:

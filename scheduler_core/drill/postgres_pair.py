@@ -15,7 +15,7 @@ from itertools import count
 from pathlib import Path
 
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.drill.proxy import Mode, Proxy, Weather
+from scheduler_core.drill.proxy import LinkState, Mode, Proxy
 from scheduler_core.drill.proxy_thread import ProxyThread
 from scheduler_core.storage import embedded as embedding
 from scheduler_core.storage.embedded.injections import PostgresInjector
@@ -27,7 +27,7 @@ STREAM_SECONDS = 30.0
 POLL_SECONDS = 0.02
 
 
-DEAF = Weather(Mode.PASS, Mode.BLACKHOLE)
+DEAF = LinkState(Mode.PASS, Mode.BLACKHOLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +97,7 @@ class PostgresPair:
     async def deafen(self) -> None:
         """From now on the standby hears nothing of its primary."""
         assert self._link is not None
-        await self._link.proxies.set_weather(self._link.relay, DEAF)
+        await self._link.proxies.set_link_state(self._link.relay, DEAF)
 
     async def fail_over(self) -> datetime | None:
         """Kill the primary with all its processes, and promote the standby.

@@ -37,7 +37,7 @@ class Mode(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Weather:
+class LinkState:
     """Both directions: `up` is to the server, `down` to the client. `delay_ms` counts for those that delay."""
 
     up: Mode = Mode.PASS
@@ -49,7 +49,7 @@ class Weather:
         return Mode.RESET in {self.up, self.down}
 
 
-CALM = Weather()
+CALM = LinkState()
 
 
 @dataclass(eq=False, slots=True)
@@ -95,7 +95,7 @@ class Proxy:
         self.port = int(self._listener.sockets[0].getsockname()[1])
 
     @property
-    def weather(self) -> Weather:
+    def link_state(self) -> LinkState:
         return self._weather
 
     @property
@@ -104,12 +104,12 @@ class Proxy:
         servers = [connection.server for connection in self._connections if connection.server is not None]
         return tuple(int(server.get_extra_info("sockname")[1]) for server in servers)
 
-    def set_weather(self, weather: Weather) -> None:
+    def set_link_state(self, link_state: LinkState) -> None:
         """From now on. Connections that can't go on under it are cut."""
-        self._weather = weather
+        self._weather = link_state
         for connection in list(self._connections):
-            healed = any(getattr(weather, way) is not Mode.BLACKHOLE for way in connection.lost)
-            if weather.resets or healed:
+            healed = any(getattr(link_state, way) is not Mode.BLACKHOLE for way in connection.lost)
+            if link_state.resets or healed:
                 connection.cut()
         self._changed.set()
         self._changed = asyncio.Event()

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
+import logging
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
 from scheduler_core.domain.errors import SchedulerError, ServerUnreachableError
-from scheduler_core.drill.proxy import Proxy, Weather
+from scheduler_core.drill.proxy import LinkState, Proxy
+from scheduler_core.runtime.loop_thread import LoopThread
+
+logger = logging.getLogger("scheduler_core.drill")
 
 CALL_TIMEOUT_SECONDS = 10.0
 
@@ -20,8 +23,8 @@ class ProxyThread:
     """The thread, and the proxies in it. Every method is called from the drill's own loop."""
 
     def __init__(self) -> None:
-        self._loop = _new_loop()
-        self._thread = threading.Thread(target=self._loop.run_forever, name="drill-proxies", daemon=True)
+        self._closed = asyncio.Event()
+        self._thread = LoopThread(self._live, name="drill-proxies", logger=logger, ended=_ended, make_loop=_new_loop)
         self._thread.start()
         self._proxies: list[Proxy] = []
 
@@ -37,11 +40,11 @@ class ProxyThread:
         self._proxies.append(proxy)
         return proxy
 
-    async def set_weather(self, proxy: Proxy, weather: Weather) -> None:
-        """Change a proxy's weather; in force on return."""
+    async def set_link_state(self, proxy: Proxy, link_state: LinkState) -> None:
+        """Change a proxy's link_state; in force on return."""
 
         async def change() -> None:
-            proxy.set_weather(weather)
+            proxy.set_link_state(link_state)
 
         await self._call(change())
 
@@ -63,19 +66,25 @@ class ProxyThread:
         """Close all of them and end the thread."""
         for proxy in list(self._proxies):
             await self.discard(proxy)
-        if not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._loop.stop)
-            await asyncio.to_thread(self._thread.join, CALL_TIMEOUT_SECONDS)
-            self._loop.close()
+        self._thread.post(self._closed.set)
+        await self._thread.join(CALL_TIMEOUT_SECONDS)
+
+    async def _live(self) -> None:
+        await self._closed.wait()
 
     async def _call(self, work: Coroutine[Any, Any, T]) -> T:
         try:
             async with asyncio.timeout(CALL_TIMEOUT_SECONDS):
-                return await asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+                return await asyncio.wrap_future(self._thread.submit(work))
         except TimeoutError:
             raise SchedulerError("the drill's proxies do not answer: this machine is overloaded") from None
         except OSError as error:
             raise ServerUnreachableError(f"a drill's proxy can't listen on loopback: {error}") from error
+
+
+def _ended(error: BaseException | None) -> None:
+    if error is not None:
+        logger.error("the drill's proxies ended: %r", error)
 
 
 def _new_loop() -> asyncio.AbstractEventLoop:

@@ -13,7 +13,7 @@ from uuid import UUID
 
 from scheduler_core.drill.accounting import micros, subject_of
 from scheduler_core.drill.evidence import Call, Evidence, Moment, RunRecord
-from scheduler_core.drill.excuses import CLOCK_SLACK_MICROS
+from scheduler_core.drill.fault_windows import CLOCK_SLACK_MICROS
 from scheduler_core.drill.verdict import KEPT_PER_KIND, LostRun, NotReplicated
 
 CLAIMED_AHEAD_MICROS = 1_000_000

@@ -6,7 +6,7 @@ from itertools import pairwise
 
 from scheduler_core.drill.accounting import micros
 from scheduler_core.drill.evidence import Evidence, TermRecord
-from scheduler_core.drill.excuses import CLOCK_SLACK_MICROS
+from scheduler_core.drill.fault_windows import CLOCK_SLACK_MICROS
 from scheduler_core.drill.verdict import Findings, Kind
 
 FOREVER = 1 << 62
@@ -22,7 +22,7 @@ class Terms:
         # a TTL of the last renewal that succeeded, which was before the successor came.
         self._opens = {number: micros(record.acquired_at) for number, record in self.by_number.items()}
         rising = sorted(self.by_number)
-        self._closes = {term: self._opens[heir] + ttl for term, heir in pairwise(rising)}
+        self._closes = {term: self._opens[successor] + ttl for term, successor in pairwise(rising)}
 
     def __len__(self) -> int:
         return len(self.by_number)

@@ -18,8 +18,9 @@ from scheduler_core.domain.actor import Actor, Source
 from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.clock import CLOCK_JUMP_LIMIT_SECONDS
 from scheduler_core.domain.errors import NotInitializedError
-from scheduler_core.domain.health import Vitals
-from scheduler_core.domain.job import JobStatus, ScheduleJob
+from scheduler_core.domain.health import HealthSnapshot
+from scheduler_core.domain.job import ScheduleJob
+from scheduler_core.domain.job_status import JobStatus
 from scheduler_core.domain.planning import Plan, StoredJob
 from scheduler_core.domain.run import LoggerLike, Outcome, Run
 from scheduler_core.domain.trust import RedisOutage, State, Timing
@@ -150,7 +151,7 @@ class BaseScheduler:
         running = self._running
         return None if running is None else running.trust.leadership()
 
-    def vitals(self) -> Vitals:
+    def health_snapshot(self) -> HealthSnapshot:
         """What this replica knows of itself, without waiting; any thread may ask."""
         running = self._running
         about: dict[str, Any] = {
@@ -162,9 +163,9 @@ class BaseScheduler:
             "max_concurrent_runs": self._parts.max_concurrent_runs,
         }
         if running is None:
-            return Vitals(state=State.STARTING, **about)
+            return HealthSnapshot(state=State.STARTING, **about)
         leadership = running.trust.leadership()
-        return Vitals(
+        return HealthSnapshot(
             state=running.elector.state,
             leads=leadership is not None,
             term=None if leadership is None else leadership.term,

@@ -9,7 +9,8 @@ from itertools import islice
 from uuid import UUID
 
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.domain.job import JobStatus, ScheduleJob
+from scheduler_core.domain.job import ScheduleJob
+from scheduler_core.domain.job_status import JobStatus
 from scheduler_core.domain.run import LoggerLike, Outcome
 from scheduler_core.ports.jobs import Jobs
 

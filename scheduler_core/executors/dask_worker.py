@@ -11,7 +11,9 @@ from uuid import UUID
 
 from scheduler_core.cli.signals import end_cancelled
 from scheduler_core.domain.ticket import Ticket
-from scheduler_core.runtime.event_loops import run_for_ever
+from scheduler_core.runtime.loop_thread import LoopThread
+
+logger = logging.getLogger("scheduler_core")
 
 MOST_THREADS = 1_000
 """Dask's own threads are the bound of what is called at once: this one must not be a lower one."""
@@ -29,48 +31,46 @@ class _Host:
     """The worker of this process, and the thread with its event loop."""
 
     def __init__(self) -> None:
-        self._loop = asyncio.new_event_loop()
-        self._ends = threading.Event()
-        self._thread = threading.Thread(
-            target=run_for_ever,
-            args=(self._loop, self._ends, logging.getLogger("scheduler_core")),
-            name="scheduler-worker",
-            daemon=True,
-        )
+        self._ends = asyncio.Event()
+        self._thread = LoopThread(self._live, name="scheduler-worker", logger=logger, ended=_ended)
         self._thread.start()
-        self._service = asyncio.run_coroutine_threadsafe(self._open(), self._loop).result()
+        self._service = self._thread.submit(self._open()).result()
         atexit.register(self.close)
+
+    async def _live(self) -> None:
+        try:
+            await self._ends.wait()
+        except asyncio.CancelledError:
+            # Nobody but a callback does this. Dask starts a process anew that has died, and not one that hears no more.
+            end_cancelled(logger.error)
 
     async def _open(self) -> Any:
         from scheduler_core.executors.service import open_service
         from scheduler_core.settings import load_settings
 
-        self._sentinel = asyncio.create_task(asyncio.Event().wait(), name="sentinel")
-        self._sentinel.add_done_callback(self._cancelled)
         service = open_service(load_settings(), max_concurrent_runs=MOST_THREADS)
         await service.worker.start()
         return service
 
-    def _cancelled(self, _sentinel: asyncio.Task[Any]) -> None:
-        if not self._ends.is_set():
-            # Nobody but a callback does this. Dask starts a process anew that has died, and not one that hears no more.
-            end_cancelled(logging.getLogger("scheduler_core").error)
-
     def execute(self, ticket: Ticket) -> Any:
-        return asyncio.run_coroutine_threadsafe(self._service.worker.execute(ticket), self._loop).result()
+        return self._thread.submit(self._service.worker.execute(ticket)).result()
 
     def close(self) -> None:
         """At the end of the process: what is under way is cut off, recorded as such, and goes back."""
-        closing = asyncio.run_coroutine_threadsafe(self._close(), self._loop)
+        closing = self._thread.submit(self._close())
         try:
             closing.result(timeout=10.0)
         finally:
-            self._ends.set()
-            self._loop.call_soon_threadsafe(self._loop.stop)
+            self._thread.post(self._ends.set)
 
     async def _close(self) -> None:
         await self._service.worker.stop(0.0)
         await self._service.container.close()
+
+
+def _ended(error: BaseException | None) -> None:
+    if error is not None:
+        logger.error("the worker's thread ended: %r", error)
 
 
 _making = threading.Lock()

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scheduler_core.domain.job import STATE_FIELDS, ScheduleJob
-from scheduler_core.domain.job_checks import CHECKS
+from scheduler_core.domain.job import ScheduleJob
+from scheduler_core.domain.job_policies import POLICY
 from scheduler_core.domain.schedule import ScheduleType
 
 SCHEDULES: Mapping[str, ScheduleType] = {
@@ -20,17 +20,10 @@ SCHEDULES: Mapping[str, ScheduleType] = {
 WHEN_STORED = "now"
 """`once = "now"`: the moment at which the job is first stored. TOML has no null."""
 
-POLICIES = tuple(
-    name
-    for name in CHECKS
-    if name not in {"job_id", "name", "schedule_type", "schedule_value", "callback", *STATE_FIELDS}
-)
-"""Every other field, in the order of `ScheduleJob`."""
-
-FIELDS = ("name", *SCHEDULES, "callback", *POLICIES)
+FIELDS = ("name", *SCHEDULES, "callback", *POLICY)
 """All that a table may hold, in the order in which it is written."""
 
 DEFAULTS: Mapping[str, Any] = {
-    name: ScheduleJob.model_fields[name].get_default(call_default_factory=True) for name in POLICIES
+    name: ScheduleJob.model_fields[name].get_default(call_default_factory=True) for name in POLICY
 }
 """What a field is that a table does not have. (`name` is the id then, and `timezone` the default of settings.)"""

@@ -18,8 +18,9 @@ import tomli_w
 
 from scheduler_core.domain.callback import is_importable_reference
 from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.job_policies import POLICY
 from scheduler_core.domain.wording import shown
-from scheduler_core.jobs_file.fields import DEFAULTS, POLICIES, SCHEDULES, WHEN_STORED
+from scheduler_core.jobs_file.fields import DEFAULTS, SCHEDULES, WHEN_STORED
 
 HEAD = """\
 # Jobs of scheduler-core, as `scheduler jobs export` writes them: docs/jobs-file.md.
@@ -55,7 +56,7 @@ def table_of(definition: JobDefinition) -> dict[str, Any]:
         table["name"] = definition.name
     table |= _schedule(definition)
     table["callback"] = definition.callback
-    for name in POLICIES:
+    for name in POLICY:
         value = getattr(definition, name)
         if value != DEFAULTS[name]:
             table[name] = _value(value)

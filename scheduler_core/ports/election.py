@@ -137,7 +137,7 @@ class ControlSession(Protocol):
     async def confirm(self, leadership: Leadership) -> bool:
         """Whether the term still stands. Raises ServerUnreachableError also for a session that can only read."""
 
-    async def reseat(self, leadership: Leadership, nonce: str) -> Leadership | None:
+    async def reclaim(self, leadership: Leadership, nonce: str) -> Leadership | None:
         """Sit down again on the same term with a fresh witness, after the session was lost."""
 
     async def resign(self, leadership: Leadership, reason: str, preferred_successor: str | None = None) -> None: ...

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -35,21 +34,6 @@ def run_to_its_end(runner: asyncio.Runner, main: Coroutine[Any, Any, T], logger:
         except RuntimeError:
             if task.done() or loop.is_closed():
                 raise
-            logger.error(STOPPED)
-
-
-def run_for_ever(loop: asyncio.AbstractEventLoop, ends: threading.Event, logger: LoggerLike) -> None:
-    """Run the loop until it is stopped and `ends` is set, whatever its tasks raise."""
-    while True:
-        try:
-            loop.run_forever()
-        except (SystemExit, KeyboardInterrupt) as error:
-            if not _is_a_tasks(error):
-                raise
-            _report(error, logger)
-        else:
-            if ends.is_set():
-                return
             logger.error(STOPPED)
 
 

@@ -14,7 +14,8 @@ from uuid import UUID
 
 from scheduler_core.domain.actor import Actor
 from scheduler_core.domain.calendars import Calendar
-from scheduler_core.domain.job import JobDefinition, JobStatus
+from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.job_status import JobStatus
 from scheduler_core.domain.planning import Plan, StoredJob, due_at
 from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.ports.jobs import Declared, StoredCalendar

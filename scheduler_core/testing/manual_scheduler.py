@@ -20,7 +20,8 @@ from typing import cast
 from scheduler_core.domain.actor import Actor, Source
 from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.errors import InvalidJobError, JobNotFoundError
-from scheduler_core.domain.job import JobStatus, ScheduleJob
+from scheduler_core.domain.job import ScheduleJob
+from scheduler_core.domain.job_status import JobStatus
 from scheduler_core.domain.planning import plan
 from scheduler_core.domain.run import LoggerLike, Run
 from scheduler_core.engine.callbacks.registry import CallbackRegistry

@@ -7,7 +7,8 @@ from contextlib import asynccontextmanager
 
 from fastapi import APIRouter, FastAPI
 
-from scheduler_core.container import Container, version
+from scheduler_core.container import Container
+from scheduler_core.runtime.version import version
 from scheduler_core.settings import Settings
 from scheduler_core.web import api, openapi, pages, problem
 from scheduler_core.web.access.authentication import AuthenticationMiddleware

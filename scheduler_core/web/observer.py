@@ -10,9 +10,6 @@ from scheduler_core.container import Container
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.situation import Situation
 
-OVERDUE_SECONDS = 10.0
-"""A cursor that lags further behind than this is not merely busy: nobody has planned it."""
-
 SITUATION_SECONDS = 5.0
 CENSUS_SECONDS = 60.0
 REST = 20
@@ -50,9 +47,10 @@ class Observer:
             self._look_at = time.monotonic() + max(SITUATION_SECONDS, rest_seconds)
 
     async def _read(self) -> None:
-        observations = self._find_container().get_observations()
+        container = self._find_container()
+        observations = container.get_observations()
         if (began := time.monotonic()) >= self._count_at:
             self.census = await observations.census()
             took_seconds = time.monotonic() - began
             self._count_at = time.monotonic() + max(CENSUS_SECONDS, REST * took_seconds)
-        self.situation = await observations.situation(overdue_seconds=OVERDUE_SECONDS)
+        self.situation = await observations.situation(overdue_seconds=container.settings.overdue_after)

@@ -24,14 +24,8 @@ MOST_ERRORS = 20
 
 # The first of these that an error is an instance of decides, so the special ones stand first.
 STATUS_OF: Sequence[tuple[type[errors.SchedulerError], int]] = (
-    (errors.JobNotFoundError, 404),  # runs and versions too
-    (errors.CalendarNotFoundError, 404),
-    (errors.TokenNotFoundError, 404),
-    (errors.ClockHoldNotFoundError, 409),
-    (errors.JobConflictError, 409),
-    (errors.RunStateError, 409),
-    (errors.CalendarInUseError, 409),
-    (errors.TokenExistsError, 409),
+    (errors.NotFoundError, 404),
+    (errors.ConflictError, 409),
     (errors.CallbackNotAllowedError, 422),
     (errors.CallbackNotFoundError, 422),
     (errors.InvalidJobError, 422),

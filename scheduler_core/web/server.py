@@ -11,7 +11,6 @@ import contextlib
 import logging
 import os
 import socket
-import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -21,6 +20,7 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidSettingsError
+from scheduler_core.runtime.loop_thread import LoopThread
 from scheduler_core.web.app import create_app
 
 logger = logging.getLogger("scheduler_core.web")
@@ -174,10 +174,8 @@ class ServerThread:
         self._container = container.beside()
         self._host, self._port, self._settings = host, port, settings
         self._make_app = make_app
-        self._asked = threading.Event()
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stop: asyncio.Event | None = None
-        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._stop = asyncio.Event()
+        self._thread = LoopThread(self._serve, name=name, logger=logger, ended=self._ended)
 
     def start(self) -> None:
         """Begin to listen, now or as soon as the port is free."""
@@ -185,26 +183,19 @@ class ServerThread:
 
     def ask_to_stop(self) -> None:
         """Stop listening; `join` waits for it."""
-        self._asked.set()
-        loop, stop = self._loop, self._stop
-        if loop is not None and stop is not None:
-            with contextlib.suppress(RuntimeError):  # the loop has ended by itself
-                loop.call_soon_threadsafe(stop.set)
+        self._thread.post(self._stop.set)
 
     async def join(self) -> None:
         """Wait until the thread has closed what it opened; it is bounded."""
-        await asyncio.to_thread(self._thread.join, DRAIN_SECONDS + 5.0)
+        await self._thread.join(DRAIN_SECONDS + 5.0)
 
-    def _run(self) -> None:
-        try:
-            with asyncio.Runner() as runner:
-                runner.run(self._serve())
-        except Exception:
+    def _ended(self, error: BaseException | None) -> None:
+        if error is not None:
             # The replica schedules on; who looks for the API finds this.
-            logger.exception("serving on %s:%s ended; the replica goes on without it", self._host, self._port)
+            message = "serving on %s:%s ended; the replica goes on without it"
+            logger.error(message, self._host, self._port, exc_info=error)
 
     async def _serve(self) -> None:
-        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         try:
             listening = await self._listen()
             if listening is not None:
@@ -216,9 +207,8 @@ class ServerThread:
 
     async def _listen(self) -> socket.socket | None:
         """The socket, as soon as it can be had; None if the replica stops before."""
-        assert self._stop is not None
         told = False
-        while not self._asked.is_set():
+        while not self._stop.is_set():
             try:
                 return listen(self._host, self._port, settings=self._settings)
             except InvalidSettingsError as error:

@@ -42,7 +42,7 @@ FIND = """
 SELECT request_digest, status, answer FROM {schema}.idempotency_keys WHERE token_id = :token_id AND key = :key
 """
 
-# Only by whoever holds the claim still: one that was taken over is answered by its heir.
+# Only by whoever holds the claim still: one that was taken over is answered by its successor.
 ANSWER = """
 UPDATE {schema}.idempotency_keys SET status = :status, answer = CAST(:answer AS jsonb)
 WHERE token_id = :token_id AND key = :key AND claimed_at = :claimed_at AND status IS NULL

@@ -12,9 +12,10 @@ from typing import Any
 
 import asyncpg
 
-from scheduler_core.storage.postgres.database import DRIVER_ERRORS, check_schema_name
+from scheduler_core.storage.postgres.database import DRIVER_ERRORS
 from scheduler_core.storage.postgres.errors import explain
 from scheduler_core.storage.postgres.rights import grants
+from scheduler_core.storage.postgres.schema_name import check_schema_name
 from scheduler_core.storage.postgres.url import SESSION_SETTINGS, open_settled_session, parse_url
 
 CONNECT_SECONDS = 5.0

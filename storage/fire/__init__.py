@@ -1,6 +1,6 @@
 """The hot path's statements, in the order in which a fire meets them.
 
-`terms` is the control session with the leader's row; `claims` moves cursors and inserts runs, `outcomes` makes starts
-and ends durable, `takeovers` gives a dead owner's runs to a living one, `handing` gives attempts to workers, `requests`
-takes what operators want of a run. `runs` puts them together as the engine's port.
+`control_session` is the one with witnesses and the leader's row (`term_statements`); `claims` moves cursors and inserts
+runs, `outcomes` makes starts and ends durable, `takeovers` gives a dead owner's runs to a living one, `handing` gives
+attempts to workers, `requests` takes what operators want of a run. `runs` puts them together as the engine's port.
 """

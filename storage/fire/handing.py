@@ -15,7 +15,7 @@ UPDATE {schema}.runs r
 SET status = 'running', reason = NULL, instance_id = :instance_id, next_attempt_at = NULL,
     started_at = coalesce(r.started_at, clock_timestamp()), attempt_started_at = clock_timestamp()
 WHERE r.run_id = :run_id AND r.term = :term AND r.attempt = :attempt - 1
-  AND r.status IN ('pending', 'queued', 'running', 'retrying')
+  AND r.status IN {unfinished}
   AND (r.status <> 'running' OR r.instance_id = :instance_id)
 RETURNING r.run_id, r.job_id, r.scheduled_for, r.due_at, r.origin, r.term, r.definition_version, r.attempt,
           r.deliveries, r.status, coalesce(r.orphaned, 0) AS orphaned, r.next_attempt_at, false AS waits_for_ever
@@ -27,7 +27,7 @@ TAKE_BACK = """
 WITH old AS (
     SELECT run_id, job_id, scheduled_for, status FROM {schema}.runs
     WHERE run_id = :run_id AND term = :term AND attempt = :attempt - 1
-      AND status IN ('pending', 'queued', 'running', 'retrying')
+      AND status IN {unfinished}
       AND (instance_id = :instance_id OR instance_id = :dead_instance OR status = 'retrying')
     FOR UPDATE
 )

@@ -15,7 +15,7 @@ UPDATE {schema}.runs
 SET status = 'running', started_at = coalesce(started_at, :started_at), attempt_started_at = :attempt_started_at,
     definition_version = coalesce(:definition_version, definition_version)
 WHERE run_id = :run_id AND scheduled_for = :scheduled_for AND instance_id = :instance_id AND term = :term
-  AND (status IN ('pending', 'queued', 'retrying')
+  AND (status IN {waiting}
        OR status = 'running' AND attempt = :attempt AND attempt_started_at = :attempt_started_at)
 RETURNING run_id
 """
@@ -136,10 +136,10 @@ WITH told AS (
 )
 SELECT run_id, is_late FROM refused
 """.replace("{tallies}", _TALLIES)
-    .replace("{honours}", "(t.status IN ('pending', 'queued', 'retrying') AND r.cancel_requested_at IS NOT NULL)")
+    .replace("{honours}", "(t.status IN {waiting} AND r.cancel_requested_at IS NOT NULL)")
     .replace(
         "{is_open}",
-        "(r.status IN ('pending', 'queued', 'retrying') OR r.status = 'running' AND t.status <> 'queued' "
+        "(r.status IN {waiting} OR r.status = 'running' AND t.status <> 'queued' "
         "OR r.status = 'cancelled' AND t.status = 'cancelled' AND r.cancel_requested_at IS NOT NULL "
         "AND r.attempt < t.attempt)",
     )
@@ -149,7 +149,6 @@ SELECT run_id, is_late FROM refused
         "CASE WHEN set_config('scheduler.source', 'scheduler', true) = 'scheduler' "
         "AND set_config('scheduler.actor', :instance_id, true) = :instance_id THEN clock_timestamp() END",
     )
-    .replace("{finished}", "('succeeded', 'failed', 'skipped', 'missed', 'lost', 'cancelled')")
     .replace(
         "{disables}",
         "NOT c.any_success AND c.failed_runs > 0 AND j.auto_disabled_at IS NULL "

@@ -31,7 +31,7 @@ WITH old AS (
                                  definition_version, rerun_of)
     SELECT :new_run_id, old.job_id, old.name, moment.now, moment.now, 'rerun', 'pending', old.version, old.run_id
     FROM old, (SELECT coalesce(CAST(:at AS timestamptz), clock_timestamp()) AS now) AS moment
-    WHERE old.version IS NOT NULL AND old.status NOT IN ('pending', 'queued', 'running', 'retrying')
+    WHERE old.version IS NOT NULL AND old.status NOT IN {{unfinished}}
     ON CONFLICT (job_id, scheduled_for) DO NOTHING
     RETURNING scheduled_for, definition_version
 ), nudged AS (
@@ -59,7 +59,7 @@ WITH found AS (
         next_attempt_at = NULL
     FROM found f
     WHERE r.run_id = f.run_id AND r.job_id = f.job_id AND r.scheduled_for = f.scheduled_for
-      AND r.status IN ('pending', 'queued', 'running', 'retrying')
+      AND r.status IN {{unfinished}}
     RETURNING r.run_id, r.job_id, r.scheduled_for, r.status, r.instance_id
 ), told AS (
     UPDATE {{schema}}.jobs j SET last_status = 'cancelled'

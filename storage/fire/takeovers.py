@@ -15,7 +15,7 @@ from scheduler_core.storage.postgres.database import Row
 # index keeps each that has ended since, below the living ones; a look that begins here walks none of those.
 EARLIEST_UNFINISHED = """
 SELECT clock_timestamp() AS now, (
-    SELECT run_id FROM {schema}.runs WHERE status IN ('pending', 'queued', 'running', 'retrying')
+    SELECT run_id FROM {schema}.runs WHERE status IN {unfinished}
     ORDER BY run_id LIMIT 1
 ) AS run_id
 """
@@ -41,7 +41,7 @@ WITH fence AS (
       AND (r.instance_id IS NULL OR r.instance_id = :instance_id
            OR r.instance_id IN (SELECT instance_id FROM silenced)
            OR (SELECT acquired_at FROM fence) < clock_timestamp() - make_interval(secs => :trust))
-      AND r.status IN ('pending', 'queued', 'retrying') AND r.run_id >= :since
+      AND r.status IN {waiting} AND r.run_id >= :since
       AND (r.instance_id IS DISTINCT FROM :instance_id OR r.term IS DISTINCT FROM :term
            OR r.created_at < clock_timestamp() - make_interval(secs => :unanswered))
       AND (r.run_id IN (SELECT unnest(CAST(:mine AS uuid[])))) IS NOT TRUE
@@ -88,9 +88,8 @@ SELECT i.instance_id
 FROM waiting w
 JOIN {schema}.instances i ON {schema}.can_call(i, w.callback, w.application)
 JOIN {schema}.instances me ON me.instance_id = :instance_id
-WHERE i.instance_id <> me.instance_id AND i.eligible AND i.ended_at IS NULL
+WHERE i.instance_id <> me.instance_id AND i.eligible AND i.ended_at IS NULL AND {schema}.is_alive(i)
   AND i.last_seen > clock_timestamp() - make_interval(secs => :silence)
-  AND (i.life_key IS NULL OR {schema}.witness_held(i.life_key))
   AND (w.is_passed_over OR NOT {schema}.can_call(me, w.callback, w.application))
   AND (w.callback = ANY(i.callbacks) OR i.started_at > me.started_at)
 ORDER BY w.scheduled_for, w.callback = ANY(i.callbacks) DESC, i.started_at DESC
@@ -113,9 +112,8 @@ SELECT i.instance_id
 FROM waiting w
 JOIN {schema}.instances i ON w.timezone = ANY(i.zones)
 JOIN {schema}.instances me ON me.instance_id = :instance_id
-WHERE i.instance_id <> me.instance_id AND i.eligible AND i.ended_at IS NULL
+WHERE i.instance_id <> me.instance_id AND i.eligible AND i.ended_at IS NULL AND {schema}.is_alive(i)
   AND i.last_seen > clock_timestamp() - make_interval(secs => :silence)
-  AND (i.life_key IS NULL OR {schema}.witness_held(i.life_key))
   AND ({schema}.can_call(i, w.callback, w.application) OR NOT {schema}.can_call(me, w.callback, w.application))
 ORDER BY w.due_at, i.started_at DESC
 LIMIT 1
@@ -128,9 +126,7 @@ WITH begun AS (
     GROUP BY instance_id
 )
 SELECT b.instance_id, b.job_ids,
-       CASE WHEN i.life_key IS NOT NULL THEN {schema}.witness_held(i.life_key)
-            ELSE i.ended_at IS NULL AND i.last_seen > clock_timestamp() - make_interval(secs => :silence)
-       END IS TRUE AS alive
+       {schema}.is_alive(i) IS TRUE AS alive
 FROM begun b LEFT JOIN {schema}.instances i USING (instance_id)
 """
 

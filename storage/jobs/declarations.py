@@ -65,9 +65,7 @@ WITH given AS (
     RETURNING job_id
 ), living AS MATERIALIZED (
     SELECT DISTINCT application FROM {{schema}}.instances i
-    WHERE i.ended_at IS NULL
-      AND CASE WHEN i.life_key IS NOT NULL THEN {{schema}}.witness_held(i.life_key)
-               ELSE i.last_seen > clock_timestamp() - interval '30 s' END
+    WHERE i.ended_at IS NULL AND {{schema}}.is_alive(i)
 ), nudged AS (
     SELECT pg_notify('{NUDGE_CHANNEL}', :schema || ':') WHERE EXISTS (SELECT FROM added)
 )

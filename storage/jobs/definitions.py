@@ -15,7 +15,8 @@ from typing import Any
 from scheduler_core.domain.abilities import Abilities
 from scheduler_core.domain.actor import Actor
 from scheduler_core.domain.calendars import Calendar
-from scheduler_core.domain.job import JobDefinition, JobStatus
+from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.job_status import JobStatus
 from scheduler_core.domain.planning import Missed, Plan, StoredJob
 from scheduler_core.domain.schedule.zone import is_zone
 from scheduler_core.ports.jobs import Declared

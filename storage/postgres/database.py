@@ -13,7 +13,6 @@ import contextlib
 import json
 import logging
 import os
-import re
 import weakref
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
@@ -28,9 +27,11 @@ from sqlalchemy.engine import URL
 from sqlalchemy.exc import DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
-from scheduler_core.domain.errors import InvalidSettingsError, RefusedForNowError, SchedulerError
+from scheduler_core.domain.errors import RefusedForNowError, SchedulerError
 from scheduler_core.runtime.loop_affinity import Elsewhere, LoopAffinity
 from scheduler_core.storage.postgres.errors import DatabaseClosedError, UnreadableRowError, explain
+from scheduler_core.storage.postgres.placeholders import fill
+from scheduler_core.storage.postgres.schema_name import check_schema_name
 from scheduler_core.storage.postgres.sqlstates import Condition, condition_of_error
 from scheduler_core.storage.postgres.url import (
     SESSION_SETTINGS,
@@ -62,7 +63,6 @@ REMEDIES = dict.fromkeys(
 )
 _DIALECT = asyncpg_dialect()  # type: ignore[no-untyped-call]
 
-_IDENTIFIER = re.compile(r"[a-z_][a-z0-9_]{0,39}\Z")
 
 logger = logging.getLogger("scheduler_core")
 
@@ -86,18 +86,6 @@ class Row(asyncpg.Record):  # type: ignore[misc] # the driver's class comes with
             return self[name]
         except KeyError:
             raise AttributeError(name) from None
-
-
-def check_schema_name(schema: str) -> str:
-    """The schema's name if it is a plain identifier of at most 40 characters.
-
-    Raises InvalidSettingsError otherwise: the name is written into statements.
-    """
-    if not _IDENTIFIER.match(schema):
-        raise InvalidSettingsError(
-            f"schema {schema!r} is not a plain name: use a-z, 0-9 and _, starting with a letter, 40 characters"
-        )
-    return schema
 
 
 class Database:
@@ -240,7 +228,7 @@ class Database:
 
     def _bind_names(self, template: str) -> tuple[str, tuple[str, ...]]:
         """A statement as the driver wants it, and the names of its parameters in their order."""
-        statement = text(template.replace("{schema}", f'"{self.schema}"'))
+        statement = text(fill(template, self.schema))
         compiled = statement.compile(dialect=_DIALECT)
         return str(compiled), tuple(getattr(compiled, "positiontup", None) or ())
 
@@ -411,8 +399,3 @@ def _driver_of(connection: AsyncConnection) -> asyncpg.Connection[Any]:
 
 
 # Not to_regclass: behind a wait for a lock it may answer from a cache that is older than the wait.
-TABLE_EXISTS = """
-SELECT EXISTS (
-    SELECT FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-    WHERE n.nspname = :schema AND c.relname = :name)
-"""

@@ -20,7 +20,6 @@ from sqlalchemy.pool import NullPool
 from scheduler_core.domain.errors import SchemaError
 from scheduler_core.domain.revision import WORKABLE, Fit, fit
 from scheduler_core.domain.revision import explain as explain_fit
-from scheduler_core.storage.postgres.database import check_schema_name
 from scheduler_core.storage.postgres.errors import explain
 from scheduler_core.storage.postgres.revisions import (
     LOCK_TIMEOUTS_MS,
@@ -29,6 +28,7 @@ from scheduler_core.storage.postgres.revisions import (
     current_revision,
     head,
 )
+from scheduler_core.storage.postgres.schema_name import check_schema_name
 from scheduler_core.storage.postgres.upgrading import upgrade, upgrade_async
 from scheduler_core.storage.postgres.url import engine_of_single_sessions, parse_url
 

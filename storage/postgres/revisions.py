@@ -10,7 +10,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 
 from scheduler_core.domain.errors import SchemaError
-from scheduler_core.storage.postgres.database import check_schema_name
+from scheduler_core.storage.postgres.schema_name import check_schema_name
 
 LOCK_TIMEOUTS_MS = (200, 400, 800, 1_600)
 """How long a migration waits for a lock: all claims wait behind it. The last is longer than `deadlock_timeout`, after

@@ -27,6 +27,7 @@ RELATIONS: Mapping[str, tuple[str, ...]] = {
     "leader_terms": KEEP,
     "instances": ALL,
     "table_families": ALL,
+    "current_leader": READ,
     "table_partitions": READ,
     "daily_summaries": READ,
     "api_tokens": KEEP,

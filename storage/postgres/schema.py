@@ -219,7 +219,7 @@ leader = Table(
     Column("instance_id", Text),
     _required("witnessed", Boolean),
     Column("acquired_at", _INSTANT),
-    Column("heir", Text, comment="the replica in whose favour the last leader resigned"),
+    Column("preferred_successor", Text, comment="the replica in whose favour the last leader resigned"),
     _required("installation", Uuid, comment="names this schema among all others; a copy of the database bears it too"),
     Column(
         "control_pid", Integer, comment="the server process that holds the witness of nonce; NULL: any that holds it"

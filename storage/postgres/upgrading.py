@@ -19,11 +19,11 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 from scheduler_core.domain.errors import SchemaError
 from scheduler_core.domain.revision import UPGRADABLE, Fit, explain, fit
-from scheduler_core.storage.postgres.database import check_schema_name
 from scheduler_core.storage.postgres.errors import explain as explain_driver
 from scheduler_core.storage.postgres.keys import advisory_key
 from scheduler_core.storage.postgres.lock_holders import HOLDER, describe_holder
 from scheduler_core.storage.postgres.revisions import LOCK_TIMEOUTS_MS, configuration, current_revision, head
+from scheduler_core.storage.postgres.schema_name import check_schema_name
 from scheduler_core.storage.postgres.sqlstates import sqlstate
 from scheduler_core.storage.postgres.url import engine_of_single_sessions, parse_url
 

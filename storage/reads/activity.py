@@ -33,20 +33,17 @@ ORDER BY 1
 # Overdue needs no leader to be found out.
 PULSE = """
 WITH overdue AS (
-    SELECT job_id FROM {schema}.jobs WHERE due_at < clock_timestamp() - make_interval(secs => 2) LIMIT :most
+    SELECT job_id FROM {schema}.jobs WHERE due_at < clock_timestamp() - make_interval(secs => :overdue) LIMIT :most
 )
-SELECT clock_timestamp() AS now, l.term, i.instance_id, i.host, i.pid, l.acquired_at,
+SELECT clock_timestamp() AS now, seat.term, leader.instance_id, leader.host, leader.pid, seat.acquired_at,
        (SELECT count(*) FROM overdue) AS overdue
-FROM {schema}.leader l
-LEFT JOIN {schema}.instances i
-  ON i.instance_id = l.instance_id AND l.nonce IS NOT NULL AND i.ended_at IS NULL
- AND CASE WHEN i.life_key IS NOT NULL THEN {schema}.witness_held(i.life_key)
-          ELSE i.last_seen > clock_timestamp() - interval '30 s' END
+FROM {schema}.current_leader seat
+LEFT JOIN {schema}.current_leader leader ON leader.lives
 """
 
 OVERDUE = """
 SELECT job_id, name, next_run, due_at FROM {schema}.jobs
-WHERE due_at < clock_timestamp() - make_interval(secs => 2)
+WHERE due_at < clock_timestamp() - make_interval(secs => :overdue)
 ORDER BY due_at
 LIMIT :limit
 """
@@ -64,7 +61,7 @@ LIMIT :limit
 
 COUNTS = """
 SELECT (SELECT count(*) FROM (SELECT FROM {schema}.jobs LIMIT :most) AS j) AS jobs,
-       (SELECT count(*) FROM (SELECT FROM {schema}.runs WHERE status IN ('pending', 'queued', 'running', 'retrying')
+       (SELECT count(*) FROM (SELECT FROM {schema}.runs WHERE status IN {unfinished}
                               LIMIT :most) AS r) AS unfinished
 """
 
@@ -72,10 +69,8 @@ SELECT (SELECT count(*) FROM (SELECT FROM {schema}.jobs LIMIT :most) AS j) AS jo
 REPLICAS = """
 SELECT i.instance_id, i.instance_name, i.host, i.pid, i.version, i.eligible, i.started_at, i.last_seen, i.ended_at,
        cardinality(i.callbacks) AS callbacks,
-       i.ended_at IS NULL AND CASE WHEN i.life_key IS NOT NULL THEN {schema}.witness_held(i.life_key)
-                                   ELSE i.last_seen > clock_timestamp() - interval '30 s' END AS alive,
-       l.instance_id IS NOT NULL AND l.nonce IS NOT NULL AS leads
-FROM {schema}.instances i LEFT JOIN {schema}.leader l ON l.instance_id = i.instance_id
+       i.ended_at IS NULL AND {schema}.is_alive(i) AS alive, l.instance_id IS NOT NULL AS leads
+FROM {schema}.instances i LEFT JOIN {schema}.current_leader l ON l.instance_id = i.instance_id
 WHERE i.last_seen > clock_timestamp() - interval '1 day'
 ORDER BY i.ended_at IS NOT NULL, i.started_at DESC
 LIMIT :limit
@@ -83,10 +78,14 @@ LIMIT :limit
 
 
 class ActivityStore:
-    """Reads; never writes."""
+    """Reads; never writes.
 
-    def __init__(self, database: Database) -> None:
+    Parameters: overdue_seconds, how late a job is that is overdue.
+    """
+
+    def __init__(self, database: Database, *, overdue_seconds: float) -> None:
         self._database = database
+        self._overdue_seconds = overdue_seconds
 
     async def buckets(self, since: datetime, until: datetime, *, bucket_seconds: int) -> list[dict[str, Any]]:
         """Fires, failures, misses and lateness in seconds, by buckets of so many seconds; empty ones are absent."""
@@ -101,11 +100,11 @@ class ActivityStore:
 
     async def pulse(self) -> dict[str, Any]:
         """The database's time, the leader that lives (instance_id None without one), how many jobs are overdue."""
-        return (await self._rows(PULSE, most=COUNTED_AT_MOST))[0]
+        return (await self._rows(PULSE, overdue=self._overdue_seconds, most=COUNTED_AT_MOST))[0]
 
     async def overdue(self, *, limit: int = 10) -> list[dict[str, Any]]:
         """Jobs that were due and that nobody claimed, the oldest first."""
-        return await self._rows(OVERDUE, limit=limit)
+        return await self._rows(OVERDUE, overdue=self._overdue_seconds, limit=limit)
 
     async def failures(self, since: datetime, *, limit: int = 10) -> list[dict[str, Any]]:
         """Attempts that failed since then, the latest first."""

@@ -43,26 +43,20 @@ ORDER BY a.attempt, a.started_at
 """
 
 LEADER = """
-SELECT l.term, CASE WHEN l.nonce IS NOT NULL THEN l.instance_id END AS instance_id, i.host, i.pid, l.acquired_at,
-       l.nonce, l.witnessed
-FROM {schema}.leader l LEFT JOIN {schema}.instances i USING (instance_id)
+SELECT term, instance_id, host, pid, acquired_at, nonce, witnessed FROM {schema}.current_leader
 """
 
 REPLICAS = """
 SELECT i.instance_id, i.host, i.pid, i.started_at, i.last_seen, i.version, i.eligible,
-       CASE WHEN l.instance_id IS NOT NULL AND l.nonce IS NOT NULL THEN 'leader' ELSE 'follower' END AS role
-FROM {schema}.instances i LEFT JOIN {schema}.leader l ON l.instance_id = i.instance_id
-WHERE i.ended_at IS NULL
-  AND CASE WHEN i.life_key IS NOT NULL THEN {schema}.witness_held(i.life_key)
-           ELSE i.last_seen > clock_timestamp() - interval '30 s' END
+       CASE WHEN l.instance_id IS NOT NULL THEN 'leader' ELSE 'follower' END AS role
+FROM {schema}.instances i LEFT JOIN {schema}.current_leader l ON l.instance_id = i.instance_id
+WHERE i.ended_at IS NULL AND {schema}.is_alive(i)
 ORDER BY i.started_at
 """
 
 _ALIVE = """
 SELECT i AS replica, instance_id, application, callbacks FROM {schema}.instances i
-WHERE i.ended_at IS NULL
-  AND CASE WHEN i.life_key IS NOT NULL THEN {schema}.witness_held(i.life_key)
-           ELSE i.last_seen > clock_timestamp() - interval '30 s' END
+WHERE i.ended_at IS NULL AND {schema}.is_alive(i)
 """
 
 # A replica that declares a job as it stands there leaves no trace in its row; that it can call the job's callback
@@ -184,9 +178,7 @@ WITH alive AS MATERIALIZED (
     SELECT instance_id, zone_release AS release, zones,
            CAST(clock_ahead AS numeric) AS ahead
     FROM {schema}.instances i
-    WHERE i.ended_at IS NULL
-      AND CASE WHEN i.life_key IS NOT NULL THEN {schema}.witness_held(i.life_key)
-               ELSE i.last_seen > clock_timestamp() - interval '30 s' END
+    WHERE i.ended_at IS NULL AND {schema}.is_alive(i)
 ), unknown AS MATERIALIZED (
     SELECT used.timezone,
            (SELECT string_agg(a.instance_id, ', ' ORDER BY a.instance_id) FROM alive a

@@ -14,16 +14,12 @@ from scheduler_core.storage.postgres.database import Database, Row
 from scheduler_core.storage.postgres.keys import LEASE_NAME, lease_name
 
 LEADER = """
-SELECT l.term, l.instance_id, i.pid
-FROM {schema}.leader l JOIN {schema}.instances i USING (instance_id)
-WHERE l.nonce IS NOT NULL AND i.ended_at IS NULL
-  AND coalesce({schema}.witness_held(i.life_key), i.last_seen > clock_timestamp() - interval '5 s')
+SELECT term, instance_id, pid FROM {schema}.current_leader WHERE lives
 """
 
 LIVING = """
 SELECT i.instance_id, i.pid FROM {schema}.instances i
-WHERE i.ended_at IS NULL
-  AND coalesce({schema}.witness_held(i.life_key), i.last_seen > clock_timestamp() - interval '5 s')
+WHERE i.ended_at IS NULL AND {schema}.is_alive(i)
 """
 
 INSTANCES = """
@@ -51,7 +47,7 @@ SELECT extract(epoch FROM clock_timestamp() - pg_postmaster_start_time())::float
 UNSETTLED = """
 SELECT (SELECT count(*) FROM {schema}.jobs WHERE next_run <= CAST(:until AS timestamptz)) AS behind,
        (SELECT count(*) FROM {schema}.runs
-        WHERE status IN ('pending', 'queued', 'running', 'retrying')
+        WHERE status IN {unfinished}
           AND scheduled_for <= CAST(:until AS timestamptz)) AS unfinished
 """
 

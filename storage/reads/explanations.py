@@ -13,9 +13,7 @@ from scheduler_core.storage.postgres.database import Database
 STATE = """
 WITH living AS MATERIALIZED (
     SELECT i AS replica, instance_id, host, pid, zones FROM {schema}.instances i
-    WHERE ended_at IS NULL
-      AND CASE WHEN life_key IS NOT NULL THEN {schema}.witness_held(life_key)
-               ELSE last_seen > clock_timestamp() - interval '30 s' END
+    WHERE i.ended_at IS NULL AND {schema}.is_alive(i)
 )
 SELECT clock_timestamp() AS now, j.paused_by, j.pause_note, j.last_error,
        coalesce(j.consecutive_failures, 0) AS consecutive_failures,
@@ -38,16 +36,14 @@ WITH shown AS (
      ORDER BY scheduled_for DESC LIMIT :recent)
     UNION
     (SELECT run_id, scheduled_for FROM {schema}.runs
-     WHERE job_id = :job_id AND status IN ('pending', 'queued', 'running', 'retrying')
+     WHERE job_id = :job_id AND status IN {unfinished}
      ORDER BY scheduled_for LIMIT :recent)
 )
 SELECT r.run_id, r.scheduled_for, r.origin, r.status, r.reason, r.attempt, r.deliveries, r.next_attempt_at,
        r.started_at, r.finished_at, r.instance_id, r.error, r.missed_count, r.missed_from, r.cancel_requested_at,
        r.cancel_requested_by,
        CASE WHEN r.instance_id IS NULL THEN NULL
-            WHEN i.instance_id IS NULL THEN false
-            WHEN i.life_key IS NOT NULL THEN {schema}.witness_held(i.life_key)
-            ELSE i.ended_at IS NULL AND i.last_seen > clock_timestamp() - interval '30 s' END AS owner_lives,
+            ELSE {schema}.is_alive(i) IS TRUE END AS owner_lives,
        o.run_id AS overlapped_run_id, o.scheduled_for AS overlapped_scheduled_for
 FROM shown
 JOIN {schema}.runs r ON r.job_id = :job_id AND r.scheduled_for = shown.scheduled_for

@@ -18,7 +18,7 @@ JOB_STATES: Mapping[str, str] = {
     "paused": "j.paused_at IS NOT NULL",
     "disabled": "(NOT j.enabled OR j.auto_disabled_at IS NOT NULL)",
     "failing": "j.consecutive_failures > 0",
-    "overdue": "j.due_at < statement_timestamp() - make_interval(secs => 2)",
+    "overdue": "j.due_at < statement_timestamp() - make_interval(secs => :overdue)",
     "finished": "j.finished_at IS NOT NULL",
 }
 
@@ -89,10 +89,14 @@ LAST_NUMBER = (1 << 63) - 1
 
 
 class Listings:
-    """Pages of what there is; never writes. Cursors are what the page before gave; a wrong one is a ValueError."""
+    """Pages of what there is; never writes. Cursors are what the page before gave; a wrong one is a ValueError.
 
-    def __init__(self, database: Database) -> None:
+    Parameters: overdue_seconds, how late a job is that is overdue.
+    """
+
+    def __init__(self, database: Database, *, overdue_seconds: float) -> None:
         self._database = database
+        self._overdue_seconds = overdue_seconds
 
     async def jobs(self, *, search: str = "", state: str = "any", after: str = "", limit: int = 50) -> Page:
         """Jobs by id.
@@ -100,8 +104,8 @@ class Listings:
         Parameters: search, a part of id or name, or a whole tag; state, one of JOB_STATES.
         """
         statement = JOBS.replace("<state>", JOB_STATES[state])
-        rows = await self._rows(statement, search=search.lower(), after=after, limit=limit + 1)
-        return page_from(rows, limit, "job_id")
+        wanted = {"search": search.lower(), "after": after, "limit": limit + 1, "overdue": self._overdue_seconds}
+        return page_from(await self._rows(statement, **wanted), limit, "job_id")
 
     async def job(self, job_id: str) -> dict[str, Any] | None:
         """One job's whole row."""

@@ -12,7 +12,7 @@ EARLIEST_LEFT = """
 SELECT clock_timestamp() AS now,
        (SELECT min(due_at) FROM {schema}.jobs) AS next_due_at,
        (SELECT min(job_id) FROM {schema}.runs
-        WHERE status IN ('pending', 'queued', 'running', 'retrying')) AS unfinished
+        WHERE status IN {unfinished}) AS unfinished
 """
 
 RECORDED = """

@@ -17,17 +17,11 @@ TIMEOUT_SECONDS = 5.0
 # The clock is asked once, in a subquery: compared with each row it could not bound the index (300 ms for 1M jobs).
 SITUATION = """
 WITH seat AS MATERIALIZED (
-    SELECT l.term, l.acquired_at,
-           l.nonce IS NOT NULL AND i.ended_at IS NULL
-           AND CASE WHEN i.life_key IS NOT NULL THEN {schema}.witness_held(i.life_key)
-                    ELSE i.last_seen > clock_timestamp() - interval '30 s' END AS is_led
-    FROM {schema}.leader l LEFT JOIN {schema}.instances i USING (instance_id)
+    SELECT term, acquired_at, lives AS is_led FROM {schema}.current_leader
 ), alive AS MATERIALIZED (
     SELECT i.eligible
     FROM {schema}.instances i
-    WHERE i.ended_at IS NULL
-      AND CASE WHEN i.life_key IS NOT NULL THEN {schema}.witness_held(i.life_key)
-               ELSE i.last_seen > clock_timestamp() - interval '30 s' END
+    WHERE i.ended_at IS NULL AND {schema}.is_alive(i)
 ), overdue AS MATERIALIZED (
     SELECT due_at FROM {schema}.jobs
     WHERE due_at < (SELECT clock_timestamp() - make_interval(secs => :overdue))
@@ -35,7 +29,7 @@ WITH seat AS MATERIALIZED (
     LIMIT :limit
 ), unfinished AS MATERIALIZED (
     SELECT status, reason FROM {schema}.runs
-    WHERE status IN ('pending', 'queued', 'running', 'retrying')
+    WHERE status IN {unfinished}
     LIMIT :limit
 )
 SELECT coalesce((SELECT term FROM seat), 0) AS term,

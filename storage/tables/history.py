@@ -28,19 +28,17 @@ Fetch = Callable[[str, dict[str, Any]], Awaitable[Sequence[Any]]]
 
 RUNS = "runs"
 
-UNFINISHED_STATUSES = "('pending', 'queued', 'running', 'retrying')"
-
 # Served by the index on unfinished runs, of the partitions concerned.
-UNFINISHED = f"""
+UNFINISHED = """
 SELECT (scheduled_for AT TIME ZONE 'UTC')::date AS day, count(*) AS runs, min(job_id) AS job_id
-FROM {{schema}}.runs
-WHERE status IN {UNFINISHED_STATUSES}
+FROM {schema}.runs
+WHERE status IN {unfinished}
   AND scheduled_for < ((now() AT TIME ZONE 'UTC')::date - CAST(:history_days AS integer))::timestamp AT TIME ZONE 'UTC'
 GROUP BY day
 """
 
-UNFINISHED_IN = f"""
-SELECT count(*) AS runs, min(job_id) AS job_id FROM {{table}} WHERE status IN {UNFINISHED_STATUSES}
+UNFINISHED_IN = """
+SELECT count(*) AS runs, min(job_id) AS job_id FROM {table} WHERE status IN {unfinished}
 """
 
 # The aggregates are those of the view `daily_summary` (tests hold them together). A day that came back after it was

@@ -25,6 +25,7 @@ from scheduler_core.domain.table_steps import CreateParent, Detach, Found, Plann
 from scheduler_core.ports.tables import TableWork
 from scheduler_core.storage.postgres.database import DRIVER_ERRORS, Database
 from scheduler_core.storage.postgres.lock_holders import HOLDER, describe_holder
+from scheduler_core.storage.postgres.placeholders import fill
 from scheduler_core.storage.postgres.sqlstates import Condition, condition_of_error
 from scheduler_core.storage.tables import history
 from scheduler_core.storage.tables.catalog import RELATIONS, found_from, relation_parameters
@@ -214,7 +215,7 @@ class TableStore:
         async def fetch(statement: str, parameters: Mapping[str, Any]) -> Sequence[Any]:
             if connection is None:
                 return await self._database.fetch(statement, parameters)
-            bound = text(statement.replace("{schema}", f'"{self._database.schema}"'))
+            bound = text(fill(statement, self._database.schema))
             return (await connection.execute(bound, dict(parameters))).fetchall()
 
         rows = await fetch(RELATIONS, relation_parameters(family))

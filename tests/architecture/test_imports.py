@@ -26,7 +26,7 @@ def test_importing_the_package_stays_light() -> None:
 
 def test_storage_and_scheduler_core_may_be_imported_in_any_order() -> None:
     run("import scheduler_core.storage.fire.runs, scheduler_core.engine.scheduler")
-    run("import scheduler_core.container, scheduler_core.storage.fire.terms")
+    run("import scheduler_core.container, scheduler_core.storage.fire.control_session")
 
 
 def test_our_storage_is_nobody_elses() -> None:

@@ -145,7 +145,7 @@ def test_the_successor_has_what_waited_for_its_next_attempt_at_once(
     replicas: Replicas, sql: Sql, environment: dict[str, str], tmp_path: Path
 ) -> None:
     """The worker lives, and the run bears its name; nobody waits until that looks like silence."""
-    long = ("LEASE_TTL", "STALL_TIMEOUT", "ALARM_OVERDUE")
+    long = ("LEASE_TTL", "STALL_TIMEOUT", "OVERDUE_AFTER")
     replicas.start(2, **{f"SCHEDULER_{name}": "120" for name in long})
     replicas.wait_for(sql, 2)
     trigger(environment, tmp_path, "patient")

@@ -60,7 +60,7 @@ def test_what_a_dead_leader_had_begun_follows_its_delivery_policy(
     assert run_of(sql, "lingers")[2:] == (1, 1)
     assert attempts_of(sql, "lingers") == [(1, "lost"), (1, "succeeded")]
 
-    # ShedLock #596 and its like: the lock of the dead does not hold up its heir, whatever its TTL.
+    # ShedLock #596 and its like: the lock of the dead does not hold up its successor, whatever its TTL.
     eventually(lambda: run_of(sql, "lingers-locked")[0] == "succeeded", within_seconds=30)
 
     assert run_of(sql, "lingers-once")[:2] == ("lost", "owner_died")

@@ -121,7 +121,7 @@ def test_what_a_hand_wrote_over_the_lease_deposes_nobody_and_is_outlived(stage: 
         assert stage.replicas.leader(sql)[1] == term
         with _immortal(stage, server, key):
             first_fire_after_kill(stage)
-            eventually(lambda: server.hget(key, "token") not in (b"x", None), what="the heir has a lease")
+            eventually(lambda: server.hget(key, "token") not in (b"x", None), what="the successor has a lease")
         assert term < sql.execute(TERM).fetchone()[0] < term + 10  # type: ignore[index]
     logs = "".join(path.read_text() for path in stage.replicas.logs.glob("replica-*.log"))
     assert "which can't be" in logs.replace("\n", " ")
@@ -229,7 +229,7 @@ def test_an_operators_lock_on_the_replicas_table_deposes_nobody(
             eventually(lambda before=before: sql.execute(count).fetchone() != before, within_seconds=10)
         assert sql.execute(TERM).fetchone() == (term,)
         leader.send_signal(signal.SIGKILL)
-        eventually(lambda: (sql.execute(TERM).fetchone() or (term,))[0] > term, what="an heir")
+        eventually(lambda: (sql.execute(TERM).fetchone() or (term,))[0] > term, what="a successor")
 
 
 TOLD = "SELECT extract(epoch FROM leaderless_for), extract(epoch FROM acquired_at - %s) FROM scheduler.leader_terms"

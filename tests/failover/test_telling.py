@@ -33,7 +33,7 @@ def start(environment: dict[str, str], tmp_path: Path) -> Iterator[Start]:
             "WEBHOOK_URL": receiver.url,
             "WEBHOOK_SECRET": SECRET,
             "ALARM_INTERVAL": "0.3",
-            "ALARM_OVERDUE": "2",
+            "OVERDUE_AFTER": "2",
             "LEASE_TTL": "1",
             **settings,
         }

@@ -41,7 +41,7 @@ def older(tmp_path: Path) -> dict[str, str]:
 
 @pytest.fixture
 def replicas(environment: dict[str, str], tmp_path: Path) -> Iterator[Replicas]:
-    settings = {"SCHEDULER_LEASE_TTL": "1", "SCHEDULER_ALARM_INTERVAL": "0.5", "SCHEDULER_ALARM_OVERDUE": "2"}
+    settings = {"SCHEDULER_LEASE_TTL": "1", "SCHEDULER_ALARM_INTERVAL": "0.5", "SCHEDULER_OVERDUE_AFTER": "2"}
     made = Replicas(environment | settings, "apps.in_a_zone", tmp_path, starts_anew=True)
     yield made
     made.stop()

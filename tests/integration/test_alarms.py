@@ -14,7 +14,7 @@ from receiver import SECRET, Receiver, free_port, receiving
 from waiting import eventually_async
 
 from scheduler_core import Container, ScheduleJob, load_settings
-from scheduler_core.domain.alarm import decide
+from scheduler_core.domain.alarm_decision import decide
 from scheduler_core.storage.alerts import alarms as alarms_module
 from scheduler_core.storage.alerts.alarms import AlarmStore
 
@@ -39,7 +39,7 @@ async def started(database_url: str, redis_url: str) -> AsyncIterator[Made]:
 
     async def make(receiver: Receiver | None = None, **settings: Any) -> Container:
         webhook = {} if receiver is None else {"webhook_url": receiver.url, "webhook_secret": SECRET}
-        given = {"alarm_interval": 0.2, "alarm_overdue": 1.0, "lease_ttl": 1.0, "drain_timeout": 1.0, "timezone": "UTC"}
+        given = {"alarm_interval": 0.2, "overdue_after": 1.0, "lease_ttl": 1.0, "drain_timeout": 1.0, "timezone": "UTC"}
         container = Container(
             load_settings(database_url=database_url, redis_url=redis_url, **(given | webhook | settings))
         )

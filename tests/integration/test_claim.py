@@ -201,7 +201,7 @@ async def test_a_late_outcome_overwrites_nothing_and_is_kept(
         monkeypatch.setattr(runs_module, "RECORD", runs_module.RECORD.replace(removed, ""))
     runs = container.get_storage().runs
     (run,) = (await runs.claim(leader, [plan_of(await stored(container))], uncallable=False)).runs
-    sql.execute("UPDATE scheduler.runs SET instance_id = 'heir', term = 8, status = 'running'")
+    sql.execute("UPDATE scheduler.runs SET instance_id = 'successor', term = 8, status = 'running'")
     now = run.scheduled_for
     recorded = await runs.record([Outcome(run, RunStatus.SUCCEEDED, 1, started_at=now, finished_at=now)], "me")
     assert sql.execute("SELECT status FROM scheduler.runs").fetchone() == (status,)

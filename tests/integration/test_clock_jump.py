@@ -148,7 +148,7 @@ async def test_a_jump_that_is_over_in_seconds_consumes_nothing(
         assert cursor(sql, "nightly") == before
         assert one(sql, FUTURE) == 0
         assert one(sql, ENDINGS) == "the clock is right again"
-        assert container.get_scheduler().vitals().clock_jump is None
+        assert container.get_scheduler().health_snapshot().clock_jump is None
     # The occurrences of those seconds are late, and accounted for.
     assert one(sql, "SELECT count(*) FROM scheduler.runs WHERE status = 'missed' AND missed_count > 0") <= 1
 
@@ -158,7 +158,7 @@ async def test_everybody_who_asks_is_told(replica: Replica, clock: ShiftedClock,
         await fires(sql)
         clock.shift(HOURS_8)
         await is_held(sql)
-        await eventually_async(lambda: container.get_scheduler().vitals().clock_jump is not None)
+        await eventually_async(lambda: container.get_scheduler().health_snapshot().clock_jump is not None)
         doctor = await examine(container)
         (trouble,) = [t for t in doctor["troubles"] if t["kind"] == "clock"]
         assert trouble["subject"] == "Postgres"
@@ -454,7 +454,7 @@ async def test_over_http(replica: Replica, clock: ShiftedClock, sql: Sql) -> Non
             report = (await viewer.get("/api/v1/clock")).json()
             assert report["held"]
             assert "jumped 8 h ahead" in report["detail"]
-            await eventually_async(lambda: container.get_scheduler().vitals().clock_jump is not None)
+            await eventually_async(lambda: container.get_scheduler().health_snapshot().clock_jump is not None)
             metrics = (await viewer.get("/metrics")).text
             (line,) = [each for each in metrics.splitlines() if each.startswith("scheduler_clock_jump_seconds ")]
             assert float(line.split()[1]) == pytest.approx(HOURS_8, abs=5)

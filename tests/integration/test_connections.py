@@ -26,7 +26,7 @@ from scheduler_core.domain.errors import ServerUnreachableError
 from scheduler_core.executors.process import ProcessExecutor
 from scheduler_core.ports.election import Instance, LeaseName
 from scheduler_core.ports.executor import ExecutorContext
-from scheduler_core.storage.fire.terms import PostgresControlSession
+from scheduler_core.storage.fire.control_session import PostgresControlSession
 from scheduler_core.storage.postgres import migrate
 from scheduler_core.storage.postgres.database import Database
 from scheduler_core.storage.postgres.errors import DatabaseClosedError
@@ -393,5 +393,5 @@ async def test_a_stop_that_is_cancelled_ends_the_elector_all_the_same(where: Whe
     elector = container.get_scheduler().running.elector
     await cancel_at(elector.stop(), 1, When.WAITING)
     await elector.stop()
-    assert not elector._thread.is_alive()
+    assert not elector._thread.post(print)
     await container.close()

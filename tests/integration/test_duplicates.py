@@ -147,15 +147,15 @@ async def test_a_success_of_an_owner_that_was_believed_dead(
     began = await runs.due(ahead_seconds=0.0, limit=0, excluding=[])
     first = Outcome(run, RunStatus.RUNNING, 0, started_at=began.now, attempt_started_at=began.now)
     assert await runs.start(first, "me")
-    sql.execute("UPDATE scheduler.leader SET term = 8, instance_id = 'heir'")
-    heir = Leadership(8, NONCE, "heir")
-    assert await runs.reap(heir, ["me"], max_deliveries=3, limit=10) == 1
+    sql.execute("UPDATE scheduler.leader SET term = 8, instance_id = 'successor'")
+    successor = Leadership(8, NONCE, "successor")
+    assert await runs.reap(successor, ["me"], max_deliveries=3, limit=10) == 1
     ended = first.started_at + timedelta(milliseconds=1)  # type: ignore[operator]
-    (adopted,) = await runs.adopt(heir, mine=[], trust_seconds=0.0, limit=10)
+    (adopted,) = await runs.adopt(successor, mine=[], trust_seconds=0.0, limit=10)
     second_at = (await runs.due(ahead_seconds=0.0, limit=0, excluding=[])).now
     again = Outcome(adopted, RunStatus.SUCCEEDED, 1, None, second_at, None)  # type: ignore[arg-type]
     again = replace(again, finished_at=second_at + timedelta(milliseconds=1))
-    await runs.record([again], "heir")
+    await runs.record([again], "successor")
     assert await container.get_auditor().duplicates(AuditFilter()) == [], (
         "the next delivery after a death is no duplicate"
     )
@@ -176,10 +176,12 @@ async def test_a_short_call_of_an_owner_that_died_is_in_no_record(
     runs = container.get_storage().runs
     (run,) = (await runs.claim(leader, [plan_of(await stored(container))], uncallable=False)).runs
     # Here the owner calls, and dies with what it would have told.
-    sql.execute("UPDATE scheduler.leader SET term = 8, instance_id = 'heir', acquired_at = now() - interval '1 min'")
-    (adopted,) = await runs.adopt(Leadership(8, NONCE, "heir"), mine=[], trust_seconds=0.0, limit=10)
+    sql.execute(
+        "UPDATE scheduler.leader SET term = 8, instance_id = 'successor', acquired_at = now() - interval '1 min'"
+    )
+    (adopted,) = await runs.adopt(Leadership(8, NONCE, "successor"), mine=[], trust_seconds=0.0, limit=10)
     now = (await runs.due(ahead_seconds=0.0, limit=0, excluding=[])).now
-    await runs.record([Outcome(adopted, RunStatus.SUCCEEDED, 1, None, now, now)], "heir")  # type: ignore[arg-type]
+    await runs.record([Outcome(adopted, RunStatus.SUCCEEDED, 1, None, now, now)], "successor")  # type: ignore[arg-type]
     (row,) = await runs_shown(container)
     assert (row["run_id"], row["status"], row["attempts"], row["deliveries"]) == (run.run_id, "succeeded", 1, 0)
     assert await container.get_auditor().duplicates(AuditFilter()) == []

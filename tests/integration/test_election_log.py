@@ -11,7 +11,7 @@ import pytest
 from waiting import eventually_async
 
 from scheduler_core import Container
-from scheduler_core.storage.fire.terms import PostgresControlSession
+from scheduler_core.storage.fire.control_session import PostgresControlSession
 
 Sql = psycopg.Connection[Any]
 

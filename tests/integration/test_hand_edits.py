@@ -514,7 +514,7 @@ async def new_term(scene: Scene, above: int) -> None:
         "UPDATE scheduler.leader SET term = term + 100",
         "UPDATE scheduler.leader SET nonce = 'stranger'",
         "UPDATE scheduler.leader SET nonce = NULL",
-        "UPDATE scheduler.leader SET nonce = NULL, heir = 'stranger'",
+        "UPDATE scheduler.leader SET nonce = NULL, preferred_successor = 'stranger'",
         "UPDATE scheduler.leader SET term = 0, nonce = NULL, instance_id = NULL",
     ],
 )

@@ -196,7 +196,7 @@ async def test_detaching_goes_past_a_pooler(
     nowhere = "postgresql://nobody@127.0.0.1:1/nowhere"
     lost = Container(load_settings(database_url=database_url, redis_url=redis_url, control_database_url=nowhere))
     lost.get_tables()
-    tables = TableStore(lost.get_database(), direct=lost._tables_database, history_days=1, patience_seconds=0.1)
+    tables = TableStore(lost.get_database(), direct=lost._servers.direct(), history_days=1, patience_seconds=0.1)
     work = await tables.carry_out(tables.history[0], cleanup(tables.history[0], today(sql)))
     assert "127.0.0.1:1" in work.problems[0]
     assert day_name("runs", old) in attached(sql)

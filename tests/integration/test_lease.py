@@ -63,9 +63,9 @@ async def test_of_many_candidates_one_gets_it(lease: LeaseStore) -> None:
 
 async def test_a_dead_leaders_lease_is_taken_over_by_its_token_only(lease: LeaseStore) -> None:
     await take(lease, "dead")
-    assert not await take(lease, "heir", dead_token="somebody else")
-    assert await take(lease, "heir", dead_token="dead")
-    assert not await take(lease, "late heir", dead_token="dead")
+    assert not await take(lease, "successor", dead_token="somebody else")
+    assert await take(lease, "successor", dead_token="dead")
+    assert not await take(lease, "late successor", dead_token="dead")
 
 
 async def test_a_new_term_is_above_every_one_that_the_lease_has_carried(lease: LeaseStore) -> None:
@@ -125,8 +125,8 @@ async def test_whatever_lies_there_can_be_read_and_is_taken_by_its_token(
     assert view is not None
     assert view.remaining_seconds is None
     assert view.age_seconds is None
-    assert not await take(lease, "heir")
-    assert await take(lease, "heir", dead_token=view.token)
+    assert not await take(lease, "successor")
+    assert await take(lease, "successor", dead_token=view.token)
     view = await lease.read()
     assert view is not None
     assert view.remaining_seconds is not None, "it ends now"

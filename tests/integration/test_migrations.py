@@ -11,6 +11,7 @@ from commands import Command
 from versions import NEXT, next_migrations
 
 from scheduler_core.admin.schema import statements_to_head
+from scheduler_core.cli.exit_codes import exit_code_of
 from scheduler_core.domain.errors import RefusedForNowError, SchemaError, ServerUnreachableError
 from scheduler_core.domain.revision import OLDEST
 from scheduler_core.storage.postgres import migrate
@@ -134,7 +135,7 @@ async def test_a_server_out_of_reach_is_named_without_its_password(database_url:
         await migrate.upgrade_async(change(database_url))
     assert "hidden" not in str(caught.value)
     assert "wrong" not in str(caught.value)
-    assert caught.value.exit_code == 3
+    assert exit_code_of(caught.value) == 3
 
 
 def test_the_statements_can_be_read_before_they_run() -> None:

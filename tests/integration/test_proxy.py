@@ -12,7 +12,7 @@ import pytest
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from scheduler_core.drill.proxy import CALM, LISTEN_HOST, Mode, Proxy, Weather
+from scheduler_core.drill.proxy import CALM, LISTEN_HOST, LinkState, Mode, Proxy
 from scheduler_core.drill.proxy_thread import ProxyThread
 from scheduler_core.drill.servers import via
 
@@ -127,18 +127,18 @@ async def test_it_passes_everything_on_in_calm_weather(proxy: Proxy, echo: Echo)
     await until(lambda: echo.ended == 1)
 
 
-@pytest.mark.parametrize("weather", [Weather(up=Mode.RESET), Weather(down=Mode.RESET)])
-async def test_reset_cuts_connections_and_refuses_new_ones(proxy: Proxy, echo: Echo, weather: Weather) -> None:
+@pytest.mark.parametrize("link_state", [LinkState(up=Mode.RESET), LinkState(down=Mode.RESET)])
+async def test_reset_cuts_connections_and_refuses_new_ones(proxy: Proxy, echo: Echo, link_state: LinkState) -> None:
     async with client_of(proxy) as client:
         await client.say(b"before")
         await client.hears(b"before")
-        proxy.set_weather(weather)
+        proxy.set_link_state(link_state)
         await client.is_reset()
     await until(lambda: echo.ended == 1)
     async with client_of(proxy) as refused:
         await refused.is_reset()
     assert echo.clients == 1
-    proxy.set_weather(CALM)
+    proxy.set_link_state(CALM)
     async with client_of(proxy) as client:
         await client.say(b"after")
         await client.hears(b"after")
@@ -150,7 +150,7 @@ async def test_a_black_hole_to_the_server(proxy: Proxy, echo: Echo) -> None:
         for client in (old, leaving):
             await client.say(b"before")
             await client.hears(b"before")
-        proxy.set_weather(Weather(up=HOLE))
+        proxy.set_link_state(LinkState(up=HOLE))
         await old.say(b"lost")
         leaving.writer.close()
         await old.hears_nothing()
@@ -159,7 +159,7 @@ async def test_a_black_hole_to_the_server(proxy: Proxy, echo: Echo) -> None:
             await new.hears_nothing()
             assert echo.heard == b"beforebefore"
             assert (echo.clients, echo.ended) == (2, 0), "the server believes in a client that is gone"
-            proxy.set_weather(CALM)
+            proxy.set_link_state(CALM)
             await new.is_reset()
         await old.is_reset()
         await until(lambda: echo.ended == 2)
@@ -173,7 +173,7 @@ async def test_a_black_hole_to_the_client(proxy: Proxy, echo: Echo) -> None:
     async with client_of(proxy) as old:
         await old.say(b"before")
         await old.hears(b"before")
-        proxy.set_weather(Weather(down=HOLE))
+        proxy.set_link_state(LinkState(down=HOLE))
         await old.say(b" heard")
         await old.hears_nothing()
         async with client_of(proxy) as new:
@@ -181,7 +181,7 @@ async def test_a_black_hole_to_the_client(proxy: Proxy, echo: Echo) -> None:
             await new.hears_nothing()
         assert echo.heard == b"before heard also heard"
         await until(lambda: echo.ended == 1)  # the end of the new one was passed on
-        proxy.set_weather(CALM)
+        proxy.set_link_state(CALM)
         await old.is_reset()
 
 
@@ -189,26 +189,26 @@ async def test_a_connection_that_lost_nothing_survives_a_black_hole(proxy: Proxy
     async with client_of(proxy) as client:
         await client.say(b"before")
         await client.hears(b"before")
-        proxy.set_weather(Weather(HOLE, HOLE))
+        proxy.set_link_state(LinkState(HOLE, HOLE))
         await asyncio.sleep(0.05)
-        proxy.set_weather(CALM)
+        proxy.set_link_state(CALM)
         await client.say(b"after")
         await client.hears(b"after")
 
 
 @pytest.mark.parametrize(
-    "weather", [Weather(up=Mode.DELAY, delay_ms=DELAY_MS), Weather(down=Mode.DELAY, delay_ms=DELAY_MS)]
+    "link_state", [LinkState(up=Mode.DELAY, delay_ms=DELAY_MS), LinkState(down=Mode.DELAY, delay_ms=DELAY_MS)]
 )
-async def test_delay_holds_one_direction_back(proxy: Proxy, weather: Weather) -> None:
+async def test_delay_holds_one_direction_back(proxy: Proxy, link_state: LinkState) -> None:
     async with client_of(proxy) as client:
         await client.say(b"quick")
         await client.hears(b"quick")
-        proxy.set_weather(weather)
+        proxy.set_link_state(link_state)
         said_at = time.monotonic()
         await client.say(b"slow")
         await client.hears(b"slow")
         assert DELAY_MS <= (time.monotonic() - said_at) * 1000 < 4 * DELAY_MS
-        proxy.set_weather(CALM)
+        proxy.set_link_state(CALM)
         said_at = time.monotonic()
         await client.say(b"quick")
         await client.hears(b"quick")
@@ -216,14 +216,14 @@ async def test_delay_holds_one_direction_back(proxy: Proxy, weather: Weather) ->
 
 
 async def test_closing_ends_connections_in_every_weather(echo: Echo) -> None:
-    for weather in (CALM, Weather(HOLE, HOLE), Weather(Mode.DELAY, Mode.DELAY, 60_000)):
+    for link_state in (CALM, LinkState(HOLE, HOLE), LinkState(Mode.DELAY, Mode.DELAY, 60_000)):
         relay = Proxy(LISTEN_HOST, echo.port)
         await relay.open()
         async with client_of(relay) as client:
-            relay.set_weather(weather)
+            relay.set_link_state(link_state)
             await client.say(b"hello")
             await asyncio.sleep(0.02)
-            if weather is CALM:
+            if link_state is CALM:
                 await client.hears(b"hello")
             async with asyncio.timeout(2):
                 await relay.close()
@@ -240,14 +240,19 @@ async def test_before_the_real_redis(redis_url: str) -> None:
     try:
         assert await client.ping()
         assert len(await proxies.upstream_ports(proxy)) == 1
-        for weather in (Weather(HOLE, HOLE), Weather(up=HOLE), Weather(down=HOLE), Weather(Mode.RESET, Mode.RESET)):
-            await proxies.set_weather(proxy, weather)
+        for link_state in (
+            LinkState(HOLE, HOLE),
+            LinkState(up=HOLE),
+            LinkState(down=HOLE),
+            LinkState(Mode.RESET, Mode.RESET),
+        ):
+            await proxies.set_link_state(proxy, link_state)
             for _ in range(2):
                 with pytest.raises((RedisError, OSError)):
                     await client.ping()
-            await proxies.set_weather(proxy, CALM)
+            await proxies.set_link_state(proxy, CALM)
             assert await client.ping()
-        await proxies.set_weather(proxy, Weather(Mode.DELAY, Mode.DELAY, 50))
+        await proxies.set_link_state(proxy, LinkState(Mode.DELAY, Mode.DELAY, 50))
         asked_at = time.monotonic()
         assert await client.ping()
         assert 0.1 <= time.monotonic() - asked_at < 0.3

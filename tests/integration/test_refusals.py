@@ -135,13 +135,13 @@ async def test_what_is_refused_by_itself_holds_up_no_other(replica: Container, s
     scheduler = replica.get_scheduler()
     await scheduler.add_jobs([once("forbidden", calls), *(once(f"other-{n}", calls) for n in range(20))])
     await until(sql, "SELECT count(*) FROM scheduler_audit.runs WHERE status = 'succeeded'", 20)
-    assert scheduler.vitals().outcomes_queued == 1
+    assert scheduler.health_snapshot().outcomes_queued == 1
     await scheduler.add_job(once("later", calls))
     await until(sql, STATUS, "succeeded", "later")
     allow(sql)
     await until(sql, STATUS, "succeeded", "forbidden")
     assert calls.count("forbidden") == 1
-    assert scheduler.vitals().outcomes_queued == 0
+    assert scheduler.health_snapshot().outcomes_queued == 0
 
 
 def read_only(sql: Sql, command: str) -> None:

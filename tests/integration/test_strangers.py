@@ -17,7 +17,7 @@ from waiting import eventually_async
 from scheduler_core import Container
 from scheduler_core.domain.errors import RefusedForNowError, SchemaError
 from scheduler_core.ports.election import Instance, LeaderRow, Leadership
-from scheduler_core.storage.fire.terms import PostgresControlSession
+from scheduler_core.storage.fire.control_session import PostgresControlSession
 from scheduler_core.storage.postgres import migrate
 from scheduler_core.storage.postgres.keys import advisory_key
 

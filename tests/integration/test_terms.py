@@ -9,8 +9,8 @@ import psycopg
 import pytest
 
 from scheduler_core.ports.election import Instance
-from scheduler_core.storage.fire import terms as terms_module
-from scheduler_core.storage.fire.terms import PostgresControlSession
+from scheduler_core.storage.fire import control_session as terms_module
+from scheduler_core.storage.fire.control_session import PostgresControlSession
 
 ME = Instance("me-1", "me", "here", 1, "0", eligible=True)
 

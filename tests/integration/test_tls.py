@@ -29,7 +29,7 @@ from scheduler_core.domain.errors import ServerUnreachableError
 from scheduler_core.ports.election import Instance, LeaseName
 from scheduler_core.storage.embedded import PostgresServer
 from scheduler_core.storage.embedded.programs import give
-from scheduler_core.storage.fire.terms import PostgresControlSession
+from scheduler_core.storage.fire.control_session import PostgresControlSession
 from scheduler_core.storage.postgres import migrate
 from scheduler_core.storage.redis.leases import LeaseStore
 

@@ -40,7 +40,7 @@ def terms_increase(before: World, after: World) -> bool:
 
 def _was_seated(before: World, was: Replica, term: int) -> bool:
     """Whether the term was this replica's before: held, lost from sight, or won with the reply lost."""
-    if was.phase in (Phase.LEADING, Phase.RESEATING):
+    if was.phase in (Phase.LEADING, Phase.RECLAIMING):
         return was.term == term
     return before.row == (term, was.nonce)
 

@@ -5,7 +5,7 @@ step is atomic where the real one is (one statement of Postgres, one Lua script 
 window) and nothing else is: a replica pauses by not being the one that steps next. Read the steps from top to
 bottom as one would read the life of a replica:
 
-    FOLLOWING → STANDING → LEASED → WITNESSED → LEADING → (RESEATING) → FOLLOWING …   the election
+    FOLLOWING → CANDIDATE → LEASED → WITNESSED → LEADING → (RECLAIMING) → FOLLOWING …   the election
     evaluate the fence → commit, answered or not                                      the claim
     begin → mark as running → record                                                  the run
     adopt, bury                                                                       recovery
@@ -60,12 +60,12 @@ class Phase(Enum):
 
     DOWN = auto()
     FOLLOWING = auto()
-    STANDING = auto()
+    CANDIDATE = auto()
     LEASED = auto()
     WITNESSED = auto()
     UNANSWERED = auto()
     LEADING = auto()
-    RESEATING = auto()
+    RECLAIMING = auto()
 
 
 class Status(Enum):
@@ -109,7 +109,7 @@ class Lease(NamedTuple):
 
 NO_LEASE = Lease(NO_NONCE, 0)
 
-_STANDING = frozenset({Phase.LEASED, Phase.WITNESSED, Phase.UNANSWERED})
+_CANDIDATES = frozenset({Phase.LEASED, Phase.WITNESSED, Phase.UNANSWERED})
 
 
 class Run(NamedTuple):
@@ -344,7 +344,7 @@ def see_vacancy(_: Protocol, world: World, r: int) -> Steps:
     me = world.replicas[r]
     if me.phase is Phase.FOLLOWING and me.session:
         kind, why = _evidence(world)
-        yield Step(kind, f"{r} sees: {why}", _put(world, r, me._replace(phase=Phase.STANDING, seen=world.row)))
+        yield Step(kind, f"{r} sees: {why}", _put(world, r, me._replace(phase=Phase.CANDIDATE, seen=world.row)))
 
 
 def _evidence(world: World) -> tuple[Kind, str]:
@@ -365,13 +365,13 @@ def _evidence(world: World) -> tuple[Kind, str]:
     return Kind.TROUBLE, "the beats stay away"
 
 
-# The election: STANDING.
+# The election: CANDIDATE.
 
 
 def take_lease(protocol: Protocol, world: World, r: int) -> Steps:
     """A candidate takes the lease: free, or still carrying the token of the leader whose death was seen."""
     me = world.replicas[r]
-    if me.phase is not Phase.STANDING or me.seen is None:
+    if me.phase is not Phase.CANDIDATE or me.seen is None:
         return
     nonce = _fresh_nonce(world)
     minted = world.lease.term + 1 if protocol.has(Mutant.TERM_FROM_REDIS) else 0
@@ -493,7 +493,7 @@ def beat(protocol: Protocol, world: World, r: int) -> Steps:
 
 def _is_a_candidates(world: World) -> bool:
     """Whether the lease is of somebody who stands just now: it ends, or the row names it, before it is outlived."""
-    return any(it.phase in _STANDING and it.nonce == world.lease.token for it in world.replicas)
+    return any(it.phase in _CANDIDATES and it.nonce == world.lease.token for it in world.replicas)
 
 
 def close_window(_: Protocol, world: World, r: int) -> Steps:
@@ -507,14 +507,14 @@ def notice_cut(_: Protocol, world: World, r: int) -> Steps:
     """A leader whose control session is gone stops claiming and starting; it may sit down again."""
     me = world.replicas[r]
     if me.phase is Phase.LEADING and not me.session:
-        lost = me._replace(phase=Phase.RESEATING, trusted=False)
+        lost = me._replace(phase=Phase.RECLAIMING, trusted=False)
         yield Step(Kind.STEP, f"{r} notices that its session is gone", _put(world, r, lost))
 
 
-def reseat(protocol: Protocol, world: World, r: int) -> Steps:
+def reclaim(protocol: Protocol, world: World, r: int) -> Steps:
     """The same term again, under a new nonce and a new witness, if the row still holds exactly the old ones."""
     me = world.replicas[r]
-    if me.phase is not Phase.RESEATING:
+    if me.phase is not Phase.RECLAIMING:
         return
     back = me._replace(session=True)
     yield Step(Kind.STEP, f"{r} gives its seat up", _put(world, r, _follower(back)))
@@ -550,7 +550,7 @@ def resign(protocol: Protocol, world: World, r: int) -> Steps:
 def reconnect(_: Protocol, world: World, r: int) -> Steps:
     """A replica without a control session opens one, and begins as a follower; so does one that starts."""
     me = world.replicas[r]
-    if not me.session and me.phase not in (Phase.LEADING, Phase.RESEATING):
+    if not me.session and me.phase not in (Phase.LEADING, Phase.RECLAIMING):
         yield Step(Kind.STEP, f"{r} connects", _put(world, r, _follower(me._replace(session=True))))
 
 
@@ -571,7 +571,7 @@ ELECTION = (
     beat,
     close_window,
     notice_cut,
-    reseat,
+    reclaim,
     resign,
     reconnect,
 )

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_core.domain import alarm as alarm_module
+from scheduler_core.domain import alarm_decision
 from scheduler_core.domain.alarm import (
     SHOWN_JOBS,
     AlarmKind,
@@ -22,9 +22,8 @@ from scheduler_core.domain.alarm import (
     OpenAlarm,
     OpenTransaction,
     Takeover,
-    decide,
-    without_lateness,
 )
+from scheduler_core.domain.alarm_decision import decide, without_lateness
 from scheduler_core.domain.wording import in_words
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)
@@ -178,7 +177,7 @@ def test_the_first_term_of_all_is_no_takeover() -> None:
 
 
 def test_what_finds_no_room_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(alarm_module, "MAX_OPEN", 3)
+    monkeypatch.setattr(alarm_decision, "MAX_OPEN", 3)
     standing = [opened(AlarmKind.FAILURE, "old", is_failing=True)]
     changes = decide(Facts(NOW, failed=[failed(f"j{n}") for n in range(5)], open=standing))
     assert (len(changes.opened), changes.without_room) == (2, 3)

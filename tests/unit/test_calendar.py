@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler_core import Calendar, InvalidCalendarError, ScheduleJob, next_fires
+from scheduler_core.cli.exit_codes import exit_code_of
 from scheduler_core.domain.calendar_fields import WEEKDAYS, parse_dates
 from scheduler_core.domain.calendars import Exclusions
 from scheduler_core.domain.countries import country_calendar, parse_years
@@ -114,7 +115,7 @@ def test_what_can_not_be_a_calendar_says_why_in_one_line(given_: dict[str, Any],
     with pytest.raises(InvalidCalendarError, match=says) as caught:
         Calendar(**{"name": "c", **given_})
     assert "\n" not in str(caught.value)
-    assert caught.value.exit_code == 2
+    assert exit_code_of(caught.value) == 2
 
 
 def test_a_file_of_dates_is_read_with_names_comments_and_blank_lines() -> None:

@@ -410,7 +410,7 @@ def stopped_and_woken(due_after_stop_seconds: float, count: int) -> Evidence:
     for run in due:
         began = Call(Moment.BEGAN, run.job_id, run.scheduled_for, 1, 1, run.run_id, 101, woken)
         calls += [began, replace(began, moment=Moment.ENDED)]
-    # A heir would have come long ago: only the trust window can tell.
+    # A successor would have come long ago: only the trust window can tell.
     terms = (evidence.terms[0], replace(evidence.terms[1], acquired_at=at(2.5)))
     return replace(evidence, calls=tuple(calls), terms=terms)
 

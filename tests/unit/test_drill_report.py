@@ -166,5 +166,5 @@ def test_what_happened_outside_the_window_is_left_out() -> None:
     evidence = honest(KINDS)
     picture = compose(replace(evidence, began_at=at(1), ended_at=at(3)))
     assert all(0 <= life.since <= life.until <= 2 for life in picture.lives)
-    assert all(0 <= reign.since <= reign.until <= 2 for reign in picture.reigns)
+    assert all(0 <= term_span.since <= term_span.until <= 2 for term_span in picture.terms)
     ET.fromstring(svg(replace(evidence, began_at=at(1), ended_at=at(3))))

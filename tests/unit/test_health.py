@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
-from scheduler_core.domain.health import Vitals, why_not_alive, why_not_ready
+from scheduler_core.domain.health import HealthSnapshot, why_not_alive, why_not_ready
 from scheduler_core.domain.trust import State
 
-WELL = Vitals(
+WELL = HealthSnapshot(
     instance_id="a-1-ff",
     instance_name="a",
     version="0",
@@ -24,7 +24,7 @@ WELL = Vitals(
 )
 
 
-@pytest.mark.parametrize("state", [State.FOLLOWING, State.STANDING, State.LEADING, State.RESEATING, State.RESIGNING])
+@pytest.mark.parametrize("state", [State.FOLLOWING, State.CANDIDATE, State.LEADING, State.RECLAIMING, State.RESIGNING])
 def test_a_follower_is_as_ready_as_the_leader(state: State) -> None:
     assert why_not_ready(replace(WELL, state=state)) is None
     assert why_not_alive(replace(WELL, state=state)) is None
@@ -41,6 +41,6 @@ def test_a_follower_is_as_ready_as_the_leader(state: State) -> None:
     ],
 )
 def test_only_what_a_restart_mends_asks_for_one(change: dict[str, object], is_alive: bool) -> None:
-    vitals = replace(WELL, **change)  # type: ignore[arg-type]
-    assert (why_not_alive(vitals) is None) is is_alive
-    assert why_not_ready(vitals) is not None
+    snapshot = replace(WELL, **change)  # type: ignore[arg-type]
+    assert (why_not_alive(snapshot) is None) is is_alive
+    assert why_not_ready(snapshot) is not None

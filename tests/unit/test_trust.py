@@ -40,7 +40,7 @@ EVERY_ANSWER = list(itertools.product(RedisOutage, Renewal))
 def test_only_postgres_can_prolong_a_leadership(outage: RedisOutage, renewal: Renewal) -> None:
     """No answer of Redis makes up for a term that has ended or can't be confirmed."""
     assert judge(renewal, Confirmation.ENDED, outage) is Verdict.STEP_DOWN
-    assert judge(renewal, Confirmation.UNREADABLE, outage) in {Verdict.RESEAT, Verdict.STEP_DOWN}
+    assert judge(renewal, Confirmation.UNREADABLE, outage) in {Verdict.RECLAIM, Verdict.STEP_DOWN}
 
 
 @pytest.mark.parametrize("renewal", Renewal)

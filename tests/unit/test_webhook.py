@@ -93,7 +93,7 @@ def test_the_pause_doubles_up_to_a_minute_and_a_day_is_the_end() -> None:
         ({"webhook_url": "https://receiver/hidden", "webhook_secret": "hidden"}, "openssl rand"),
         ({"webhook_timeout": 0}, "webhook_timeout"),
         ({"alarm_interval": 0}, "alarm_interval"),
-        ({"alarm_overdue": 2, "lease_ttl": 3}, "alarm_overdue"),
+        ({"overdue_after": 2, "lease_ttl": 3}, "overdue_after"),
     ],
 )
 def test_a_wrong_setting_is_named_and_not_shown(given: dict[str, object], words: str) -> None:

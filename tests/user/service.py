@@ -373,7 +373,7 @@ async def by_hand(settings: Settings) -> None:
     container = Container(settings, lock_service=Locks(), logger=logger)
     scheduler: BaseScheduler = await container.start([BY_POSITION])
     try:
-        logger.info("%s %s %s", scheduler.is_running, scheduler.is_leader, scheduler.vitals().state)
+        logger.info("%s %s %s", scheduler.is_running, scheduler.is_leader, scheduler.health_snapshot().state)
         statuses: list[JobStatus] = await container.job_statuses(["by-position"])
         logger.info("%d", len(statuses))
     finally:
@@ -386,7 +386,7 @@ async def by_hand(settings: Settings) -> None:
 def explain(error: SchedulerError) -> int:
     match error:
         case AlreadyInitializedError() | NotInitializedError() | InvalidSettingsError() | WrongLoopError():
-            return error.exit_code
+            return 1
         case InvalidScheduleError() | InvalidJobError() | InvalidCalendarError():
             return 2
         case JobVersionNotFoundError() | JobNotFoundError() | CalendarNotFoundError() | CalendarInUseError():

@@ -84,4 +84,4 @@ async def test_an_application_of_its_own_settings_closes_what_it_opened(database
         _, secret = await app.state.scheduler.container.get_tokens().create("t", Scope.VIEWER, days=1, by="tests")
         answer = await client.get("/api/v1/me", headers={"Authorization": f"Bearer {secret}"})
         assert answer.status_code == 200
-    assert app.state.scheduler.container._database is None
+    assert app.state.scheduler.container._servers._reports is None

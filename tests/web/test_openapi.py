@@ -45,7 +45,7 @@ async def served(container: Container) -> AsyncIterator[str]:
 
     def make_app(of_thread: Container) -> FastAPI:
         app = create_app(of_thread)
-        app.state.scheduler.attempts = LoginThrottle(most_failures=10**9)
+        app.state.scheduler.login_throttle = LoginThrottle(most_failures=10**9)
         return app
 
     scheduler = await container.start([ScheduleJob("daily_report", "Report", "cron", "0 * * * *", idle.work)])

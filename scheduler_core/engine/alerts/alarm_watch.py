@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from scheduler_core.domain.alarm import Changes, Event, decide, without_lateness
+from scheduler_core.domain.alarm import Changes, Event
+from scheduler_core.domain.alarm_decision import decide, without_lateness
 from scheduler_core.domain.clock import CLOCK_JUMP_LIMIT_SECONDS
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.run import LoggerLike
@@ -25,6 +25,7 @@ from scheduler_core.engine.clock_guard import ClockGuard
 from scheduler_core.engine.supervision import keep_going
 from scheduler_core.ports.alerts import Alarms, Notifications
 from scheduler_core.ports.clock import DatabaseTime
+from scheduler_core.runtime.loop_thread import LoopThread
 
 TIDY_SECONDS = 60.0
 STOP_SECONDS = 5.0
@@ -72,9 +73,7 @@ class AlarmWatch:
         self._overdue_seconds = overdue_seconds
         self._clock_jump_limit_seconds = clock_jump_limit_seconds
         self._logger = logger
-        self._thread: threading.Thread | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._stopping = threading.Event()
+        self._thread: LoopThread | None = None
         self._stop = asyncio.Event()
         self._queued = asyncio.Event()
         self._is_blind = False
@@ -82,8 +81,8 @@ class AlarmWatch:
     def start(self) -> None:
         """Begin to watch; harmless where it has begun."""
         if self._thread is None:
-            self._stopping.clear()
-            self._thread = threading.Thread(target=self._run, name="scheduler-alarms", daemon=True)
+            self._stop, self._queued = asyncio.Event(), asyncio.Event()
+            self._thread = LoopThread(self._main, name="scheduler-alarms", logger=self._logger, ended=self._ended)
             self._thread.start()
 
     async def stop(self) -> None:
@@ -91,25 +90,16 @@ class AlarmWatch:
         thread, self._thread = self._thread, None
         if thread is None:
             return
-        self._stopping.set()
-        if (loop := self._loop) is not None:
-            with contextlib.suppress(RuntimeError):  # it has ended by itself
-                loop.call_soon_threadsafe(self._stop.set)
-        await asyncio.to_thread(thread.join, STOP_SECONDS)
+        thread.post(self._stop.set)
+        await thread.join(STOP_SECONDS)
 
     # The watch's thread.
 
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._main())
-        except Exception as error:  # noqa: BLE001 - a thread's last words
+    def _ended(self, error: BaseException | None) -> None:
+        if error is not None:
             self._logger.error("the watch for alarms ended: %r", error)
 
     async def _main(self) -> None:
-        self._stop, self._queued = asyncio.Event(), asyncio.Event()
-        self._loop = asyncio.get_running_loop()
-        if self._stopping.is_set():
-            return
         stores = self._open_stores()
         work = [("scheduler alarms", lambda: self._watch(stores))]
         if self._webhook is not None:

@@ -14,13 +14,13 @@ A replica is in one state at a time:
 
 FOLLOWING  Wait until the witness of the current nonce falls, or the lease has been silent for too long. A witness that
            fell because Postgres itself restarted counts only together with a silent lease: `vacancy_watch`.
-STANDING   Take the lease: free, or still carrying the dead leader's token (compare-and-swap). Then take the leadership
+CANDIDATE   Take the lease: free, or still carrying the dead leader's token (compare-and-swap). Then take the leadership
            witness under a fresh nonce, and move the leader's row from exactly the (term, nonce) read before. Of several
            candidates one moves it. A lost reply is read again: `elector`.
 LEADING    Ten beats a second renew the lease and confirm the term, as long as the scheduler's loop moves. The trust
            window ends a margin before a TTL after the last good beat was *sent*. Every start of a run asks the window.
            Under `hold` only an ended term deposes, whatever Redis says or does not say: `domain.trust.judge`.
-RESEATING  The control session is gone (Postgres restarted, connection cut). Nothing is claimed. For one TTL the replica
+RECLAIMING The control session is gone (Postgres restarted, connection cut). Nothing is claimed. For one TTL the replica
            tries to sit down again on the same term with a new nonce; if somebody took it, it follows.
 RESIGNING  The scheduler has handed back what had not started. End the term, release lease and leadership witness: a
            successor leads now, while running work drains here under the life witness. A leader that lacks a due job's

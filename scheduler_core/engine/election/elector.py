@@ -6,9 +6,7 @@ import asyncio
 import concurrent.futures
 import random
 import secrets
-import threading
 from collections import Counter
-from collections.abc import Callable
 from datetime import datetime
 
 from scheduler_core.domain.errors import SchedulerError
@@ -30,6 +28,7 @@ from scheduler_core.engine.election.vacancy_watch import (
 from scheduler_core.engine.wake import Wake
 from scheduler_core.ports.election import Instance, Leadership
 from scheduler_core.ports.storage import Storage
+from scheduler_core.runtime.loop_thread import LoopThread
 
 RECONNECT_SECONDS = (0.05, 1.0)
 """First and longest pause between attempts to reach the servers again."""
@@ -74,8 +73,7 @@ class Elector:
         self._term: Term | None = None
         self._requests: set[ResignRequest] = set()
         """Those that nobody has answered yet: no thread may end on them."""
-        self._loop: asyncio.AbstractEventLoop | None = None
-        self._thread: threading.Thread | None = None
+        self._thread: LoopThread | None = None
         self._taking_part: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._finished: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._is_stopping = False
@@ -112,7 +110,7 @@ class Elector:
 
     async def start(self) -> None:
         """Start the thread; returns once this replica takes part. Raises what keeps it from that."""
-        self._thread = threading.Thread(target=self._run, name="scheduler-elector", daemon=True)
+        self._thread = LoopThread(self._main, name="scheduler-elector", logger=self._logger, ended=self._ended)
         self._thread.start()
         await _result_of(self._taking_part)
 
@@ -132,7 +130,7 @@ class Elector:
         request = ResignRequest(reason, preferred_successor)
         self._requests.add(request)
         request.answered.add_done_callback(lambda _: self._requests.discard(request))
-        if not self._post(self._take_request, request):
+        if self._thread is None or not self._thread.post(self._take_request, request):
             return
         async with asyncio.timeout(self._timing.ttl_seconds * 2):
             await _result_of(request.answered)
@@ -142,45 +140,29 @@ class Elector:
         self._is_stopping = True
         if self._thread is None:
             return
-        self._post(self._leave)
+        self._thread.post(self._leave)
         async with asyncio.timeout(self._timing.ttl_seconds * 2 + STOP_MARGIN_SECONDS):
             await _result_of(self._finished)
-        self._thread.join(timeout=STOP_MARGIN_SECONDS)
-
-    def _post(self, step: Callable[..., None], *arguments: ResignRequest) -> bool:
-        """Have something done in the elector's loop; False if that has ended, or has not begun."""
-        loop = self._loop
-        if loop is None or self._finished.done():
-            return False
-        try:
-            loop.call_soon_threadsafe(step, *arguments)
-        except RuntimeError:  # closed in this very moment
-            return False
-        return True
+        await self._thread.join(STOP_MARGIN_SECONDS)
 
     # The elector's thread.
 
-    def _run(self) -> None:
-        try:
-            asyncio.run(self._main())
-        except BaseException as error:  # noqa: BLE001 - a thread's last words, told to whoever waits for it
+    def _ended(self, error: BaseException | None) -> None:
+        """Whoever waits for the thread learns how it ended, and nobody believes in a term of it any more."""
+        if error is not None:
             self._logger.error("the elector's thread ended: %r", error)
-            if not self._taking_part.done():
-                self._taking_part.set_exception(error)
-        finally:
-            if self._trust.drop() is not None:
-                self._listener.leadership_changed(None, "the elector ended")
-            self._trust.distrust()
-            if not self._taking_part.done():
-                self._taking_part.set_exception(SchedulerError("the scheduler was stopped before it took part"))
-            self._finished.set_result(None)
-            for request in list(self._requests):
-                request.answer(None)
+        if self._trust.drop() is not None:
+            self._listener.leadership_changed(None, "the elector ended")
+        self._trust.distrust()
+        if not self._taking_part.done():
+            self._taking_part.set_exception(error or SchedulerError("the scheduler was stopped before it took part"))
+        self._finished.set_result(None)
+        for request in list(self._requests):
+            request.answer(None)
 
     async def _main(self) -> None:
         office = self._office = self._open_office()
-        self._loop = asyncio.get_running_loop()
-        if self._is_stopping:  # asked before there was a loop to ask
+        if self._is_stopping:  # asked before there was anything to leave
             office.is_stopping = True
         pause = RECONNECT_SECONDS[0]
         try:
@@ -238,9 +220,9 @@ class Elector:
         )
 
     def _leave(self) -> None:
-        assert self._office is not None
-        self._office.is_stopping = True
-        self._office.wake.wake()
+        if self._office is not None:  # else `_main` finds that it was asked to
+            self._office.is_stopping = True
+            self._office.wake.wake()
 
     def _take_request(self, request: ResignRequest) -> None:
         if self._term is None:
@@ -272,11 +254,11 @@ class Elector:
             if leadership is None:
                 await office.wake.sleep(STAND_AGAIN_SECONDS * random.uniform(0.5, 1.5))
 
-    # STANDING
+    # CANDIDATE
 
     async def _stand(self, office: Office, vacancy: Vacancy) -> Leadership | None:
         """Stand for the vacant seat and, if it was got, lead until the term ends; None if somebody else has it."""
-        office.states.enter(State.STANDING, vacancy.reason)
+        office.states.enter(State.CANDIDATE, vacancy.reason)
         nonce = secrets.token_hex(16)
         sent_at = boottime()
         candidacy = Leadership(vacancy.row.term + 1, nonce, self._instance.instance_id)

@@ -1,4 +1,4 @@
-"""LEADING, RESEATING, RESIGNING: one term, from the seat that this replica took to its end.
+"""LEADING, RECLAIMING, RESIGNING: one term, from the seat that this replica took to its end.
 
 Whoever asks this replica to resign asks its term. A request belongs to the term in which it is made: it is answered
 when that ends, however it ends, and none outlives it. Of several requests the first says why and in whose favour; all
@@ -115,8 +115,8 @@ class Term:
             if confirmation is not Confirmation.ENDED:
                 await self._control.resign(leadership, "lease taken")
             return False
-        elif verdict is Verdict.RESEAT:
-            return await self._reseat()
+        elif verdict is Verdict.RECLAIM:
+            return await self._reclaim()
         return True
 
     def _note_pause(self, sent_at: float) -> None:
@@ -152,12 +152,12 @@ class Term:
         await self._control.resign(self._leadership, "stalled")
         await office.lease.release(self._leadership.nonce)
 
-    # RESEATING
+    # RECLAIMING
 
-    async def _reseat(self) -> bool:
+    async def _reclaim(self) -> bool:
         """Sit down on the same term again within a TTL, if nobody took it; claim nothing meanwhile."""
         office, control = self._office, self._control
-        office.states.enter(State.RESEATING, "control session lost")
+        office.states.enter(State.RECLAIMING, "control session lost")
         office.drop("control session lost")
         # One nonce for all attempts: the reply to the first that succeeded may be lost.
         nonce, deadline = secrets.token_hex(16), boottime() + self._timing.ttl_seconds
@@ -165,7 +165,7 @@ class Term:
             try:
                 await office.link.reopen()
                 office.lease.go_by(control.lease_name)
-                seated = await control.reseat(self._leadership, nonce)
+                seated = await control.reclaim(self._leadership, nonce)
                 if seated is None:
                     return False
                 if await self._retake_lease(seated, deadline):

@@ -24,7 +24,7 @@ _RESPONSES: dict[int | str, dict[str, Any]] = {
 async def livez(request: Request) -> PlainTextResponse:
     """503 means that only a restart mends it. A server that is out of reach is no reason to restart."""
     replica = state_of(request).container.replica
-    return _answer(None if replica is None else why_not_alive(replica.vitals()))
+    return _answer(None if replica is None else why_not_alive(replica.health_snapshot()))
 
 
 @router.get("/readyz", response_class=PlainTextResponse, responses=_RESPONSES, summary="Does this process take part?")
@@ -35,7 +35,7 @@ async def readyz(request: Request) -> PlainTextResponse:
     state = state_of(request)
     replica = state.container.replica
     if replica is not None:
-        return _answer(why_not_ready(replica.vitals()))
+        return _answer(why_not_ready(replica.health_snapshot()))
     await state.observer.look()
     # What exactly is wrong with Postgres is for the log: here anybody may ask.
     return _answer(None if state.observer.problem is None else "Postgres does not answer as it should")

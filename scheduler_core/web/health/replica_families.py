@@ -19,14 +19,14 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from scheduler_core.domain.health import Vitals, why_not_ready
+from scheduler_core.domain.health import HealthSnapshot, why_not_ready
 from scheduler_core.domain.run import Origin
 from scheduler_core.domain.trust import State
 from scheduler_core.engine.counters import Counters, Histogram
 from scheduler_core.engine.election.reasons import LEASE_SILENT, NOBODY_LED, SEATED_AGAIN, WITNESS_FELL
 from scheduler_core.engine.scheduler import BaseScheduler
 
-GAUGES: tuple[tuple[str, str, Callable[[Vitals], float | None]], ...] = (
+GAUGES: tuple[tuple[str, str, Callable[[HealthSnapshot], float | None]], ...] = (
     ("ready", "1 while this replica takes part, as leader or follower.", lambda v: why_not_ready(v) is None),
     ("leading", "1 while this replica may believe that it leads.", lambda v: v.leads),
     ("leading_term", "The term that this replica leads in; 0 while it leads in none.", lambda v: v.term or 0),
@@ -97,18 +97,18 @@ class ReplicaCollector(Collector):
         replica = self._find()
         if replica is None:
             return
-        vitals, counters = replica.vitals(), replica.counters
-        yield from _of_vitals(vitals)
+        snapshot, counters = replica.health_snapshot(), replica.counters
+        yield from _of_vitals(snapshot)
         yield from _of_counters(counters)
         for name, help_text, get in HISTOGRAMS:
             yield _histogram(f"scheduler_{name}_seconds", help_text, get(counters))
 
 
-def _of_vitals(vitals: Vitals) -> Iterator[Metric]:
-    who = {"instance_id": vitals.instance_id, "instance_name": vitals.instance_name, "version": vitals.version}
+def _of_vitals(snapshot: HealthSnapshot) -> Iterator[Metric]:
+    who = {"instance_id": snapshot.instance_id, "instance_name": snapshot.instance_name, "version": snapshot.version}
     yield InfoMetricFamily("scheduler_replica", "Who this replica is.", who)
     for name, help_text, get in GAUGES:
-        value = get(vitals)
+        value = get(snapshot)
         if value is not None:
             yield GaugeMetricFamily(f"scheduler_{name}", help_text, float(value))
     states = GaugeMetricFamily("scheduler_election_state", "1 for the state that this replica is in.", labels=["state"])
@@ -116,12 +116,12 @@ def _of_vitals(vitals: Vitals) -> Iterator[Metric]:
         "scheduler_election_transitions", "Times that this replica entered a state of the election.", labels=["state"]
     )
     for state in State:
-        states.add_metric([state.value], float(vitals.state is state))
-        entered.add_metric([state.value], sum(count for (_, to), count in vitals.transitions.items() if to is state))
+        states.add_metric([state.value], float(snapshot.state is state))
+        entered.add_metric([state.value], sum(count for (_, to), count in snapshot.transitions.items() if to is state))
     yield states
     yield entered
     yield CounterMetricFamily(
-        "scheduler_lease_errors", "Times that Redis gave no answer about the lease.", vitals.lease_errors
+        "scheduler_lease_errors", "Times that Redis gave no answer about the lease.", snapshot.lease_errors
     )
 
 

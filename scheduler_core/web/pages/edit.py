@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
@@ -19,8 +19,10 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from scheduler_core.container import Container
 from scheduler_core.domain.access import Scope
 from scheduler_core.domain.errors import InvalidJobError, JobConflictError, JobNotFoundError, SchedulerError
-from scheduler_core.domain.job import Delivery, JobDefinition, Misfire, Overlap
-from scheduler_core.domain.schedule import Dst, ScheduleType
+from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.job_fields import check_text, choice
+from scheduler_core.domain.job_policies import POLICIES, Group, Kind, Policy
+from scheduler_core.domain.schedule import ScheduleType
 from scheduler_core.ports.runs import InvalidRow
 from scheduler_core.web.access import Caller
 from scheduler_core.web.pages.actions import text_values
@@ -34,71 +36,32 @@ from scheduler_core.web.state import state_of
 router = APIRouter(route_class=PageRoute)
 
 
-@dataclass(frozen=True, slots=True)
-class Input:
-    """One field of a definition. `kind` says how its text is read: text, number, json, names, instant, or choices."""
-
-    name: str
-    label: str
-    kind: str = "text"
-    hint: str = ""
-    choices: tuple[str, ...] = ()
-    most: int = 200
-
-
-def _choice(name: str, label: str, values: Any, hint: str = "") -> Input:
-    return Input(name, label, "text", hint, tuple(str(value) for value in values))
-
-
-_YES_OR_NO = ("yes", "no")
-
-GROUPS: tuple[tuple[str, tuple[Input, ...]], ...] = (
-    (
-        "What and when",
-        (
-            Input("name", "Name"),
-            _choice("schedule_type", "Schedule", [kind.value for kind in ScheduleType]),
-            Input("schedule_value", "Its value", "json", "30 (seconds), 14:30, */5 * * * *, or an instant", most=2_000),
-            Input("timezone", "Time zone"),
-            Input("start_at", "Not before", "instant"),
-            Input("end_at", "Not after", "instant"),
-            Input("calendars", "Calendars", "names", "Parted by commas", most=2_000),
-            Input("jitter", "Jitter", "number", "Seconds"),
-            _choice("dst", "At clock changes", [one.value for one in Dst]),
-            Input("enabled", "Enabled", "flag", choices=_YES_OR_NO),
-            Input("tags", "Tags", "names", "Parted by commas", most=2_000),
-        ),
+# What is no policy, and stands at the head of the form.
+_HEAD = (
+    Policy("name", check_text, "Name", Kind.TEXT, Group.WHEN),
+    Policy(
+        "schedule_type",
+        choice(ScheduleType),
+        "Schedule",
+        Kind.CHOICE,
+        Group.WHEN,
+        choices=tuple(kind.value for kind in ScheduleType),
     ),
-    (
-        "What if it is late, or still runs",
-        (
-            _choice("misfire", "Misfire", [one.value for one in Misfire]),
-            Input("misfire_grace", "Misfire grace", "number", "Seconds"),
-            Input("catch_up_limit", "Catch-up limit", "number"),
-            _choice("overlap", "Overlap", [one.value for one in Overlap]),
-            _choice("delivery", "Delivery", [one.value for one in Delivery]),
-        ),
-    ),
-    (
-        "What if it fails",
-        (
-            Input("timeout", "Timeout", "number", "Seconds; empty: none"),
-            Input("max_retries", "Retries", "number"),
-            Input("retry_delay", "Retry delay", "number", "Seconds, growing"),
-            Input("retry_max_delay", "Longest retry delay", "number", "Seconds"),
-            Input("disable_after", "Disable after", "number", "Failed runs in a row; empty: never"),
-        ),
-    ),
-    (
-        "What it is called with",
-        (
-            Input("args", "Arguments", "json", "A JSON list", most=2_000),
-            Input("kwargs", "Keyword arguments", "json", "A JSON object", most=2_000),
-        ),
+    Policy(
+        "schedule_value",
+        check_text,
+        "Its value",
+        Kind.JSON,
+        Group.WHEN,
+        "30 (seconds), 14:30, */5 * * * *, or an instant",
     ),
 )
-INPUTS = tuple(one for _, group in GROUPS for one in group)
+
+INPUTS = tuple(one for one in (*_HEAD, *POLICIES) if one.group is not None)
+GROUPS = tuple((group.value, [one for one in INPUTS if one.group is group]) for group in Group)
 NAMES = tuple(one.name for one in INPUTS)
+MOST_CHARACTERS: Mapping[Kind, int] = {Kind.JSON: 2_000, Kind.NAMES: 2_000}
+"""Of a field's text; of the kinds that are not named, 200."""
 
 
 def as_text(definition: JobDefinition) -> dict[str, str]:
@@ -106,20 +69,20 @@ def as_text(definition: JobDefinition) -> dict[str, str]:
     return {one.name: _text(one, getattr(definition, one.name)) for one in INPUTS}
 
 
-def _text(one: Input, value: Any) -> str:
+def _text(one: Policy, value: Any) -> str:
     if value is None:
         return ""
-    if one.kind == "flag":
+    if one.kind is Kind.FLAG:
         return "yes" if value else "no"
-    if one.kind == "names":
+    if one.kind is Kind.NAMES:
         return ", ".join(value)
     if isinstance(value, datetime):
         return value.isoformat()
     if one.name == "schedule_value" and isinstance(value, list):
         return ", ".join(value)
-    if one.kind == "json" and not isinstance(value, str):
+    if one.kind is Kind.JSON and not isinstance(value, str):
         return json.dumps(list(value) if isinstance(value, tuple) else value, ensure_ascii=False)
-    if one.kind == "number":
+    if one.kind is Kind.NUMBER:
         return f"{value:g}" if isinstance(value, float) else str(value)
     return str(value)
 
@@ -137,18 +100,18 @@ def as_definition(stored: JobDefinition, given: Mapping[str, str]) -> JobDefinit
     return JobDefinition.from_columns(columns | changed)
 
 
-def _read(one: Input, text: str) -> Any:
-    if one.kind == "flag":
+def _read(one: Policy, text: str) -> Any:
+    if one.kind is Kind.FLAG:
         return text == "yes"
     if one.choices:
         return text.lower()
-    if one.kind == "names":
+    if one.kind is Kind.NAMES:
         return [name.strip() for name in text.split(",") if name.strip()]
     if one.name == "schedule_value":
         return _schedule_value(text)
     if not text:
         return None
-    if one.kind in ("json", "number"):
+    if one.kind in (Kind.JSON, Kind.NUMBER):
         try:
             return json.loads(text)
         except (ValueError, RecursionError):
@@ -233,6 +196,7 @@ def _form(
         version=version,
         values=values,
         groups=GROUPS,
+        most_characters=MOST_CHARACTERS,
         problem=problem,
         conflict=conflict,
     )

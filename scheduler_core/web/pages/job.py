@@ -7,6 +7,7 @@ from typing import Any
 
 from scheduler_core.admin.explain import explanation_of
 from scheduler_core.domain.errors import JobNotFoundError
+from scheduler_core.domain.job_policies import POLICY
 from scheduler_core.domain.run_filter import RunFilter
 from scheduler_core.web.pages.view import Asked, View, runs_of
 
@@ -15,32 +16,8 @@ RUNS_SHOWN = 15
 ATTEMPTS_SHOWN = 10
 CHANGES_SHOWN = 10
 
-# Shown in this order; what is not here stands at the head of the page.
-DEFINITION = (
-    "callback",
-    "args",
-    "kwargs",
-    "timezone",
-    "start_at",
-    "end_at",
-    "calendars",
-    "jitter",
-    "dst",
-    "misfire",
-    "misfire_grace",
-    "catch_up_limit",
-    "overlap",
-    "delivery",
-    "timeout",
-    "max_retries",
-    "retry_delay",
-    "retry_max_delay",
-    "disable_after",
-    "executor",
-    "use_distributed_lock",
-    "lock_key",
-    "lock_ttl",
-)
+# What is not here stands at the head of the page.
+DEFINITION = ("callback", *(name for name in POLICY if name not in {"enabled", "tags"}))
 
 
 async def read(asked: Asked) -> dict[str, Any]:

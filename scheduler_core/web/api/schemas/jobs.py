@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Any
+from enum import Enum
+from functools import reduce
+from operator import or_
+from types import GenericAlias, UnionType
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
-from pydantic import ConfigDict, Field
+from pydantic import ConfigDict, Field, create_model
 
-from scheduler_core.domain.policies import Delivery, Misfire, Overlap
-from scheduler_core.domain.schedule import Dst, ScheduleType
+from scheduler_core.domain.job import ScheduleJob
+from scheduler_core.domain.job_policies import POLICY
+from scheduler_core.domain.schedule import ScheduleType
 from scheduler_core.web.api.schemas.base import INSTANT, Name, Note, Page, RequestModel, ResponseModel
 from scheduler_core.web.api.values import AnyCase, Instant
 
 
-class JobDefinition(RequestModel):
+class _JobBody(RequestModel):
     """A job as code declares it: docs/schedules.md and docs/configuration.md say what each field may be."""
 
     model_config = ConfigDict(
@@ -40,31 +45,37 @@ class JobDefinition(RequestModel):
     schedule_value: float | str | list[str] | None = Field(
         description="seconds; HH:MM, or a list of them; an instant, null for now; a cron expression"
     )
-    timezone: str | None = None
-    start_at: str | None = None
-    end_at: str | None = None
-    dst: Annotated[Dst, AnyCase()] = Dst.ONCE
-    jitter: float = 0.0
-    calendars: list[str] = Field(default_factory=list)
     callback: str = Field(description="package.module:function, under allowed_callbacks or known to a living replica")
-    args: list[Any] = Field(default_factory=list)
-    kwargs: dict[str, Any] = Field(default_factory=dict)
-    enabled: bool = True
-    misfire: Annotated[Misfire, AnyCase()] = Misfire.LATEST
-    misfire_grace: float = 10.0
-    catch_up_limit: int = 100
-    overlap: Annotated[Overlap, AnyCase()] = Overlap.SKIP
-    delivery: Annotated[Delivery, AnyCase()] = Delivery.AT_LEAST_ONCE
-    timeout: float | None = None
-    max_retries: int = 3
-    retry_delay: float = 1.0
-    retry_max_delay: float = 60.0
-    disable_after: int | None = None
-    executor: str = "local"
-    tags: list[str] = Field(default_factory=list)
-    use_distributed_lock: bool = False
-    lock_key: str | None = None
-    lock_ttl: float = 300.0
+
+
+def _in_json(kind: Any) -> Any:
+    """A policy's type as a body says it: words in any case, instants and zones as text, sequences as lists."""
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return Annotated[kind, AnyCase()]
+    if get_origin(kind) is UnionType:
+        return reduce(or_, map(_in_json, get_args(kind)))
+    if kind is datetime:
+        return str
+    return GenericAlias(list, get_args(kind)[:1]) if get_origin(kind) is tuple else kind
+
+
+def _policy_fields() -> dict[str, Any]:
+    body = {}
+    for name in POLICY:
+        field = ScheduleJob.model_fields[name]
+        default = field.get_default(call_default_factory=True)
+        is_collection = isinstance(default, (tuple, dict))
+        body[name] = (
+            _in_json(field.annotation),
+            Field(default_factory=dict if isinstance(default, dict) else list) if is_collection else default,
+        )
+    return body
+
+
+if TYPE_CHECKING:
+    JobDefinition = _JobBody
+else:
+    JobDefinition = create_model("JobDefinition", __base__=_JobBody, __doc__=_JobBody.__doc__, **_policy_fields())
 
 
 class JobRow(ResponseModel):

@@ -26,7 +26,7 @@ TOKEN_DAYS = 7.0
 
 
 @dataclass(slots=True)
-class DevFace:
+class DevApiServer:
     """A `scheduler web`, on a socket that outlives it: restarted, it is found where it was."""
 
     container: Container
@@ -39,7 +39,7 @@ class DevFace:
     started_at: float = 0.0
 
     @classmethod
-    async def open(cls, container: Container, environment: Callable[[], Mapping[str, str]]) -> DevFace | None:
+    async def open(cls, container: Container, environment: Callable[[], Mapping[str, str]]) -> DevApiServer | None:
         """Serve, and make the token; None where the extra is not installed: the replicas need no face.
 
         Raises InvalidSettingsError if the port is taken.

@@ -65,7 +65,7 @@ class Processes:
         return known[max(0, place - 1)][1]
 
 
-class Excuses:
+class FaultWindows:
     """Deaths and faults, to be asked what happened to a process between two instants (microseconds since 1970)."""
 
     def __init__(self, evidence: Evidence, processes: Processes) -> None:

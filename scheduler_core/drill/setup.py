@@ -28,9 +28,9 @@ SETTLE_SECONDS = 60.0
 
 
 @asynccontextmanager
-async def open_stage(plan: DrillPlan, scene: DrillFolder, on_progress: Callable[[str], None]) -> AsyncIterator[Stage]:
+async def open_stage(plan: DrillPlan, kept: DrillFolder, on_progress: Callable[[str], None]) -> AsyncIterator[Stage]:
     """Everything up: servers, jobs, proxies where faults need them, replicas. All down at the end."""
-    faults, folder = involved(plan), scene.path
+    faults, folder = involved(plan), kept.path
     async with AsyncExitStack() as stack:
         on_progress("starting the servers" if plan.staging is None else "looking at the servers")
         servers = await open_servers(plan, folder)
@@ -56,7 +56,7 @@ async def open_stage(plan: DrillPlan, scene: DrillFolder, on_progress: Callable[
         stack.push_async_callback(replicas.stop)
         stage = Stage(plan, servers, replicas, clock, Commands(folder / "commands"), proxies, jobs)
         on_progress(f"starting {plan.replicas} replicas")
-        scene.worth_a_look = True
+        kept.worth_a_look = True
         await replicas.replace_dead(plan.replicas)
         await _first_leader(stage, folder)
         yield stage

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from scheduler_core.drill.healing import lasting, until_done
+from scheduler_core.drill.injection import Heal, InjectedFault, NothingInjectedError
 from scheduler_core.drill.stage import Leader, Stage, poll
-from scheduler_core.drill.strikes import Heal, NothingStruckError, Struck
 
 HEAL_SECONDS = 30.0
 SAVE_FAILS_SECONDS = 10.0
@@ -22,17 +22,17 @@ FOREIGN_TOKEN = "of-nobody"  # noqa: S105 - what stands in for a lease's token
 FOREIGN_ITEM = "of the drill"
 
 
-async def no_replicas(stage: Stage, _leader: Leader, _draw: random.Random) -> Struck:
+async def no_replicas(stage: Stage, _leader: Leader, _draw: random.Random) -> InjectedFault:
     at = stage.clock.now()
     await _configure(stage, {"min-replicas-to-write": "1"})
     return _lasting(
         stage,
-        Struck(at, "Redis: it misses a replica", False),
+        InjectedFault(at, "Redis: it misses a replica", False),
         lambda: _configure(stage, {"min-replicas-to-write": "0"}),
     )
 
 
-async def failing_save(stage: Stage, _leader: Leader, _draw: random.Random) -> Struck:
+async def failing_save(stage: Stage, _leader: Leader, _draw: random.Random) -> InjectedFault:
     """Where the dump's file should come there is a folder: Redis can't save, and takes no writes until it can."""
     server = stage.servers.breakable().redis
     assert server is not None
@@ -54,10 +54,10 @@ async def failing_save(stage: Stage, _leader: Leader, _draw: random.Random) -> S
     except BaseException:
         await until_done(heal, "Redis: its dump", HEAL_SECONDS)()
         raise
-    return _lasting(stage, Struck(at, "Redis: it can't save", False), heal)
+    return _lasting(stage, InjectedFault(at, "Redis: it can't save", False), heal)
 
 
-async def wrong_type(stage: Stage, _leader: Leader, _draw: random.Random) -> Struck:
+async def wrong_type(stage: Stage, _leader: Leader, _draw: random.Random) -> InjectedFault:
     """A list lies where the lease should."""
     key = await stage.servers.lease_key()
     at = stage.clock.now()
@@ -68,10 +68,10 @@ async def wrong_type(stage: Stage, _leader: Leader, _draw: random.Random) -> Str
             if await redis.type(key) == "list":
                 await redis.delete(key)
 
-    return _lasting(stage, Struck(at, "Redis: the lease's key", False), heal)
+    return _lasting(stage, InjectedFault(at, "Redis: the lease's key", False), heal)
 
 
-async def foreign(stage: Stage, _leader: Leader, _draw: random.Random) -> Struck:
+async def foreign(stage: Stage, _leader: Leader, _draw: random.Random) -> InjectedFault:
     """Somebody's value that never expires lies where the lease should."""
     key = await stage.servers.lease_key()
     at = stage.clock.now()
@@ -82,7 +82,7 @@ async def foreign(stage: Stage, _leader: Leader, _draw: random.Random) -> Struck
             if await redis.type(key) == "hash" and await cast("Any", redis.hget(key, "token")) == FOREIGN_TOKEN:
                 await redis.delete(key)
 
-    return _lasting(stage, Struck(at, "Redis: the lease's key", False), heal)
+    return _lasting(stage, InjectedFault(at, "Redis: the lease's key", False), heal)
 
 
 async def _put(stage: Stage, key: str, command: str, *arguments: str) -> None:
@@ -103,7 +103,7 @@ async def _configure(stage: Stage, settings: dict[str, str]) -> None:
 
 
 async def _saves(stage: Stage, wanted: str) -> None:
-    """Have Redis save in the background until that ends as wanted: `ok` or `err`. Raises NothingStruckError."""
+    """Have Redis save in the background until that ends as wanted: `ok` or `err`. Raises NothingInjectedError."""
 
     async def ask() -> bool | None:
         async with stage.servers.redis() as redis:
@@ -115,7 +115,7 @@ async def _saves(stage: Stage, wanted: str) -> None:
         return None
 
     if not await poll(ask, SAVE_FAILS_SECONDS):
-        raise NothingStruckError(f"no save of Redis ended as {wanted!r} within {SAVE_FAILS_SECONDS:g} s")
+        raise NothingInjectedError(f"no save of Redis ended as {wanted!r} within {SAVE_FAILS_SECONDS:g} s")
 
 
 def _put_folder(place: Path) -> None:
@@ -129,5 +129,5 @@ def _remove_folder(place: Path) -> None:
         shutil.rmtree(place)
 
 
-def _lasting(stage: Stage, struck: Struck, undo: Heal) -> Struck:
+def _lasting(stage: Stage, struck: InjectedFault, undo: Heal) -> InjectedFault:
     return lasting(stage, struck, undo, HEAL_SECONDS)
