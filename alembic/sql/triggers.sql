@@ -46,8 +46,8 @@ CREATE TRIGGER control_registered BEFORE INSERT OR UPDATE OF life_key ON instanc
 CREATE TRIGGER control_registered BEFORE UPDATE OF nonce ON leader
     FOR EACH ROW EXECUTE FUNCTION register_leaders_pid();
 
--- The logs only grow. Refused twice: by privilege, also to the owner (roles.sql), and by a trigger that fires under every
--- session_replication_role, also for a superuser. Who may ALTER the table may still disable the trigger.
+-- The logs only grow. Refused twice: by privilege, also to the owner (roles.sql), and by a trigger that fires under
+-- every session_replication_role, also for a superuser. Who may ALTER the table may still disable the trigger.
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON job_changes
     FOR EACH STATEMENT EXECUTE FUNCTION refuse_change();
 ALTER TABLE job_changes ENABLE ALWAYS TRIGGER append_only;

@@ -1,9 +1,9 @@
 -- What LIKE and ATTACH leave out, whatever the parent has. A publication FOR ALL TABLES has Postgres refuse each UPDATE
--- and DELETE of a row that nothing names. And an outcome is another version of its run's row, which an index's condition
--- names, so that it is never a short cut within the page; but where the page has room for it, the log takes only what
--- differs, and one page is written instead of two: with four tenths left free a fire writes a sixth less (767 and 647
--- bytes of its run, measured), and what a vacuum frees in the page suffices for new runs. Changes of the catalog alone:
--- no row is read. With the rights of the schema's owner, and nothing that could be asked of it but this.
+-- and DELETE of a row that nothing names. And an outcome is another version of its run's row, which an index's
+-- condition names, so that it is never a short cut within the page; but where the page has room for it, the log takes
+-- only what differs, and one page is written instead of two: with four tenths left free a fire writes a sixth less (767
+-- and 647 bytes of its run, measured), and what a vacuum frees in the page suffices for new runs. Changes of the
+-- catalog alone: no row is read. With the rights of the schema's owner, and nothing that could be asked of it but this.
 CREATE FUNCTION fit_out_history() RETURNS void
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path TO {schema}, pg_temp AS $$

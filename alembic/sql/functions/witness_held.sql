@@ -1,5 +1,5 @@
--- Whoever may log in may wait for any advisory lock, and have it once its holder is dead: what counts is who has it. The
--- lock is looked for first, and its owner only where there is one.
+-- Whoever may log in may wait for any advisory lock, and have it once its holder is dead: what counts is who has it.
+-- The lock is looked for first, and its owner only where there is one.
 CREATE FUNCTION witness_held(witness_key bigint) RETURNS boolean
 LANGUAGE sql STABLE AS $$
     SELECT EXISTS (

@@ -62,8 +62,9 @@ CREATE TABLE jobs (
     -- Three tenths: with a half, or two thirds, of its pages left free, no more of its versions stayed within theirs
     -- (measured, with a transaction open).
     fillfactor = 70,
-    -- A fire is two dead versions of its job's row: a twentieth of ten million jobs dies in minutes, and of a hundred at
-    -- once. What looks by key walk through is to be gone as soon as it may go, so a vacuum that has begun does not rest.
+    -- A fire is two dead versions of its job's row: a twentieth of ten million jobs dies in minutes, and of a hundred
+    -- at once. What looks by key walk through is to be gone as soon as it may go, so a vacuum that has begun does not
+    -- rest.
     autovacuum_vacuum_scale_factor = 0.05, autovacuum_vacuum_threshold = 1000, autovacuum_vacuum_cost_delay = 0
     -- The days of `runs` have theirs from fit_out_history. Of the other tables the defaults are right: rows that are
     -- written once (attempts, the log of changes, sums), one row in a page of its own (leader, clock, alarm_watch), and
