@@ -20,8 +20,8 @@ from waiting import eventually
 ROOT = Path(__file__).parents[2]
 USER = ROOT / "tests" / "user"
 
-MOST_BYTES = 900_000
-"""Of the wheel: 690,000 when this was written."""
+MOST_BYTES = 1_050_000
+"""Of the wheel: 945,000 when this was written."""
 
 APP = """
 from scheduler_core import job

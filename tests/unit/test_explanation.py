@@ -49,7 +49,7 @@ LED = "a-1 (host h, pid 1) leads since 2026-06-01 13:00:00+02:00, in term 7."
         (
             facts(stored({"due_at": datetime(2026, 6, 1, 12, 30, 5, tzinfo=UTC)}, jitter=10)),
             [
-                "It fires next at 2026-06-01 14:30:00+02:00, by its jitter at 2026-06-01 14:30:05+02:00, in 30 min.",
+                "It fires next at 2026-06-01 14:30:00+02:00, by its jitter at 2026-06-01 14:30:05+02:00, in 30 min 5 s.",
                 LED,
             ],
             True,
@@ -220,7 +220,7 @@ def run(status: RunStatus, **known: Any) -> RunFacts:
     [
         (
             run(RunStatus.SUCCEEDED, attempt=1, started_at=NOW, finished_at=NOW + timedelta(seconds=0.25)),
-            "The occurrence of 2026-06-01 14:00:00+02:00 succeeded, in 0.250 s.",
+            "The occurrence of 2026-06-01 14:00:00+02:00 succeeded, in 250 ms.",
         ),
         (
             run(RunStatus.SUCCEEDED, attempt=2, started_at=NOW + 5 * MINUTE, finished_at=NOW + 6 * MINUTE),
