@@ -23,7 +23,7 @@ from replicas import Replicas
 from waiting import eventually
 
 from scheduler_core.runtime.child_processes import die_with_parent
-from scheduler_core.storage.fire.control_session import host_name
+from scheduler_core.runtime.this_host import host_name
 from scheduler_core.storage.postgres import migrate
 from scheduler_core.storage.postgres.keys import new_run_id
 

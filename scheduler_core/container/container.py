@@ -30,11 +30,11 @@ from scheduler_core.engine.remote.worker import Worker
 from scheduler_core.engine.scheduler import BaseScheduler
 from scheduler_core.ports.election import Instance, Locks
 from scheduler_core.ports.executor import Executor, ExecutorContext
+from scheduler_core.runtime.this_host import host_name
 from scheduler_core.runtime.version import version
 from scheduler_core.settings import Settings, load_settings
 from scheduler_core.storage.alerts.alarms import AlarmStore
 from scheduler_core.storage.alerts.outbox import Outbox
-from scheduler_core.storage.fire.control_session import host_name
 from scheduler_core.storage.postgres.clock import ClockStore
 from scheduler_core.storage.postgres.database import Database
 from scheduler_core.storage.postgres.sqlstates import Condition, condition_of_error

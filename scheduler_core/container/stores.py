@@ -20,13 +20,14 @@ from scheduler_core.engine.operations.runs import RunOperations
 from scheduler_core.engine.operations.tables import look_after_history
 from scheduler_core.ports.election import Locks
 from scheduler_core.ports.storage import Storage
+from scheduler_core.runtime.this_host import host_name
 from scheduler_core.settings import Settings
 from scheduler_core.storage.access.idempotency import IdempotencyStore
 from scheduler_core.storage.access.sessions import SessionStore
 from scheduler_core.storage.access.tokens import TokenStore
 from scheduler_core.storage.alerts.alarms import AlarmStore
 from scheduler_core.storage.alerts.outbox import Outbox
-from scheduler_core.storage.fire.control_session import PostgresControlSession, host_name
+from scheduler_core.storage.fire.control_session import PostgresControlSession
 from scheduler_core.storage.fire.requests import RequestStore
 from scheduler_core.storage.fire.runs import RunStore
 from scheduler_core.storage.jobs.calendars import CalendarStore

@@ -4,8 +4,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Callable, Mapping
 from dataclasses import field, fields
 from datetime import UTC, datetime, timedelta
@@ -19,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from scheduler_core.domain.callback import callback_reference, is_importable_reference
 from scheduler_core.domain.errors import InvalidJobError
 from scheduler_core.domain.job_checks import CHECKS, check_job, find_call_problems, find_jitter_problem, name_positional
+from scheduler_core.domain.job_digest import canonical_json, digest_of, schedule_digest_of
 from scheduler_core.domain.job_fields import (
     check_args,
     check_bound,
@@ -290,7 +289,7 @@ class JobDefinition:
     @property
     def digest(self) -> str:
         """SHA-256, in hex, of all fields: equal definitions have equal digests, in any process."""
-        return _digest_of(_canonical_json(_get_own(self)) + shared_json(self.shared))
+        return digest_of(canonical_json(_get_own(self)) + shared_json(self.shared))
 
     @property
     def schedule_digest(self) -> str:
@@ -303,7 +302,7 @@ class JobDefinition:
         on_the_wall = self.schedule_type in _WALL_CLOCK
         zone = self.timezone if on_the_wall or self.calendars else None
         dst = self.dst if on_the_wall else None
-        return _schedule_digest(self.schedule_type, value, self.start_at, self.end_at, self.calendars, zone, dst)
+        return schedule_digest_of(self.schedule_type, value, self.start_at, self.end_at, self.calendars, zone, dst)
 
 
 _DEFINITION_FIELDS = tuple(item.name for item in fields(JobDefinition))
@@ -383,36 +382,7 @@ def _check_row(columns: Mapping[str, Any]) -> JobDefinition:
     return JobDefinition(**values)
 
 
-_canonical_json = json.JSONEncoder(sort_keys=True, separators=(",", ":"), default=datetime.isoformat).encode
-
-
 @lru_cache(maxsize=4_096)
 def shared_json(shared: tuple[Any, ...]) -> str:
     """The `shared` of a definition as a JSON object, the same text in any process."""
-    return _canonical_json(dict(zip(SHARED_FIELDS, shared, strict=True)))
-
-
-def _digest_of(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-@lru_cache(maxsize=4_096)
-def _schedule_digest(
-    kind: ScheduleType,
-    value: Any,
-    start_at: datetime | None,
-    end_at: datetime | None,
-    calendars: tuple[str, ...],
-    timezone: str | None,
-    dst: Dst | None,
-) -> str:
-    """Many jobs share a schedule."""
-    what: dict[str, Any] = {
-        "schedule_type": kind,
-        "schedule_value": value,
-        "start_at": start_at,
-        "end_at": end_at,
-        "calendars": calendars,
-    }
-    what |= {name: given for name, given in (("timezone", timezone), ("dst", dst)) if given is not None}
-    return _digest_of(_canonical_json(what))
+    return canonical_json(dict(zip(SHARED_FIELDS, shared, strict=True)))

@@ -15,7 +15,6 @@ import asyncio
 import logging
 import os
 import secrets
-import socket
 import weakref
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime, timedelta
@@ -405,8 +404,3 @@ class PostgresControlSession:
 
     def _sql(self, template: str) -> str:
         return fill(template, self._schema)
-
-
-def host_name() -> str:
-    """This machine's name, for people; identity never rests on it (oban-py #32)."""
-    return socket.gethostname() or "unknown"

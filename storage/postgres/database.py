@@ -63,7 +63,6 @@ REMEDIES = dict.fromkeys(
 )
 _DIALECT = asyncpg_dialect()  # type: ignore[no-untyped-call]
 
-
 logger = logging.getLogger("scheduler_core")
 
 _pools: weakref.WeakSet[Database] = weakref.WeakSet()

@@ -49,7 +49,8 @@ LED = "a-1 (host h, pid 1) leads since 2026-06-01 13:00:00+02:00, in term 7."
         (
             facts(stored({"due_at": datetime(2026, 6, 1, 12, 30, 5, tzinfo=UTC)}, jitter=10)),
             [
-                "It fires next at 2026-06-01 14:30:00+02:00, by its jitter at 2026-06-01 14:30:05+02:00, in 30 min 5 s.",
+                "It fires next at 2026-06-01 14:30:00+02:00, by its jitter at 2026-06-01 14:30:05+02:00, "
+                "in 30 min 5 s.",
                 LED,
             ],
             True,
