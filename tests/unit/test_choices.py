@@ -23,6 +23,7 @@ from scheduler_core.cli.app import app as command_line
 from scheduler_core.cli.jobs import _policies
 from scheduler_core.domain.errors import InvalidJobError
 from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.job_rows import read_definition
 from scheduler_core.drill.schedule import FAULT_NAMES
 from scheduler_core.jobs_file.reading import parse_jobs
 from scheduler_core.web import create_app
@@ -136,9 +137,9 @@ def test_the_dashboard_offers_every_choice_of_a_job() -> None:
 def test_a_row_that_sql_reads_too_holds_the_word_itself() -> None:
     """Recovery asks the column: what is called at most once by one reading must not be delivered twice by the other."""
     columns = {name: getattr(of_python(), name) for name in JobDefinition.__dataclass_fields__}
-    assert JobDefinition.from_columns(columns | {"overlap": "ALLOW"}).overlap == "allow"
+    assert read_definition(columns | {"overlap": "ALLOW"}).overlap == "allow"
     with pytest.raises(InvalidJobError, match=r"delivery: can't be 'AT_MOST_ONCE' in a row.*write 'at_most_once'"):
-        JobDefinition.from_columns(columns | {"delivery": "AT_MOST_ONCE"})
+        read_definition(columns | {"delivery": "AT_MOST_ONCE"})
 
 
 # --- other choices
