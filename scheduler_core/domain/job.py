@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import field, fields
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
@@ -23,6 +23,7 @@ from scheduler_core.domain.job_fields import (
     check_args,
     check_kwargs,
 )
+from scheduler_core.domain.job_policies import POLICY
 from scheduler_core.domain.job_status import JobStatus
 from scheduler_core.domain.policies import Delivery, Misfire, Overlap
 from scheduler_core.domain.schedule import (
@@ -193,6 +194,12 @@ class ScheduleJob(BaseModel):
             return kept
         kept = check_job({name: self.__dict__[name] for name in ("job_id", "callback", "args", "kwargs")})
         return {name: kept[name] for name in ("args", "kwargs")}
+
+
+POLICY_DEFAULTS: Mapping[str, Any] = {
+    name: ScheduleJob.model_fields[name].get_default(call_default_factory=True) for name in POLICY
+}
+"""What a policy is that was not given. (`timezone`, None, is the settings' default when the job is stored.)"""
 
 
 # Beside the class, though what it does is `scheduler_core.service`'s: a new policy is a parameter of both.

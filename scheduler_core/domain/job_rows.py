@@ -9,7 +9,14 @@ from operator import itemgetter
 from typing import Any
 
 from scheduler_core.domain.errors import InvalidJobError
-from scheduler_core.domain.job import ANY_ANCHOR, DEFINITION_FIELDS, OWN_FIELDS, SHARED_FIELDS, JobDefinition
+from scheduler_core.domain.job import (
+    ANY_ANCHOR,
+    DEFINITION_FIELDS,
+    OWN_FIELDS,
+    POLICY_DEFAULTS,
+    SHARED_FIELDS,
+    JobDefinition,
+)
 from scheduler_core.domain.job_checks import CHECKS, check_job, find_jitter_problem
 from scheduler_core.domain.job_fields import (
     check_args,
@@ -46,7 +53,8 @@ _get_shared_columns = itemgetter(*_SHARED_COLUMNS)
 def read_definition(columns: Mapping[str, Any]) -> JobDefinition:
     """The definition in the columns of a row, or in a document of the log of changes, checked like any input.
 
-    Raises InvalidJobError if a value is not acceptable or a column is missing.
+    A policy that is not there has its default: the document is older than the policy, and nobody chose otherwise.
+    Raises InvalidJobError if a value is not acceptable or another column is missing.
     """
     return read_definition_and_schedule(columns, ANY_ANCHOR)[0]
 
@@ -107,6 +115,7 @@ def _check_shared(*values: Any) -> dict[str, Any]:
 
 def _check_row(columns: Mapping[str, Any]) -> JobDefinition:
     """Any row, field by field: the definition, or all that is wrong with it."""
+    columns = {**POLICY_DEFAULTS, **columns}
     missing = [name for name in DEFINITION_FIELDS if name not in columns]
     if missing:
         raise InvalidJobError(f"The job's row lacks {', '.join(missing)}: migrate the schema, or correct the row.")
