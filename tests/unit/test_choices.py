@@ -27,7 +27,7 @@ from scheduler_core.domain.job_rows import read_definition
 from scheduler_core.drill.schedule import FAULT_NAMES
 from scheduler_core.jobs_file.reading import parse_jobs
 from scheduler_core.web import create_app
-from scheduler_core.web.api import schemas
+from scheduler_core.web.api.schemas.jobs import JobDefinition as JobBody
 from scheduler_core.web.pages.edit import INPUTS, as_definition, as_text
 
 CHOICES: dict[str, type[StrEnum]] = {
@@ -73,7 +73,7 @@ def of_decorator(**fields: Any) -> JobDefinition:
 
 
 def of_api(**fields: Any) -> JobDefinition:
-    asked = schemas.JobDefinition(job_id="j", callback="app:work", **base(**fields))
+    asked = JobBody(job_id="j", callback="app:work", **base(**fields))
     return ScheduleJob(**asked.model_dump(exclude_unset=True) | {"name": "J"}).definition("UTC")
 
 
@@ -213,10 +213,10 @@ def test_every_choice_that_the_api_is_asked_is_taken_in_any_case_and_documented_
 
 def test_what_the_api_documents_is_what_it_takes() -> None:
     """The pattern says yes to what is taken, and to nothing else."""
-    properties = schemas.JobDefinition.model_json_schema()["properties"]
+    properties = JobBody.model_json_schema()["properties"]
     for name, kind in CHOICES.items():
         words, pattern = properties[name]["anyOf"]
-        adapter = TypeAdapter(schemas.JobDefinition.model_fields[name].rebuild_annotation())
+        adapter = TypeAdapter(JobBody.model_fields[name].rebuild_annotation())
         assert "$ref" in words
         for spelling in SPELLINGS.values():
             for word in kind:
