@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Sequence
-from datetime import datetime, timedelta
-from types import EllipsisType, ModuleType
+from datetime import datetime
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, ClassVar, TypeVar
 from uuid import UUID
-from zoneinfo import ZoneInfo
 
 import scheduler_core
 from scheduler_core.admin.status import iterate_job_statuses
@@ -15,12 +14,11 @@ from scheduler_core.domain.backfill import MOST_OCCURRENCES, Backfill
 from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.callback import callback_reference, is_importable_reference
 from scheduler_core.domain.errors import AlreadyInitializedError, InvalidJobError, NotInitializedError
-from scheduler_core.domain.job import NO_KWARGS, STATE_FIELDS, Names, ScheduleJob
+from scheduler_core.domain.job import STATE_FIELDS, ScheduleJob
+from scheduler_core.domain.job import job as signature_of_job
 from scheduler_core.domain.job_status import JobStatus
 from scheduler_core.domain.next_fires import next_fires as instants_of
-from scheduler_core.domain.policies import Delivery, Misfire, Overlap
 from scheduler_core.domain.run import LoggerLike, Run, RunStatus, run_uuid
-from scheduler_core.domain.schedule import Dst, Times
 from scheduler_core.domain.signature import written_out
 from scheduler_core.engine.callbacks.own_modules import note_declaring_module
 from scheduler_core.engine.callbacks.registry import mark_callback
@@ -72,47 +70,7 @@ def _declare(job_id: str, **given: Any) -> Callable[[F], F]:
     return declare
 
 
-@written_out(_declare)
-def job(
-    job_id: str,
-    *,
-    every: float | str | timedelta | None = None,
-    daily: Times | None = None,
-    cron: str | None = None,
-    once: datetime | str | EllipsisType | None = ...,
-    name: str | None = None,
-    enabled: bool = True,
-    use_distributed_lock: bool = False,
-    lock_key: str | None = None,
-    lock_ttl: float | timedelta = 300.0,
-    max_retries: int = 3,
-    args: list[Any] | tuple[Any, ...] = (),
-    kwargs: dict[str, Any] = NO_KWARGS,
-    timezone: str | ZoneInfo | None = None,
-    start_at: datetime | str | None = None,
-    end_at: datetime | str | None = None,
-    jitter: float | timedelta = 0.0,
-    calendars: Names = (),
-    misfire: Misfire | str = Misfire.LATEST,
-    misfire_grace: float | timedelta = 10.0,
-    catch_up_limit: int = 100,
-    overlap: Overlap | str = Overlap.SKIP,
-    delivery: Delivery | str = Delivery.AT_LEAST_ONCE,
-    timeout: float | timedelta | None = None,
-    retry_delay: float | timedelta = 1.0,
-    retry_max_delay: float | timedelta = 60.0,
-    disable_after: int | None = None,
-    executor: str = "local",
-    tags: Names = (),
-    dst: Dst | str = Dst.ONCE,
-) -> Callable[[F], F]:
-    """Declare a function as a job: `@job("daily_report", daily="14:30")`.
-
-    Parameters: one of every (seconds or timedelta), daily ("HH:MM" or a list), cron (an expression), once (an
-    instant, or None for now); name, the job_id by default; every other field of ScheduleJob that is no state.
-    The function stays as it is. Raises InvalidJobError.
-    """
-    raise AssertionError("written out, and never called")
+job = written_out(_declare)(signature_of_job)
 
 
 def callback(function: F) -> F:

@@ -84,7 +84,7 @@ class Servers:
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """See the module."""
+    """One measure's schema: its jobs, its leader, and what Postgres says of both."""
 
     servers: Servers
     settings: Settings

@@ -97,7 +97,7 @@ class Stores:
         return Listings(self._servers.pages(), overdue_seconds=self.settings.overdue_after)
 
     def get_activity(self) -> ActivityStore:
-        """What happens just now."""
+        """What is running, waiting and due at this moment: what the dashboard's overview reads."""
         return ActivityStore(self._servers.pages(), overdue_seconds=self.settings.overdue_after)
 
     def get_audit(self) -> Audit:

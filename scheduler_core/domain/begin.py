@@ -22,7 +22,7 @@ from scheduler_core.domain.run import Run
 
 
 class Begin(Enum):
-    """See the module."""
+    """How carefully a run begins, by what is known of its former owners."""
 
     FREELY = "freely"
     TOGETHER = "together"

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scheduler_core.domain.errors import InvalidJobError
-from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.job_rows import read_definition
 from scheduler_core.domain.schedule import Schedule, parse_instant
 from scheduler_core.domain.segments import TICK
 
@@ -86,7 +86,7 @@ class JobHistory:
         if change.document is None or change.document.get("enabled") is False:
             return None
         try:
-            definition = JobDefinition.from_columns(change.document)
+            definition = read_definition(change.document)
             return definition.schedule(parse_instant(change.document["anchor"], "UTC"))
         except (InvalidJobError, TypeError, ValueError, KeyError, OverflowError):
             self.unreadable.append(change.version)

@@ -8,25 +8,21 @@ from collections.abc import Callable, Mapping
 from dataclasses import field, fields
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from operator import attrgetter, itemgetter
-from typing import TYPE_CHECKING, Any, TypeAlias
+from operator import attrgetter
+from types import EllipsisType
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 from zoneinfo import ZoneInfo
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from scheduler_core.domain.callback import callback_reference, is_importable_reference
-from scheduler_core.domain.errors import InvalidJobError
-from scheduler_core.domain.job_checks import CHECKS, check_job, find_call_problems, find_jitter_problem, name_positional
+from scheduler_core.domain.job_checks import check_job, find_call_problems, name_positional
 from scheduler_core.domain.job_digest import canonical_json, digest_of, schedule_digest_of
 from scheduler_core.domain.job_fields import (
     check_args,
-    check_bound,
     check_kwargs,
-    check_name,
-    check_text,
-    check_zone,
-    stored_word,
 )
+from scheduler_core.domain.job_policies import POLICY
 from scheduler_core.domain.job_status import JobStatus
 from scheduler_core.domain.policies import Delivery, Misfire, Overlap
 from scheduler_core.domain.schedule import (
@@ -34,15 +30,13 @@ from scheduler_core.domain.schedule import (
     Schedule,
     ScheduleType,
     ScheduleValue,
+    Times,
     normalize_value,
     parse_instant,
     parse_schedule,
-    value_of,
 )
-from scheduler_core.domain.schedule.base import from_micros
 from scheduler_core.domain.signature import written_out
 from scheduler_core.domain.value import value as value_class
-from scheduler_core.domain.wording import shown
 
 __all__ = [
     "Delivery",
@@ -55,20 +49,10 @@ __all__ = [
     "is_importable_reference",
 ]
 
-# The name of a callback as it is stored: a lambda's can't be imported, so it is no `module:qualname`. As long as
-# any that code may give.
-_STORED_CHECKS = {
-    **CHECKS,
-    "callback": lambda value: check_text(value, 1_000),
-    # SQL reads it as well, to the letter: recovery must not deliver again what is to be called at most once.
-    "delivery": stored_word(Delivery),
-}
-
-_SHARED_CHECKS = {**_STORED_CHECKS, "timezone": check_zone}
-
 _WALL_CLOCK = (ScheduleType.DAILY, ScheduleType.CRON)
 
 
+F = TypeVar("F", bound=Callable[..., Any])
 Names: TypeAlias = list[str] | tuple[str, ...] | set[str] | frozenset[str]
 
 NO_KWARGS: dict[str, Any] = {}
@@ -183,7 +167,7 @@ class ScheduleJob(BaseModel):
         """
         zone = self.timezone or default_timezone
         given = self.__dict__
-        values = {name: given[name] for name in _DEFINITION_FIELDS}
+        values = {name: given[name] for name in DEFINITION_FIELDS}
         values["timezone"] = zone
         # Lists and dicts may have been changed in place since they were checked, and may yet be.
         values |= self._arguments()
@@ -193,7 +177,7 @@ class ScheduleJob(BaseModel):
             values[bound] = None if values[bound] is None else parse_instant(values[bound], zone)
         definition = JobDefinition(**values)
         if self.timezone is None:
-            definition.schedule(_ANY_ANCHOR)
+            definition.schedule(ANY_ANCHOR)
         return definition
 
     def _arguments(self) -> dict[str, Any]:
@@ -209,6 +193,55 @@ class ScheduleJob(BaseModel):
             return kept
         kept = check_job({name: self.__dict__[name] for name in ("job_id", "callback", "args", "kwargs")})
         return {name: kept[name] for name in ("args", "kwargs")}
+
+
+POLICY_DEFAULTS: Mapping[str, Any] = {
+    name: ScheduleJob.model_fields[name].get_default(call_default_factory=True) for name in POLICY
+}
+"""What a policy is that was not given. (`timezone`, None, is the settings' default when the job is stored.)"""
+
+
+# Beside the class, though what it does is `scheduler_core.service`'s: a new policy is a parameter of both.
+def job(
+    job_id: str,
+    *,
+    every: float | str | timedelta | None = None,
+    daily: Times | None = None,
+    cron: str | None = None,
+    once: datetime | str | EllipsisType | None = ...,
+    name: str | None = None,
+    enabled: bool = True,
+    use_distributed_lock: bool = False,
+    lock_key: str | None = None,
+    lock_ttl: float | timedelta = 300.0,
+    max_retries: int = 3,
+    args: list[Any] | tuple[Any, ...] = (),
+    kwargs: dict[str, Any] = NO_KWARGS,
+    timezone: str | ZoneInfo | None = None,
+    start_at: datetime | str | None = None,
+    end_at: datetime | str | None = None,
+    jitter: float | timedelta = 0.0,
+    calendars: Names = (),
+    misfire: Misfire | str = Misfire.LATEST,
+    misfire_grace: float | timedelta = 10.0,
+    catch_up_limit: int = 100,
+    overlap: Overlap | str = Overlap.SKIP,
+    delivery: Delivery | str = Delivery.AT_LEAST_ONCE,
+    timeout: float | timedelta | None = None,
+    retry_delay: float | timedelta = 1.0,
+    retry_max_delay: float | timedelta = 60.0,
+    disable_after: int | None = None,
+    executor: str = "local",
+    tags: Names = (),
+    dst: Dst | str = Dst.ONCE,
+) -> Callable[[F], F]:
+    """Declare a function as a job: `@job("daily_report", daily="14:30")`.
+
+    Parameters: one of every (seconds or timedelta), daily ("HH:MM" or a list), cron (an expression), once (an
+    instant, or None for now); name, the job_id by default; every other field of ScheduleJob that is no state.
+    The function stays as it is. Raises InvalidJobError.
+    """
+    raise AssertionError("a signature, which scheduler_core.service carries out")
 
 
 @value_class(frozen=True, slots=True, kw_only=True)
@@ -250,25 +283,6 @@ class JobDefinition:
     lock_key: str | None
     lock_ttl: float
 
-    @classmethod
-    def from_columns(cls, columns: Mapping[str, Any]) -> JobDefinition:
-        """A definition from the columns of a row, which is checked like any input: it may have been edited
-        by hand.
-
-        Raises InvalidJobError if a value is not acceptable or a column is missing.
-        """
-        return cls.with_schedule(columns, _ANY_ANCHOR)[0]
-
-    @classmethod
-    def with_schedule(cls, columns: Mapping[str, Any], anchor: datetime) -> tuple[JobDefinition, Schedule]:
-        """`from_columns`, and the schedule of the job that was first stored at `anchor`."""
-        try:
-            return _read_row(columns, anchor)
-        except Exception:  # noqa: BLE001 - whatever a value's own methods raise
-            # The whole check says it well.
-            definition = _check_row(columns)
-        return definition, definition.schedule(anchor)
-
     def schedule(self, anchor: datetime) -> Schedule:
         """The schedule of the job that was first stored at `anchor`, an aware instant."""
         return parse_schedule(
@@ -305,81 +319,18 @@ class JobDefinition:
         return schedule_digest_of(self.schedule_type, value, self.start_at, self.end_at, self.calendars, zone, dst)
 
 
-_DEFINITION_FIELDS = tuple(item.name for item in fields(JobDefinition))
-STATE_FIELDS = tuple(name for name in ScheduleJob.model_fields if name not in _DEFINITION_FIELDS)
+DEFINITION_FIELDS = tuple(item.name for item in fields(JobDefinition))
+"""In the order of the class, which is that of the columns."""
+STATE_FIELDS = tuple(name for name in ScheduleJob.model_fields if name not in DEFINITION_FIELDS)
 """Of a `ScheduleJob`: what Postgres holds. In `@job`, or in a file, it would be dropped in silence."""
 
 OWN_FIELDS = ("job_id", "name", "schedule_value", "start_at", "end_at", "args", "kwargs")
-SHARED_FIELDS = tuple(name for name in _DEFINITION_FIELDS if name not in OWN_FIELDS)
+SHARED_FIELDS = tuple(name for name in DEFINITION_FIELDS if name not in OWN_FIELDS)
 """Policies, callback, time zone: what many jobs have in common, and so is checked, written and sent once."""
-
-_LISTS = ("calendars", "tags")
-_SHARED_COLUMNS = (*_LISTS, *(name for name in SHARED_FIELDS if name not in _LISTS))
 
 _get_own = attrgetter(*OWN_FIELDS)
 _get_shared = attrgetter(*SHARED_FIELDS)
-_get_own_columns = itemgetter(*OWN_FIELDS)
-_get_shared_columns = itemgetter(*_SHARED_COLUMNS)
-_ANY_ANCHOR = datetime(2000, 1, 1, tzinfo=UTC)
-
-
-def _read_row(columns: Mapping[str, Any], anchor: datetime) -> tuple[JobDefinition, Schedule]:
-    """A row that is in order: what many jobs share is checked once for all of them, and the schedule is read once.
-
-    Raises anything for a row that is not, which `_check_row` says well, and for one that only `_check_row` can read.
-    """
-    calendars, tags, *policies = _get_shared_columns(columns)
-    shared = _check_shared(
-        tuple(calendars) if isinstance(calendars, list) else calendars,
-        tuple(tags) if isinstance(tags, list) else tags,
-        *policies,
-    )
-    job_id, name, value, start_at, end_at, args, kwargs = _get_own_columns(columns)
-    kind, zone = shared["schedule_type"], shared["timezone"]
-    schedule = parse_schedule(
-        kind,
-        value,
-        timezone=zone,
-        anchor=anchor,
-        start_at=None if start_at is None else check_bound(start_at),
-        end_at=None if end_at is None else check_bound(end_at),
-        dst=shared["dst"],
-    )
-    if shared["jitter"] and (problem := find_jitter_problem(schedule, shared["jitter"])):
-        raise InvalidJobError(problem)
-    definition = JobDefinition(
-        job_id=check_name(job_id),
-        name=check_text(name),
-        schedule_value=value_of(schedule, kind, value, zone),
-        start_at=None if start_at is None else from_micros(schedule.start),
-        end_at=None if end_at is None else from_micros(schedule.end),
-        args=check_args(args),
-        kwargs=check_kwargs(kwargs),
-        **shared,
-    )
-    return definition, schedule
-
-
-# With their types: True equals 1 and 1.0, and is not the same in a row.
-@lru_cache(maxsize=1_000, typed=True)
-def _check_shared(*values: Any) -> dict[str, Any]:
-    """The shared columns of a row, in the order of `_SHARED_COLUMNS`, as they are kept. Raises InvalidJobError."""
-    return check_job(dict(zip(_SHARED_COLUMNS, values, strict=True)), _SHARED_CHECKS)
-
-
-def _check_row(columns: Mapping[str, Any]) -> JobDefinition:
-    """Any row, field by field: the definition, or all that is wrong with it."""
-    missing = [name for name in _DEFINITION_FIELDS if name not in columns]
-    if missing:
-        raise InvalidJobError(f"The job's row lacks {', '.join(missing)}: migrate the schema, or correct the row.")
-    values = check_job({name: columns[name] for name in _DEFINITION_FIELDS}, _STORED_CHECKS)
-    zone = values["timezone"]
-    if zone is None:
-        raise InvalidJobError(f"The job {shown(values['job_id'])} is stored without a timezone: set the column.")
-    values["schedule_value"] = normalize_value(values["schedule_type"], values["schedule_value"], zone)
-    for bound in ("start_at", "end_at"):
-        values[bound] = None if values[bound] is None else parse_instant(values[bound], zone)
-    return JobDefinition(**values)
+ANY_ANCHOR = datetime(2000, 1, 1, tzinfo=UTC)
 
 
 @lru_cache(maxsize=4_096)

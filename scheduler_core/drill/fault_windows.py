@@ -8,32 +8,13 @@ from dataclasses import dataclass
 
 from scheduler_core.drill.accounting import micros
 from scheduler_core.drill.evidence import Evidence, FaultRecord, ReplicaRecord
+from scheduler_core.drill.kinds import KINDS, Excuses
 
 CLOCK_SLACK_MICROS = 50_000
 """How far a witness's clock, corrected by a measured skew, may be off the database's."""
 
 NOTICED_WITHIN_MICROS = 500_000
 """The end of a process is written down when the apparatus notices it; its successor may be faster than that."""
-
-SERVERS_STRUCK = frozenset(
-    {
-        *("pg-kill", "pg-restart", "pg-failover", "pg-failover-sync", "pg-moved"),
-        *("pg-readonly", "pg-full", "pg-rights"),
-        "all-down",
-    }
-)
-"""Faults that kill every replica, or cut it off from Postgres or from writing there, and not only the leader: an
-outcome that can't be recorded is not known to the next leader."""
-
-EXCUSE_NOTHING = frozenset(
-    {
-        *("redis-down", "redis-empty", "redis-flush", "redis-noreplicas", "redis-misconf", "redis-wrongtype"),
-        *("redis-foreign", "pg-serializable", "pg-publication", "pg-snapshot", "pg-clock"),
-        *("fork", "skew", "follower-kill"),
-    }
-)
-"""Faults that stop no leader and cut none off from Postgres, which decides: a call repeated because of one is a
-finding. (Where a process died as well, its death excuses.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +57,7 @@ class FaultWindows:
         self._hits = [
             _Hit(
                 fault,
-                not SERVERS_STRUCK.isdisjoint(fault.kinds),
+                _excuses_everybody(fault),
                 leaders.get(fault.term_before),
                 micros(fault.injected_at) - CLOCK_SLACK_MICROS,
                 micros(fault.healed_at or fault.injected_at) + aftermath,
@@ -107,6 +88,10 @@ class FaultWindows:
 
 
 def _hits_somebody(fault: FaultRecord) -> bool:
-    if not SERVERS_STRUCK.isdisjoint(fault.kinds):
+    if _excuses_everybody(fault):
         return True
-    return fault.hit_leader and not EXCUSE_NOTHING.issuperset(fault.kinds)
+    return fault.hit_leader and any(KINDS[kind].excuses is not Excuses.NOBODY for kind in fault.kinds)
+
+
+def _excuses_everybody(fault: FaultRecord) -> bool:
+    return any(KINDS[kind].excuses is Excuses.EVERYBODY for kind in fault.kinds)

@@ -39,7 +39,10 @@ class Link:
 
 
 class PostgresPair:
-    """See the module. Parameters: servers, the embedded ones; folder, where standbys live; schema, the drill's."""
+    """The drill's Postgres: a primary, and a standby where a fault needs one.
+
+    Parameters: servers, the embedded ones; folder, where standbys live; schema, the drill's.
+    """
 
     def __init__(self, servers: embedding.EmbeddedServers, folder: Path, schema: str) -> None:
         assert servers.postgres is not None

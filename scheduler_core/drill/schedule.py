@@ -9,59 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from scheduler_core.domain.errors import InvalidSettingsError
+from scheduler_core.drill.kinds import KINDS
 from scheduler_core.drill.pairs import pairs
 from scheduler_core.settings import Settings
 
-FAULT_NAMES: tuple[str, ...] = (
-    "kill",
-    "term",
-    "stop",
-    "stop-0.5",
-    "stop-1",
-    "stop-2",
-    "stop-10",
-    "block-2",
-    "block-20",
-    "suicide",
-    "fork",
-    "kill-locked",
-    "on-the-dot",
-    "follower-kill",
-    "redis-down",
-    "redis-empty",
-    "redis-flush",
-    "redis-reset",
-    "redis-blackhole",
-    "redis-blackhole-up",
-    "redis-blackhole-down",
-    "redis-delay",
-    "redis-noreplicas",
-    "redis-misconf",
-    "redis-wrongtype",
-    "redis-foreign",
-    "pg-kill",
-    "pg-restart",
-    "pg-terminate",
-    "pg-terminate-control",
-    "pg-reset",
-    "pg-blackhole",
-    "pg-blackhole-up",
-    "pg-blackhole-down",
-    "pg-delay",
-    "pg-readonly",
-    "pg-serializable",
-    "pg-publication",
-    "pg-snapshot",
-    "pg-full",
-    "pg-rights",
-    "pg-clock",
-    "pg-failover",
-    "pg-failover-sync",
-    "pg-moved",
-    "skew",
-    "two",
-    "all-down",
-)
+FAULT_NAMES: tuple[str, ...] = tuple(KINDS)
 """As on the command line. What each means stands in `faults.FAULTS[name].says`."""
 
 

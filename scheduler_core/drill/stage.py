@@ -53,7 +53,7 @@ class FirstFire:
 
 @dataclass(slots=True)
 class Stage:
-    """See the module."""
+    """What faults act on: servers, replicas and the clock, and every wait on them."""
 
     plan: DrillPlan
     servers: Servers

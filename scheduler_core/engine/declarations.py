@@ -39,7 +39,7 @@ class DeclaredJobs:
 
 
 class Declarations:
-    """See the module.
+    """The jobs that this process's code declares, stored at the start and whenever one is added.
 
     Parameters: callbacks, where the jobs' callbacks are kept; default_timezone, for jobs without one.
     """

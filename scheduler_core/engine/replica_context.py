@@ -14,7 +14,7 @@ from scheduler_core.ports.storage import Storage
 
 @dataclass(frozen=True, slots=True)
 class ReplicaContext:
-    """See the module."""
+    """What every part of one replica is given."""
 
     instance: Instance
     timing: Timing

@@ -75,7 +75,7 @@ class ReplicaParts:
 
 
 class RunningReplica:
-    """See the module. Made in the event loop that it works in."""
+    """The parts of a replica that belong to one start of it. Made in the event loop that it works in."""
 
     def __init__(self, parts: ReplicaParts) -> None:
         instance, storage, logger = parts.instance, parts.storage, parts.logger

@@ -30,7 +30,10 @@ LOCAL_THREADS = 16
 
 
 class DaskExecutor:
-    """See the module. Parameters: context, whose settings `dask_address` says where the cluster's scheduler is."""
+    """Has the workers of a Dask cluster make attempts.
+
+    Parameters: context, whose settings `dask_address` says where the cluster's scheduler is.
+    """
 
     def __init__(self, context: ExecutorContext) -> None:
         address = context.settings.get("dask_address")

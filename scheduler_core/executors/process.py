@@ -31,7 +31,10 @@ LEAVE_TIMEOUT_SECONDS = 15.0
 
 
 class ProcessExecutor:
-    """See the module. Parameters: context, whose settings `process_workers` says how many processes there are."""
+    """A pool of processes beside the leader that make attempts.
+
+    Parameters: context, whose settings `process_workers` says how many processes there are.
+    """
 
     def __init__(self, context: ExecutorContext) -> None:
         count: int = context.settings.get("process_workers") or os.cpu_count() or 1

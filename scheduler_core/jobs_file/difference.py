@@ -9,8 +9,8 @@ from typing import Any
 
 from scheduler_core.domain.callback import is_importable_reference
 from scheduler_core.domain.errors import InvalidJobError
-from scheduler_core.domain.job import JobDefinition
-from scheduler_core.jobs_file.fields import DEFAULTS, SCHEDULES
+from scheduler_core.domain.job import POLICY_DEFAULTS, JobDefinition
+from scheduler_core.jobs_file.fields import SCHEDULES
 from scheduler_core.jobs_file.writing import table_of
 
 
@@ -106,7 +106,7 @@ def undeclared(
 
 
 def _whole(definition: JobDefinition) -> dict[str, Any]:
-    return {"name": definition.name, **DEFAULTS, **table_of(definition)}
+    return {"name": definition.name, **POLICY_DEFAULTS, **table_of(definition)}
 
 
 def _text(value: Any) -> str:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
 
-from scheduler_core.domain.job import ScheduleJob
 from scheduler_core.domain.job_policies import POLICY
 from scheduler_core.domain.schedule import ScheduleType
 
@@ -22,8 +20,3 @@ WHEN_STORED = "now"
 
 FIELDS = ("name", *SCHEDULES, "callback", *POLICY)
 """All that a table may hold, in the order in which it is written."""
-
-DEFAULTS: Mapping[str, Any] = {
-    name: ScheduleJob.model_fields[name].get_default(call_default_factory=True) for name in POLICY
-}
-"""What a field is that a table does not have. (`name` is the id then, and `timezone` the default of settings.)"""

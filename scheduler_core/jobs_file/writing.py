@@ -17,10 +17,10 @@ from typing import Any
 import tomli_w
 
 from scheduler_core.domain.callback import is_importable_reference
-from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.job import POLICY_DEFAULTS, JobDefinition
 from scheduler_core.domain.job_policies import POLICY
 from scheduler_core.domain.wording import shown
-from scheduler_core.jobs_file.fields import DEFAULTS, SCHEDULES, WHEN_STORED
+from scheduler_core.jobs_file.fields import SCHEDULES, WHEN_STORED
 
 HEAD = """\
 # Jobs of scheduler-core, as `scheduler jobs export` writes them: docs/jobs-file.md.
@@ -58,7 +58,7 @@ def table_of(definition: JobDefinition) -> dict[str, Any]:
     table["callback"] = definition.callback
     for name in POLICY:
         value = getattr(definition, name)
-        if value != DEFAULTS[name]:
+        if value != POLICY_DEFAULTS[name]:
             table[name] = _value(value)
     return table
 

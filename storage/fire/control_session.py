@@ -71,7 +71,9 @@ os.register_at_fork(after_in_child=_abandon_all)
 
 
 class PostgresControlSession:
-    """See the module; one object is one connection.
+    """A replica's own session with Postgres, which holds its witnesses and moves the leader's row.
+
+    One object is one connection.
 
     Parameters: url, a direct address of Postgres; schema, the scheduler's; ttl_seconds, the lease's: calls are
     given up in a fraction of it, and the server drops the session of a stopped process after about it.

@@ -10,6 +10,7 @@ from datetime import datetime
 
 from scheduler_core.domain.actor import Actor
 from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.job_rows import read_definition
 from scheduler_core.storage.postgres.database import Database
 
 # Stands in the outermost SELECT of a statement: that is executed whatever the rest finds, and before the triggers.
@@ -44,4 +45,4 @@ async def definition_at(database: Database, job_id: str, version: int) -> JobDef
     row = await database.fetch_one(
         DOCUMENT.replace("{plain_schema}", database.schema), {"job_id": job_id, "version": version}
     )
-    return JobDefinition.from_columns(row.new) if row is not None and row.new is not None else None
+    return read_definition(row.new) if row is not None and row.new is not None else None

@@ -16,6 +16,7 @@ from scheduler_core.domain.abilities import Abilities
 from scheduler_core.domain.actor import Actor
 from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.job_rows import read_definition_and_schedule
 from scheduler_core.domain.job_status import JobStatus
 from scheduler_core.domain.planning import Missed, Plan, StoredJob
 from scheduler_core.domain.schedule.zone import is_zone
@@ -286,7 +287,7 @@ def stored_job(row: Row, calendars: Mapping[str, Calendar]) -> StoredJob | Inval
             if instant.tzinfo is None:
                 raise ValueError(f"{next(name for name in _INSTANTS if values[name] is instant)} is infinite")
         version, anchor, *state = _get_state(values)
-        definition, schedule = JobDefinition.with_schedule(values, anchor)
+        definition, schedule = read_definition_and_schedule(values, anchor)
         named = definition.calendars
         found = tuple(calendars[name] for name in named if name in calendars) if named else ()
         parts = (definition, version, anchor, schedule, *state, found)

@@ -19,6 +19,7 @@ from scheduler_core import Container, ScheduleJob
 from scheduler_core.cli.app import run
 from scheduler_core.domain.errors import InvalidJobError
 from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.job_rows import read_definition
 
 CLI_COMMANDS = int(os.environ.get("FUZZED_COMMANDS", "80"))
 
@@ -70,7 +71,7 @@ def test_any_command_line_is_one_line_or_a_job(
     # Nothing half-stored: every row reads as the definition whose digest it holds, and no refused job left a trace.
     with sql.cursor(row_factory=dict_row) as rows:
         for row in rows.execute("SELECT * FROM scheduler.jobs"):
-            assert JobDefinition.from_columns(row).digest == row["digest"]
+            assert read_definition(row).digest == row["digest"]
     assert sql.execute("SELECT count(*) FROM scheduler_audit.runs").fetchone() == (0,)
 
 

@@ -8,7 +8,7 @@ bottom as one would read the life of a replica:
     FOLLOWING → CANDIDATE → LEASED → WITNESSED → LEADING → (RECLAIMING) → FOLLOWING …   the election
     evaluate the fence → commit, answered or not                                      the claim
     begin → mark as running → record                                                  the run
-    adopt, bury                                                                       recovery
+    adopt, reap                                                                       recovery
     crash, cut, restart of Postgres, FLUSHALL, failover of Redis, lost replies        the faults
 
 Time is not counted. A trust window is open or closed, and may close at any instant (`close_window`: SIGSTOP, a
@@ -17,11 +17,13 @@ owner only once the window has closed in which that owner could have begun it (`
 time at all: it may be taken from one that still trusts itself, because the fence protects the record.
 
 A `Mutant` is the protocol with one line off. Each is asked for in exactly the line that it breaks.
+
+`CODE`, at the end, says for each step which code it stands for.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from enum import Enum, auto
 from typing import NamedTuple
 
@@ -45,9 +47,9 @@ class Mutant(Enum):
     WITNESS_IS_AUTHORITY = "who holds the advisory lock leads"
     START_WITHOUT_TRUST = "a timer starts its run without asking the trust window"
     LEASE_IS_AUTHORITY = "who took the lease writes, unfenced"
-    RESEAT_WITHOUT_COMPARE = "a leader sits down again without looking who sits there"
+    RECLAIM_WITHOUT_COMPARE = "a leader sits down again without looking who sits there"
     RECORD_WITHOUT_GUARD = "an outcome is recorded whoever owns the run"
-    BURY_THE_LIVING = "a run is buried while its owner's life witness stands"
+    REAP_THE_LIVING = "a run is reaped while its owner's life witness stands"
     LOST_REPLY_LEADS = "a claim of the term whose reply was lost counts as won"
     NO_UNIQUE_KEY = "runs have no unique key"
     ADOPT_IN_THE_WINDOW = "a run is adopted while its living owner may still begin it"
@@ -304,7 +306,7 @@ class Protocol:
             if bounds.executes:
                 self._moves += [_bind(move, self, r, k) for move in RUNS]
         if bounds.occurrences:
-            self._moves.append(_bind(insert_run, self))
+            self._moves += [_bind(move, self) for move in OPERATORS]
 
     def has(self, mutant: Mutant) -> bool:
         return mutant in self.mutants
@@ -518,7 +520,7 @@ def reclaim(protocol: Protocol, world: World, r: int) -> Steps:
         return
     back = me._replace(session=True)
     yield Step(Kind.STEP, f"{r} gives its seat up", _put(world, r, _follower(back)))
-    if world.row != (me.term, me.nonce) and not protocol.has(Mutant.RESEAT_WITHOUT_COMPARE):
+    if world.row != (me.term, me.nonce) and not protocol.has(Mutant.RECLAIM_WITHOUT_COMPARE):
         return
     if _row_locked(protocol, world):
         return
@@ -707,16 +709,16 @@ def _may_adopt(protocol: Protocol, world: World, run: Run, r: int) -> bool:
     return not owner.session or not trusts(owner, run.term)
 
 
-def bury(protocol: Protocol, world: World, r: int, k: int) -> Steps:
+def reap(protocol: Protocol, world: World, r: int, k: int) -> Steps:
     """End the attempt of an owner whose life witness has been gone for a TTL; the run goes on, or has failed."""
     run = world.runs[k][0] if world.runs[k] else None
     if run is None or run.status is not Status.RUNNING or not leads(world, world.replicas[r]) or run.owner == r:
         return
-    if _is_dead(world, run.owner) or protocol.has(Mutant.BURY_THE_LIVING):
+    if _is_dead(world, run.owner) or protocol.has(Mutant.REAP_THE_LIVING):
         lost = run._replace(owner=NOBODY, outcomes=(*run.outcomes, run.term), deliveries=run.deliveries + 1)
         over = lost.deliveries >= MAX_DELIVERIES
-        buried = lost._replace(status=Status.ENDED if over else Status.PENDING)
-        yield Step(Kind.STEP, f"{r} buries run {k}", _write(world, k, buried, *world.runs[k][1:]))
+        reaped = lost._replace(status=Status.ENDED if over else Status.PENDING)
+        yield Step(Kind.STEP, f"{r} reaps run {k}", _write(world, k, reaped, *world.runs[k][1:]))
 
 
 def _is_dead(world: World, owner: int) -> bool:
@@ -724,7 +726,7 @@ def _is_dead(world: World, owner: int) -> bool:
     return owner == THE_DEAD or not (world.replicas[owner].session or world.replicas[owner].trusted)
 
 
-RECOVERY = (adopt, bury)
+RECOVERY = (adopt, reap)
 
 
 # Faults, each counted against `Bounds.faults`.
@@ -783,3 +785,73 @@ def insert_run(_: Protocol, world: World) -> Steps:
     if k < len(world.runs) and not world.runs[k]:
         row = Run(Status.PENDING, NOBODY, 0)
         yield Step(Kind.FAULT, f"an operator inserts run {k}", _write(world, k, row))
+
+
+OPERATORS = (insert_run,)
+
+_ELECTION = "scheduler_core.engine.election"
+_SESSION = "scheduler_core.storage.fire.control_session:PostgresControlSession"
+_LEASES = "scheduler_core.storage.redis.leases"
+_FIRE = "scheduler_core.engine.fire"
+_RUNS = "scheduler_core.storage.fire.runs:RunStore"
+_STATEMENTS = "scheduler_core.storage.fire"
+_DRILL = "scheduler_core.drill"
+
+CODE: Mapping[Callable[..., Steps], tuple[str, ...]] = {
+    see_vacancy: (f"{_ELECTION}.vacancy_watch:VacancyWatch.next_vacancy", "scheduler_core.domain.suspicion:Suspicion"),
+    take_lease: (f"{_ELECTION}.lease_holder:LeaseHolder.stand", f"{_LEASES}:LeaseStore.take"),
+    take_witness: (f"{_SESSION}.claim",),
+    claim_term: (
+        f"{_ELECTION}.elector:Elector._stand",
+        f"{_SESSION}.claim",
+        f"{_STATEMENTS}.term_statements:CLAIM_TERM",
+    ),
+    read_again: (f"{_SESSION}._move_row",),
+    beat: (
+        f"{_ELECTION}.term:Term._beat",
+        f"{_SESSION}.confirm",
+        f"{_ELECTION}.lease_holder:LeaseHolder.renew",
+        "scheduler_core.domain.trust:judge",
+    ),
+    close_window: (
+        f"{_ELECTION}.trust_window:LeaderTrust.leadership",
+        "scheduler_core.domain.trust:Timing.trusted_until",
+    ),
+    notice_cut: (f"{_ELECTION}.control_link:ControlLink.session_lost", f"{_ELECTION}.office:Office.drop"),
+    reclaim: (
+        f"{_ELECTION}.term:Term._reclaim",
+        f"{_SESSION}.reclaim",
+        f"{_STATEMENTS}.term_statements:RECLAIM",
+    ),
+    resign: (f"{_ELECTION}.term:Term._resign", f"{_SESSION}.resign", f"{_STATEMENTS}.term_statements:RESIGN"),
+    reconnect: (f"{_ELECTION}.control_link:ControlLink.open", f"{_SESSION}.open"),
+    lease_runs_out: (f"{_LEASES}:LeaseStore.renew",),
+    evaluate_fence: (f"{_FIRE}.claiming:Claiming.claim_due", f"{_RUNS}.claim", f"{_STATEMENTS}.claims:CLAIM"),
+    commit: (
+        f"{_STATEMENTS}.claims:CLAIM",
+        f"{_STATEMENTS}.claims:CLAIMED",
+        f"{_FIRE}.start_timers:StartTimers.arrange",
+    ),
+    begin: (
+        f"{_FIRE}.run_executor:RunExecutor.start",
+        f"{_FIRE}.run_executor:RunExecutor._begin",
+        f"{_ELECTION}.trust_window:LeaderTrust.allows",
+    ),
+    mark: (
+        f"{_FIRE}.recorder:Recorder.start_run",
+        f"{_STATEMENTS}.outcomes:START",
+        f"{_SESSION}.mark_running",
+    ),
+    record: (f"{_FIRE}.recorder:Recorder.record", f"{_RUNS}.record", f"{_STATEMENTS}.outcomes:RECORD"),
+    adopt: (f"{_FIRE}.recovery:Recovery._adopt", f"{_RUNS}.adopt", f"{_STATEMENTS}.takeovers:ADOPT"),
+    reap: (f"{_FIRE}.recovery:Recovery._reap", f"{_RUNS}.reap", f"{_STATEMENTS}.takeovers:REAP"),
+    crash: (f"{_DRILL}.injection:kill",),
+    cut_session: (f"{_DRILL}.server_faults:pg_terminate_control",),
+    redis_fails_over: (f"{_LEASES}:LeaseStore.take", f"{_LEASES}:LeaseStore.renew"),
+    flush_redis: (f"{_DRILL}.server_faults:redis_flush",),
+    restart_postgres: (f"{_DRILL}.server_faults:pg_restart",),
+    insert_run: (f"{_RUNS}.trigger", "scheduler_core.storage.jobs.definitions:JobStore.settle"),
+}
+"""The code that each step stands for, as `module:qualname`: whoever changes one changes the other. A fault stands for
+what injects it on real servers, or, where nothing does, for the code that has to bear it.
+"""

@@ -8,10 +8,14 @@ claims are, execution and recovery where runs are.
 
 from __future__ import annotations
 
+import importlib
+import inspect
+
 import pytest
 
+from model import protocol
 from model.invariants import LIVENESS, Invariant, goals
-from model.protocol import Bounds, Mutant, Protocol
+from model.protocol import CODE, Bounds, Mutant, Protocol
 from model.search import explore
 
 ELECTION = Bounds(replicas=2, occurrences=0, terms=3, faults=2, led=False)
@@ -45,9 +49,9 @@ BREAKS: dict[Mutant, tuple[Invariant, Bounds]] = {
     Mutant.WITNESS_IS_AUTHORITY: (Invariant.I1, SEATED),
     Mutant.START_WITHOUT_TRUST: (Invariant.I7, RUN),
     Mutant.LEASE_IS_AUTHORITY: (Invariant.I2, CLAIMS_WITH_REDIS),
-    Mutant.RESEAT_WITHOUT_COMPARE: (Invariant.I1, SEATED),
+    Mutant.RECLAIM_WITHOUT_COMPARE: (Invariant.I1, SEATED),
     Mutant.RECORD_WITHOUT_GUARD: (Invariant.I5, RUN),
-    Mutant.BURY_THE_LIVING: (Invariant.I6, RUN),
+    Mutant.REAP_THE_LIVING: (Invariant.I6, RUN),
     Mutant.LOST_REPLY_LEADS: (Invariant.I1, ELECTION),
     Mutant.NO_UNIQUE_KEY: (Invariant.I3, CLAIMS),
     Mutant.ADOPT_IN_THE_WINDOW: (Invariant.I6, RUN),
@@ -100,3 +104,26 @@ def test_too_many_worlds_are_an_error_and_no_result() -> None:
 def _told(broken: Invariant | None, trace: list[str]) -> str:
     verdict = f"{broken.name} is broken ({broken.value})" if broken else "nothing is broken"
     return "\n".join([verdict, *(f"{n:4}. {name}" for n, name in enumerate(trace, 1))])
+
+
+def test_each_step_names_the_code_that_it_stands_for() -> None:
+    """Neither a step without code nor an entry without a step."""
+    groups = (protocol.ELECTION, protocol.CLAIMS, protocol.RUNS, protocol.RECOVERY, protocol.FAULTS, protocol.SERVERS)
+    assert CODE.keys() == {step for group in (*groups, protocol.OPERATORS) for step in group}
+    # No step that the search does not take, and none that it takes from elsewhere.
+    steps = {item for name, item in vars(protocol).items() if not name.startswith("_") and _is_step(item)}
+    assert CODE.keys() == steps
+
+
+@pytest.mark.parametrize("reference", sorted({one for named in CODE.values() for one in named}))
+def test_the_code_that_a_step_stands_for_is_there(reference: str) -> None:
+    module, _, qualname = reference.partition(":")
+    found: object = importlib.import_module(module)
+    for name in qualname.split("."):
+        found = getattr(found, name)
+    # Its own module's, so that the reference leads to the place where it is written.
+    assert isinstance(found, str) or getattr(found, "__module__", None) == module, reference
+
+
+def _is_step(item: object) -> bool:
+    return inspect.isfunction(item) and inspect.get_annotations(item).get("return") == "Steps"

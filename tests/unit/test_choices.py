@@ -23,10 +23,11 @@ from scheduler_core.cli.app import app as command_line
 from scheduler_core.cli.jobs import _policies
 from scheduler_core.domain.errors import InvalidJobError
 from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.job_rows import read_definition
 from scheduler_core.drill.schedule import FAULT_NAMES
 from scheduler_core.jobs_file.reading import parse_jobs
 from scheduler_core.web import create_app
-from scheduler_core.web.api import schemas
+from scheduler_core.web.api.schemas.jobs import JobDefinition as JobBody
 from scheduler_core.web.pages.edit import INPUTS, as_definition, as_text
 
 CHOICES: dict[str, type[StrEnum]] = {
@@ -72,7 +73,7 @@ def of_decorator(**fields: Any) -> JobDefinition:
 
 
 def of_api(**fields: Any) -> JobDefinition:
-    asked = schemas.JobDefinition(job_id="j", callback="app:work", **base(**fields))
+    asked = JobBody(job_id="j", callback="app:work", **base(**fields))
     return ScheduleJob(**asked.model_dump(exclude_unset=True) | {"name": "J"}).definition("UTC")
 
 
@@ -136,9 +137,9 @@ def test_the_dashboard_offers_every_choice_of_a_job() -> None:
 def test_a_row_that_sql_reads_too_holds_the_word_itself() -> None:
     """Recovery asks the column: what is called at most once by one reading must not be delivered twice by the other."""
     columns = {name: getattr(of_python(), name) for name in JobDefinition.__dataclass_fields__}
-    assert JobDefinition.from_columns(columns | {"overlap": "ALLOW"}).overlap == "allow"
+    assert read_definition(columns | {"overlap": "ALLOW"}).overlap == "allow"
     with pytest.raises(InvalidJobError, match=r"delivery: can't be 'AT_MOST_ONCE' in a row.*write 'at_most_once'"):
-        JobDefinition.from_columns(columns | {"delivery": "AT_MOST_ONCE"})
+        read_definition(columns | {"delivery": "AT_MOST_ONCE"})
 
 
 # --- other choices
@@ -212,10 +213,10 @@ def test_every_choice_that_the_api_is_asked_is_taken_in_any_case_and_documented_
 
 def test_what_the_api_documents_is_what_it_takes() -> None:
     """The pattern says yes to what is taken, and to nothing else."""
-    properties = schemas.JobDefinition.model_json_schema()["properties"]
+    properties = JobBody.model_json_schema()["properties"]
     for name, kind in CHOICES.items():
         words, pattern = properties[name]["anyOf"]
-        adapter = TypeAdapter(schemas.JobDefinition.model_fields[name].rebuild_annotation())
+        adapter = TypeAdapter(JobBody.model_fields[name].rebuild_annotation())
         assert "$ref" in words
         for spelling in SPELLINGS.values():
             for word in kind:

@@ -11,7 +11,8 @@ import pytest
 from scheduler_core.domain.errors import InvalidSettingsError
 from scheduler_core.drill.faults import FAULTS, check_faults, ends_a_term, equipment, in_turn, involved
 from scheduler_core.drill.jobs import JOB_KINDS, drill_jobs, read_jobs, write_jobs
-from scheduler_core.drill.pairs import HOLDS, ON_ANY_SERVERS, WHY_NOT, clash, pairs
+from scheduler_core.drill.kinds import KINDS
+from scheduler_core.drill.pairs import HOLDS, WHY_NOT, clash, pairs
 from scheduler_core.drill.schedule import FAULT_NAMES, PAUSE_MS, DrillPlan, planned_faults
 from scheduler_core.drill.servers import Equipment, _is_plain, via
 from scheduler_core.settings import Settings
@@ -92,7 +93,7 @@ def test_which_pairs_there_are_not_and_why() -> None:
 
 def test_on_servers_that_are_not_ours_two_at_once_break_none_and_need_no_relay() -> None:
     harmless = {kind for kind in HOLDS if FAULTS[kind].breaks_server is None and not FAULTS[kind].proxied}
-    assert harmless == ON_ANY_SERVERS
+    assert harmless == {kind for kind in HOLDS if KINDS[kind].on_any_servers}
     assert set(two(300, staging=staging())) == set(pairs(embedded=False))
     assert {kind for pair in pairs(embedded=False) for kind in pair} <= harmless
 

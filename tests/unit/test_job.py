@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler_core.domain import job as job_module
+from scheduler_core.domain import job_rows
 from scheduler_core.domain.errors import InvalidJobError, InvalidScheduleError
 from scheduler_core.domain.job import (
+    POLICY_DEFAULTS,
     Delivery,
     JobDefinition,
     Misfire,
@@ -26,6 +27,8 @@ from scheduler_core.domain.job import (
     shared_json,
 )
 from scheduler_core.domain.job_checks import CHECKS, POSITIONAL
+from scheduler_core.domain.job_policies import POLICY
+from scheduler_core.domain.job_rows import read_definition, read_definition_and_schedule
 from scheduler_core.domain.next_fires import next_fires
 from scheduler_core.domain.schedule import Dst, ScheduleType
 
@@ -316,17 +319,28 @@ def test_definition_checks_bounds_once_the_zone_is_known() -> None:
         make(schedule_type="daily", schedule_value="14:30", timezone="UTC", **bounds)
 
 
-def test_definition_from_columns() -> None:
+def test_a_document_from_before_a_policy_existed_has_its_default() -> None:
+    """Else no version of the log of changes could be read any more once a release brings a policy."""
+    definition = make(callback=lambda: None, tags=["x"]).definition("UTC")
+    columns: dict[str, Any] = {item.name: getattr(definition, item.name) for item in fields(definition)}
+    for name in POLICY:
+        if name != "timezone":
+            read = read_definition({k: v for k, v in columns.items() if k != name})
+            assert getattr(read, name) == ScheduleJob.model_fields[name].get_default(call_default_factory=True)
+            assert replace(read, **{name: columns[name]}) == definition
+
+
+def test_a_definition_is_read_from_its_columns() -> None:
     definition = make(callback=lambda a: None, timeout=5, tags=["x"], kwargs={"a": [1]}).definition("UTC")
     columns: dict[str, Any] = {item.name: getattr(definition, item.name) for item in fields(definition)}
     columns |= {"tags": ["x"], "args": [], "misfire": "latest", "schedule_type": "interval"}
-    assert JobDefinition.from_columns(columns) == definition
-    with pytest.raises(InvalidJobError, match="lacks tags"):
-        JobDefinition.from_columns({k: v for k, v in columns.items() if k != "tags"})
+    assert read_definition(columns) == definition
+    with pytest.raises(InvalidJobError, match="lacks callback"):
+        read_definition({k: v for k, v in columns.items() if k != "callback"})
     with pytest.raises(InvalidJobError, match="misfire: can't be 'x'"):
-        JobDefinition.from_columns({**columns, "misfire": "x"})
+        read_definition({**columns, "misfire": "x"})
     with pytest.raises(InvalidJobError, match="without a timezone"):
-        JobDefinition.from_columns({**columns, "timezone": None})
+        read_definition({**columns, "timezone": None})
 
 
 def columns_of(definition: JobDefinition) -> dict[str, Any]:
@@ -351,7 +365,7 @@ ROWS = [
 def read(columns: dict[str, Any]) -> str:
     """What is made of a row, values with their types, or what is wrong with it."""
     try:
-        return repr(JobDefinition.with_schedule(columns, NOW))
+        return repr(read_definition_and_schedule(columns, NOW))
     except InvalidJobError as error:
         return repr(error)
 
@@ -359,7 +373,7 @@ def read(columns: dict[str, Any]) -> str:
 def read_whole(columns: dict[str, Any]) -> str:
     """The same, with nothing that was seen before and no short way."""
     try:
-        definition = job_module._check_row(columns)
+        definition = job_rows._check_row(columns)
         return repr((definition, definition.schedule(NOW)))
     except InvalidJobError as error:
         return repr(error)
@@ -367,9 +381,9 @@ def read_whole(columns: dict[str, Any]) -> str:
 
 @pytest.mark.parametrize("row", ROWS)
 def test_what_is_known_of_a_good_row_lets_no_bad_one_through(row: dict[str, Any]) -> None:
-    job_module._check_shared.cache_clear()
+    job_rows._check_shared.cache_clear()
     assert read(row) == read(dict(row)) == read_whole(row)
-    assert job_module._check_shared.cache_info().hits == 1
+    assert job_rows._check_shared.cache_info().hits == 1
     kind = row["schedule_type"]
     bad: list[dict[str, Any]] = [
         # What is the job's own.
@@ -418,7 +432,12 @@ def test_a_row_that_lacks_columns_or_holds_lists_where_none_belong() -> None:
     for name in ROWS[0]:
         lacking = {key: value for key, value in ROWS[0].items() if key != name}
         assert read(lacking) == read_whole(lacking)
-        assert f"lacks {name}" in read(lacking)
+        if name == "timezone":
+            assert "without a timezone" in read(lacking)
+        elif name in POLICY_DEFAULTS:
+            assert read(lacking) == read({**ROWS[0], name: POLICY_DEFAULTS[name]})
+        else:
+            assert f"lacks {name}" in read(lacking)
         listed = {**ROWS[0], name: [["x"]]}
         assert read(listed) == read_whole(listed)
 
@@ -512,4 +531,4 @@ def test_anything_is_a_job_or_one_clear_error(given: dict[str, Any]) -> None:
 def check_round_trip(definition: JobDefinition) -> None:
     assert len(definition.digest) == 64
     columns = {item.name: getattr(definition, item.name) for item in fields(definition)}
-    assert JobDefinition.from_columns(columns) == definition
+    assert read_definition(columns) == definition

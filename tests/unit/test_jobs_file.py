@@ -15,9 +15,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler_core import InvalidJobError, ScheduleJob, load_jobs
-from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.job import POLICY_DEFAULTS, JobDefinition
 from scheduler_core.jobs_file.difference import compare, undeclared
-from scheduler_core.jobs_file.fields import DEFAULTS, FIELDS
+from scheduler_core.jobs_file.fields import FIELDS
 from scheduler_core.jobs_file.reading import MOST_BYTES, define, parse_jobs
 from scheduler_core.jobs_file.writing import dump_jobs, table_of
 
@@ -99,7 +99,7 @@ def test_every_field_comes_back() -> None:
 
 def test_defaults_are_left_out() -> None:
     assert table_of(definition()) == {"every": 30, "callback": "app.jobs:work", "timezone": ZONE}
-    assert set(DEFAULTS) | {"name", "every", "daily", "cron", "once", "callback"} == set(FIELDS)
+    assert set(POLICY_DEFAULTS) | {"name", "every", "daily", "cron", "once", "callback"} == set(FIELDS)
 
 
 @pytest.mark.parametrize(

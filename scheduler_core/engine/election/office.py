@@ -57,7 +57,7 @@ class Vacancies:
 
 @dataclass(slots=True)
 class Office:
-    """See the module."""
+    """What one replica's part in the election works with: its session, lease, trust window and state."""
 
     instance: Instance
     timing: Timing

@@ -49,7 +49,7 @@ class ResignRequest:
 
 
 class Term:
-    """See the module. Parameters: leadership, as the claim gave it."""
+    """One leadership, from its first beat to its end. Parameters: leadership, as the claim gave it."""
 
     def __init__(self, office: Office, leadership: Leadership) -> None:
         self._office = office

@@ -14,7 +14,7 @@ from scheduler_core.domain.run import Failure, Outcome, Run, RunStatus, handed_b
 
 @dataclass(slots=True)
 class ActiveRun:
-    """See the module."""
+    """A run whose callback is being called, or waits for its next attempt."""
 
     run: Run
     job: StoredJob

@@ -26,7 +26,7 @@ MOST_PASSED_OVER = 10_000
 
 
 class InFlightRuns:
-    """See the module.
+    """The runs that this process has, by how far each has come.
 
     Parameters: journal, where it is written down what is dropped; has_room, woken when more runs may come.
     """
@@ -104,7 +104,9 @@ class InFlightRuns:
         return (active for active in self.active() if active.is_calling)
 
     def as_running(self) -> Sequence[Outcome]:
-        """The same, as outcomes that say `running`."""
+        """The runs whose callback is being called, as outcomes that say `running`: what the elector writes down when
+        the loop hangs.
+        """
         return [active.as_running() for active in self.calling()]
 
     # Letting go.

@@ -80,7 +80,7 @@ class RemoteExecution(Protocol):
 
 @dataclass(slots=True)
 class RunExecutor:
-    """See the module.
+    """Executes runs for one process, each from its instant to its outcome.
 
     Parameters: slots, of each executor; remote, None for a process that executes whatever it is given itself.
     """

@@ -48,7 +48,10 @@ def check_executor(definition: JobDefinition) -> None:
 
 
 class Executors:
-    """See the module. Parameters: find, returns what makes each executor, by name; asked once, and only if need be."""
+    """The executors of this process, each made when a job first names it.
+
+    Parameters: find, returns what makes each executor, by name; asked once, and only if need be.
+    """
 
     def __init__(self, find: Callable[[], Factories]) -> None:
         self._find = find

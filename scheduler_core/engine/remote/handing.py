@@ -35,7 +35,7 @@ MOST_TRIES = 3
 
 @dataclass(slots=True)
 class Handing:
-    """See the module.
+    """Hands attempts to executors, and waits for what became of them.
 
     Parameters: trust, whether a run may be started now; slots of each executor, one of which each run has taken;
     listeners, told what workers have recorded.

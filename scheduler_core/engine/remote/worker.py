@@ -84,7 +84,9 @@ class TakenTrust:
 
 
 class Worker:
-    """See the module. Usable in one event loop, from `start` to `stop`.
+    """Takes attempts that a leader hands out, makes them and records how they ended.
+
+    Usable in one event loop, from `start` to `stop`.
 
     Parameters: instance, this process; locks, gives the lock service of jobs with `use_distributed_lock`;
     max_concurrent_runs, callbacks that execute at once; the others as `BaseScheduler`.

@@ -8,13 +8,14 @@ from fastapi import APIRouter, Query
 
 from scheduler_core.admin.alarms import report_alarms
 from scheduler_core.domain.alarm import AlarmKind, Event, Notification
-from scheduler_core.web.api import paging, schemas
+from scheduler_core.web.api import paging
+from scheduler_core.web.api.schemas.alarms import AlarmPage, ClosedAlarms, NotificationPage, QueuedNotification
 from scheduler_core.web.api.values import AnyCase, ContainerDep, Cursor, Limit, Operator, PathName, Viewer
 
 router = APIRouter(tags=["alarms"])
 
 
-@router.get("/alarms", response_model=schemas.AlarmPage)
+@router.get("/alarms", response_model=AlarmPage)
 async def list_alarms(
     _caller: Viewer,
     container: ContainerDep,
@@ -36,7 +37,7 @@ async def list_alarms(
     }
 
 
-@router.post("/jobs/{job_id}/alarms/close", response_model=schemas.ClosedAlarms)
+@router.post("/jobs/{job_id}/alarms/close", response_model=ClosedAlarms)
 async def close_alarms(
     job_id: PathName,
     caller: Operator,
@@ -47,7 +48,7 @@ async def close_alarms(
     return {"closed": await container.get_alarms().close(job_id, kind=kind, by=caller.actor.name)}
 
 
-@router.get("/notifications", response_model=schemas.NotificationPage)
+@router.get("/notifications", response_model=NotificationPage)
 async def list_notifications(
     _caller: Viewer, container: ContainerDep, limit: Limit = 100, cursor: Cursor = None
 ) -> dict[str, Any]:
@@ -57,7 +58,7 @@ async def list_notifications(
     return paging.page(rows, limit, "notification_id")
 
 
-@router.post("/notifications/test", status_code=202, response_model=schemas.QueuedNotification)
+@router.post("/notifications/test", status_code=202, response_model=QueuedNotification)
 async def send_test(caller: Operator, container: ContainerDep) -> dict[str, int]:
     """Have a replica that has a webhook send a test; the listing shows what became of it."""
     now = await container.get_database().now()

@@ -9,13 +9,15 @@ from fastapi import APIRouter
 
 from scheduler_core.container import Container
 from scheduler_core.domain.audit_filter import AuditFilter
-from scheduler_core.web.api import paging, schemas
+from scheduler_core.web.api import paging
+from scheduler_core.web.api.schemas.audit import Duplicates, GapReport
+from scheduler_core.web.api.schemas.jobs import ChangePage
 from scheduler_core.web.api.values import ContainerDep, Cursor, JobFilter, Limit, Since, Until, Viewer
 
 router = APIRouter(prefix="/audit", tags=["audit"])
 
 
-@router.get("/gaps", response_model=schemas.GapReport)
+@router.get("/gaps", response_model=GapReport)
 async def find_gaps(
     _caller: Viewer,
     container: ContainerDep,
@@ -29,7 +31,7 @@ async def find_gaps(
     return report.as_document()
 
 
-@router.get("/duplicates", response_model=schemas.Duplicates)
+@router.get("/duplicates", response_model=Duplicates)
 async def find_duplicates(
     _caller: Viewer,
     container: ContainerDep,
@@ -42,7 +44,7 @@ async def find_duplicates(
     return {"items": await container.get_auditor().duplicates(AuditFilter(job_id, since, until, limit))}
 
 
-@router.get("/changes", response_model=schemas.ChangePage)
+@router.get("/changes", response_model=ChangePage)
 async def list_changes(
     _caller: Viewer,
     container: ContainerDep,

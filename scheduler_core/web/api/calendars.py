@@ -10,7 +10,8 @@ from fastapi.responses import Response
 from scheduler_core.container import Container
 from scheduler_core.domain.calendars import Calendar
 from scheduler_core.domain.errors import JobConflictError
-from scheduler_core.web.api import paging, schemas
+from scheduler_core.web.api import paging
+from scheduler_core.web.api.schemas.calendars import CalendarBody, CalendarPage, CalendarRow
 from scheduler_core.web.api.values import ContainerDep, Cursor, Limit, Operator, PathName, Viewer
 from scheduler_core.web.api.versions import Seen, tag
 from scheduler_core.web.documented import problems
@@ -18,7 +19,7 @@ from scheduler_core.web.documented import problems
 router = APIRouter(prefix="/calendars", tags=["calendars"])
 
 
-@router.get("", response_model=schemas.CalendarPage)
+@router.get("", response_model=CalendarPage)
 async def list_calendars(
     _caller: Viewer, container: ContainerDep, limit: Limit = 100, cursor: Cursor = None
 ) -> dict[str, Any]:
@@ -28,16 +29,16 @@ async def list_calendars(
     return paging.page(rows, limit, "name")
 
 
-@router.get("/{name}", response_model=schemas.CalendarRow, responses=problems(404))
+@router.get("/{name}", response_model=CalendarRow, responses=problems(404))
 async def get_calendar(name: PathName, _caller: Viewer, container: ContainerDep, response: Response) -> dict[str, Any]:
     """One calendar, whole. The ETag is its version."""
     return await _show(container, name, response)
 
 
-@router.put("/{name}", response_model=schemas.CalendarRow, responses=problems(409, 428))
+@router.put("/{name}", response_model=CalendarRow, responses=problems(409, 428))
 async def put_calendar(
     name: PathName,
-    asked: schemas.CalendarBody,
+    asked: CalendarBody,
     caller: Operator,
     seen: Seen,
     container: ContainerDep,
@@ -53,18 +54,18 @@ async def put_calendar(
     return await _show(container, name, response)
 
 
-@router.post("/{name}/extend", response_model=schemas.CalendarRow, responses=problems(409))
+@router.post("/{name}/extend", response_model=CalendarRow, responses=problems(409))
 async def extend_calendar(
-    name: PathName, asked: schemas.CalendarBody, caller: Operator, container: ContainerDep, response: Response
+    name: PathName, asked: CalendarBody, caller: Operator, container: ContainerDep, response: Response
 ) -> dict[str, Any]:
     """Add exclusions to a calendar; it is created if it does not exist."""
     await container.get_calendars(caller.actor).extend(_calendar(name, asked))
     return await _show(container, name, response)
 
 
-@router.post("/{name}/reduce", response_model=schemas.CalendarRow, responses=problems(404, 409))
+@router.post("/{name}/reduce", response_model=CalendarRow, responses=problems(404, 409))
 async def reduce_calendar(
-    name: PathName, asked: schemas.CalendarBody, caller: Operator, container: ContainerDep, response: Response
+    name: PathName, asked: CalendarBody, caller: Operator, container: ContainerDep, response: Response
 ) -> dict[str, Any]:
     """Take exclusions from a calendar."""
     await container.get_calendars(caller.actor).reduce(_calendar(name, asked))
@@ -96,5 +97,5 @@ async def _show(container: Container, name: str, response: Response) -> dict[str
     return rows[0]
 
 
-def _calendar(name: str, asked: schemas.CalendarBody) -> Calendar:
+def _calendar(name: str, asked: CalendarBody) -> Calendar:
     return Calendar(name, asked.excluded_dates, asked.excluded_weekdays, asked.excluded_periods, asked.note)

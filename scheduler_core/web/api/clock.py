@@ -7,20 +7,20 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from scheduler_core.admin.clock import agree_to_clock, report_clock
-from scheduler_core.web.api import schemas
+from scheduler_core.web.api.schemas.leader import ClockAgreed, ClockReport
 from scheduler_core.web.api.values import ContainerDep, Operator, Viewer
 from scheduler_core.web.documented import problems
 
 router = APIRouter(tags=["clock"])
 
 
-@router.get("/clock", response_model=schemas.ClockReport)
+@router.get("/clock", response_model=ClockReport)
 async def get_clock(_caller: Viewer, container: ContainerDep) -> dict[str, Any]:
     """What the database's clock shows, and whether planning has stopped because it jumped."""
     return await report_clock(container)
 
 
-@router.post("/clock/agree", response_model=schemas.ClockAgreed, responses=problems(409))
+@router.post("/clock/agree", response_model=ClockAgreed, responses=problems(409))
 async def agree_to_the_clock(
     caller: Operator,
     container: ContainerDep,

@@ -12,7 +12,7 @@ from scheduler_core.admin.proposal import Proposal, carry_out, propose_import, r
 from scheduler_core.container import Container
 from scheduler_core.jobs_file.reading import parse_jobs
 from scheduler_core.jobs_file.writing import dump_jobs
-from scheduler_core.web.api import schemas
+from scheduler_core.web.api.schemas.jobs import ImportDifference
 from scheduler_core.web.api.values import ContainerDep, Operator, Viewer
 from scheduler_core.web.documented import problems
 
@@ -36,7 +36,7 @@ async def export_jobs(_caller: Viewer, container: ContainerDep) -> PlainTextResp
 
 @router.post(
     "/jobs-file",
-    response_model=schemas.ImportDifference,
+    response_model=ImportDifference,
     responses=problems(409),
     openapi_extra={"requestBody": {"required": True, "content": {"text/plain": {"schema": {"type": "string"}}}}},
 )

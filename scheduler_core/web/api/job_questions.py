@@ -11,9 +11,10 @@ from scheduler_core.admin.next_fires import next_of_job, next_of_schedule
 from scheduler_core.domain.errors import JobNotFoundError
 from scheduler_core.domain.run_filter import RunFilter
 from scheduler_core.domain.schedule import ScheduleType
-from scheduler_core.web.api import schemas
 from scheduler_core.web.api.audit import page_of_changes
 from scheduler_core.web.api.runs import page_of_runs
+from scheduler_core.web.api.schemas.jobs import ChangePage, Explanation, NextFires
+from scheduler_core.web.api.schemas.runs import RunPage
 from scheduler_core.web.api.values import AnyCase, ContainerDep, Cursor, Limit, PathName, Since, Statuses, Until, Viewer
 from scheduler_core.web.documented import problems
 
@@ -22,7 +23,7 @@ router = APIRouter(tags=["jobs"])
 Count = Annotated[int, Query(ge=1, le=1_000)]
 
 
-@router.get("/jobs/{job_id}/runs", response_model=schemas.RunPage)
+@router.get("/jobs/{job_id}/runs", response_model=RunPage)
 async def list_runs_of_job(
     job_id: PathName,
     _caller: Viewer,
@@ -37,7 +38,7 @@ async def list_runs_of_job(
     return await page_of_runs(container, RunFilter(job_id, status, since, until), limit, cursor)
 
 
-@router.get("/jobs/{job_id}/changes", response_model=schemas.ChangePage)
+@router.get("/jobs/{job_id}/changes", response_model=ChangePage)
 async def list_changes_of_job(
     job_id: PathName,
     _caller: Viewer,
@@ -51,7 +52,7 @@ async def list_changes_of_job(
     return await page_of_changes(container, job_id, since, until, limit, cursor)
 
 
-@router.get("/jobs/{job_id}/explain", response_model=schemas.Explanation, responses=problems(404))
+@router.get("/jobs/{job_id}/explain", response_model=Explanation, responses=problems(404))
 async def explain_job(job_id: PathName, _caller: Viewer, container: ContainerDep) -> dict[str, Any]:
     """Why a job did or did not run, what it waits for, and what comes next."""
     found = await explanation_of(container, job_id)
@@ -60,7 +61,7 @@ async def explain_job(job_id: PathName, _caller: Viewer, container: ContainerDep
     return found.as_document()
 
 
-@router.get("/jobs/{job_id}/next", response_model=schemas.NextFires, responses=problems(404))
+@router.get("/jobs/{job_id}/next", response_model=NextFires, responses=problems(404))
 async def next_fires_of_job(
     job_id: PathName, _caller: Viewer, container: ContainerDep, count: Count = 10
 ) -> dict[str, Any]:
@@ -68,7 +69,7 @@ async def next_fires_of_job(
     return (await next_of_job(container, job_id, count)).as_document()
 
 
-@router.get("/next", response_model=schemas.NextFires)
+@router.get("/next", response_model=NextFires)
 async def next_fires_of_schedule(
     _caller: Viewer,
     container: ContainerDep,

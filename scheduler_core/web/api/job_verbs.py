@@ -10,9 +10,11 @@ from fastapi.responses import JSONResponse, Response
 
 from scheduler_core.domain.backfill import Backfill
 from scheduler_core.domain.run import Origin
-from scheduler_core.web.api import schemas
 from scheduler_core.web.api.idempotency import Key, once
 from scheduler_core.web.api.jobs import show_job
+from scheduler_core.web.api.schemas.jobs import Job, Pause, Revert
+from scheduler_core.web.api.schemas.runs import Backfill as BackfillAnswer
+from scheduler_core.web.api.schemas.runs import BackfillRequest, ExistingRun, MadeRun
 from scheduler_core.web.api.values import ContainerDep, Operator, PathName
 from scheduler_core.web.api.versions import SeenIfSaid
 from scheduler_core.web.documented import problems
@@ -20,23 +22,23 @@ from scheduler_core.web.documented import problems
 router = APIRouter(prefix="/jobs/{job_id}", tags=["jobs"])
 
 
-@router.post("/pause", response_model=schemas.Job, responses=problems(404, 409))
+@router.post("/pause", response_model=Job, responses=problems(404, 409))
 async def pause_job(
     job_id: PathName,
     caller: Operator,
     seen: SeenIfSaid,
     container: ContainerDep,
     response: Response,
-    asked: schemas.Pause | None = None,
+    asked: Pause | None = None,
 ) -> dict[str, Any]:
     """Stop a job from firing until it is resumed, or until an instant; a deploy does not undo it."""
-    wanted = asked or schemas.Pause()
+    wanted = asked or Pause()
     operations = container.get_operations(caller.actor)
     await operations.pause(job_id, until=wanted.until, note=wanted.note, by=caller.actor.name, seen=seen)
     return await show_job(container, job_id, response)
 
 
-@router.post("/resume", response_model=schemas.Job, responses=problems(404, 409))
+@router.post("/resume", response_model=Job, responses=problems(404, 409))
 async def resume_job(
     job_id: PathName, caller: Operator, seen: SeenIfSaid, container: ContainerDep, response: Response
 ) -> dict[str, Any]:
@@ -45,10 +47,10 @@ async def resume_job(
     return await show_job(container, job_id, response)
 
 
-@router.post("/revert", response_model=schemas.Job, responses=problems(404, 409))
+@router.post("/revert", response_model=Job, responses=problems(404, 409))
 async def revert_job(
     job_id: PathName,
-    asked: schemas.Revert,
+    asked: Revert,
     caller: Operator,
     seen: SeenIfSaid,
     container: ContainerDep,
@@ -59,27 +61,27 @@ async def revert_job(
     return await show_job(container, job_id, response)
 
 
-@router.post("/trigger", status_code=201, response_model=schemas.MadeRun, responses=problems(404, 409))
+@router.post("/trigger", status_code=201, response_model=MadeRun, responses=problems(404, 409))
 async def trigger_job(
     job_id: PathName, caller: Operator, container: ContainerDep, request: Request, key: Key = None
 ) -> JSONResponse:
     """Run a job now, beside its schedule."""
 
-    async def work(run_id: UUID | None, is_repeat: bool) -> schemas.MadeRun:
+    async def work(run_id: UUID | None, is_repeat: bool) -> MadeRun:
         if is_repeat and run_id is not None:
             made = await container.get_audit().run(run_id)
             if made is not None:
-                return schemas.MadeRun.model_validate(made)
+                return MadeRun.model_validate(made)
         run = await container.get_operations(caller.actor).trigger(job_id, Origin.TRIGGER, run_id)
-        return schemas.MadeRun.model_validate(run)
+        return MadeRun.model_validate(run)
 
     return await once(request, container, caller, key, None, work)
 
 
-@router.post("/backfill", status_code=201, response_model=schemas.Backfill, responses=problems(404, 409))
+@router.post("/backfill", status_code=201, response_model=BackfillAnswer, responses=problems(404, 409))
 async def backfill_job(
     job_id: PathName,
-    asked: schemas.BackfillRequest,
+    asked: BackfillRequest,
     caller: Operator,
     container: ContainerDep,
     request: Request,
@@ -87,7 +89,7 @@ async def backfill_job(
 ) -> JSONResponse:
     """Make up for past occurrences that have no run, in order, one at a time, beside the schedule."""
 
-    async def work(_run_id: UUID | None, _is_repeat: bool) -> schemas.Backfill:
+    async def work(_run_id: UUID | None, _is_repeat: bool) -> BackfillAnswer:
         # An occurrence that has a run is left alone: doing it once more makes nothing twice.
         operations = container.get_run_operations()
         verb = operations.preview_backfill if asked.dry_run else operations.backfill
@@ -96,9 +98,9 @@ async def backfill_job(
     return await once(request, container, caller, key, asked, work)
 
 
-def _told(found: Backfill, asked: schemas.BackfillRequest) -> schemas.Backfill:
+def _told(found: Backfill, asked: BackfillRequest) -> BackfillAnswer:
     instants = sorted([*found.to_make, *(instant for instant, _ in found.existing)])
-    return schemas.Backfill(
+    return BackfillAnswer(
         job_id=found.job_id,
         start=found.start,
         until=found.end,
@@ -108,5 +110,5 @@ def _told(found: Backfill, asked: schemas.BackfillRequest) -> schemas.Backfill:
         last=instants[-1] if instants else None,
         made=0 if asked.dry_run else len(found.to_make),
         to_make=list(found.to_make),
-        existing=[schemas.ExistingRun(scheduled_for=instant, status=status) for instant, status in found.existing],
+        existing=[ExistingRun(scheduled_for=instant, status=status) for instant, status in found.existing],
     )

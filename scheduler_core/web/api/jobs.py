@@ -19,7 +19,9 @@ from scheduler_core.domain.plain_words import plain_words
 from scheduler_core.domain.schedule import ScheduleType
 from scheduler_core.domain.wording import plain
 from scheduler_core.ports.runs import InvalidRow
-from scheduler_core.web.api import paging, schemas
+from scheduler_core.web.api import paging
+from scheduler_core.web.api.schemas.jobs import Job, JobPage
+from scheduler_core.web.api.schemas.jobs import JobDefinition as JobBody
 from scheduler_core.web.api.values import ContainerDep, Cursor, Limit, Operator, PathName, Viewer
 from scheduler_core.web.api.versions import Seen, SeenIfSaid, tag
 from scheduler_core.web.documented import problems
@@ -30,7 +32,7 @@ router = APIRouter(prefix="/jobs", tags=["jobs"])
 KEPT_CALLBACK = "kept:kept"
 
 
-@router.get("", response_model=schemas.JobPage)
+@router.get("", response_model=JobPage)
 async def list_jobs(
     _caller: Viewer, container: ContainerDep, limit: Limit = 100, cursor: Cursor = None
 ) -> dict[str, Any]:
@@ -41,9 +43,9 @@ async def list_jobs(
     return paging.page([row | {"schedule": in_words(row)} for row in rows], limit, "job_id")
 
 
-@router.post("", status_code=201, response_model=schemas.Job, responses=problems(409))
+@router.post("", status_code=201, response_model=Job, responses=problems(409))
 async def add_job(
-    asked: schemas.JobDefinition, caller: Operator, container: ContainerDep, request: Request, response: Response
+    asked: JobBody, caller: Operator, container: ContainerDep, request: Request, response: Response
 ) -> dict[str, Any]:
     """Add a job. One that is there already is not touched: that is a 409."""
     definition = _definition(asked, container)
@@ -54,16 +56,16 @@ async def add_job(
     return await show_job(container, definition.job_id, response)
 
 
-@router.get("/{job_id}", response_model=schemas.Job, responses=problems(404))
+@router.get("/{job_id}", response_model=Job, responses=problems(404))
 async def get_job(job_id: PathName, _caller: Viewer, container: ContainerDep, response: Response) -> dict[str, Any]:
     """One job, whole. The ETag is its version."""
     return await show_job(container, job_id, response)
 
 
-@router.put("/{job_id}", response_model=schemas.Job, responses=problems(404, 409, 428))
+@router.put("/{job_id}", response_model=Job, responses=problems(404, 409, 428))
 async def edit_job(
     job_id: PathName,
-    asked: schemas.JobDefinition,
+    asked: JobBody,
     caller: Operator,
     seen: Seen,
     container: ContainerDep,
@@ -117,14 +119,14 @@ def _document(definition: JobDefinition) -> dict[str, Any]:
     return {name: plain(value) if isinstance(value, (datetime, tuple)) else value for name, value in values.items()}
 
 
-def _definition(asked: schemas.JobDefinition, container: Container) -> JobDefinition:
+def _definition(asked: JobBody, container: Container) -> JobDefinition:
     given = asked.model_dump(exclude_unset=True)
     given["name"] = given.get("name") or asked.job_id
     job = ScheduleJob(**given)
     return job.definition(job.timezone or container.settings.default_timezone)
 
 
-async def _edited(asked: schemas.JobDefinition, container: Container) -> JobDefinition:
+async def _edited(asked: JobBody, container: Container) -> JobDefinition:
     """What the job is to be. Its callback may stay what it is, also one that no other process can name."""
     found = await container.get_storage().jobs.load([asked.job_id])
     if not found:

@@ -7,7 +7,8 @@ from typing import Any
 from fastapi import APIRouter
 
 from scheduler_core.admin.status import leader_status
-from scheduler_core.web.api import paging, schemas
+from scheduler_core.web.api import paging
+from scheduler_core.web.api.schemas.leader import Leader, Replicas, ResignAsked, TermPage
 from scheduler_core.web.api.values import ContainerDep, Cursor, Limit, Operator, Viewer
 from scheduler_core.web.documented import problems
 from scheduler_core.web.problem import Problem
@@ -15,13 +16,13 @@ from scheduler_core.web.problem import Problem
 router = APIRouter(tags=["replicas"])
 
 
-@router.get("/leader", response_model=schemas.Leader)
+@router.get("/leader", response_model=Leader)
 async def get_leader(_caller: Viewer, container: ContainerDep) -> dict[str, Any]:
     """Who leads, since when, and the replicas that live."""
     return await leader_status(container)
 
 
-@router.post("/leader/resign", status_code=202, response_model=schemas.ResignAsked, responses=problems(409))
+@router.post("/leader/resign", status_code=202, response_model=ResignAsked, responses=problems(409))
 async def ask_leader_to_resign(caller: Operator, container: ContainerDep) -> dict[str, Any]:
     """Ask the leader, wherever it is, to give the term up for another replica."""
     before = await leader_status(container)
@@ -31,7 +32,7 @@ async def ask_leader_to_resign(caller: Operator, container: ContainerDep) -> dic
     return before
 
 
-@router.get("/leader/history", response_model=schemas.TermPage)
+@router.get("/leader/history", response_model=TermPage)
 async def list_terms(
     _caller: Viewer, container: ContainerDep, limit: Limit = 100, cursor: Cursor = None
 ) -> dict[str, Any]:
@@ -41,7 +42,7 @@ async def list_terms(
     return paging.page(rows, limit, "term")
 
 
-@router.get("/replicas", response_model=schemas.Replicas)
+@router.get("/replicas", response_model=Replicas)
 async def list_replicas(_caller: Viewer, container: ContainerDep) -> dict[str, Any]:
     """The replicas that live."""
     return {"items": await container.get_audit().replicas()}

@@ -13,8 +13,9 @@ from fastapi.responses import JSONResponse, StreamingResponse
 from scheduler_core.container import Container
 from scheduler_core.domain.export_lines import Format, header, renderer
 from scheduler_core.domain.run_filter import RunFilter, Selection
-from scheduler_core.web.api import paging, schemas
+from scheduler_core.web.api import paging
 from scheduler_core.web.api.idempotency import Key, once
+from scheduler_core.web.api.schemas.runs import Cancelled, MadeRun, RunDetails, RunPage
 from scheduler_core.web.api.values import (
     AnyCase,
     ContainerDep,
@@ -36,7 +37,7 @@ router = APIRouter(prefix="/runs", tags=["runs"])
 MEDIA_TYPES = {Format.CSV: "text/csv", Format.JSONL: "application/x-ndjson"}
 
 
-@router.get("", response_model=schemas.RunPage)
+@router.get("", response_model=RunPage)
 async def list_runs(
     _caller: Viewer,
     container: ContainerDep,
@@ -79,30 +80,30 @@ async def export_runs(
     return StreamingResponse(_lines(container, selection, kind, columns), media_type=MEDIA_TYPES[kind])
 
 
-@router.get("/{run_id}", response_model=schemas.RunDetails, responses=problems(404))
+@router.get("/{run_id}", response_model=RunDetails, responses=problems(404))
 async def get_run(run_id: UUID, _caller: Viewer, container: ContainerDep) -> dict[str, Any]:
     """One run with its attempts and their tracebacks."""
     return await container.run_details(run_id)
 
 
-@router.post("/{run_id}/retry", status_code=201, response_model=schemas.MadeRun, responses=problems(404, 409))
+@router.post("/{run_id}/retry", status_code=201, response_model=MadeRun, responses=problems(404, 409))
 async def retry_run(
     run_id: UUID, caller: Operator, container: ContainerDep, request: Request, key: Key = None
 ) -> JSONResponse:
     """Run a finished run's job again, now, by its definition of today."""
 
-    async def work(new_id: UUID | None, is_repeat: bool) -> schemas.MadeRun:
+    async def work(new_id: UUID | None, is_repeat: bool) -> MadeRun:
         if is_repeat and new_id is not None:
             made = await container.get_audit().run(new_id)
             if made is not None:
-                return schemas.MadeRun.model_validate(made)
+                return MadeRun.model_validate(made)
         run = await container.get_run_operations().rerun(run_id, new_id)
-        return schemas.MadeRun.model_validate(run).model_copy(update={"rerun_of": run_id})
+        return MadeRun.model_validate(run).model_copy(update={"rerun_of": run_id})
 
     return await once(request, container, caller, key, None, work)
 
 
-@router.post("/{run_id}/cancel", response_model=schemas.Cancelled, responses=problems(404, 409))
+@router.post("/{run_id}/cancel", response_model=Cancelled, responses=problems(404, 409))
 async def cancel_run(run_id: UUID, caller: Operator, container: ContainerDep) -> Any:
     """Cancel a run, without a retry: one that waits ends at once, one that executes is ended by its owner."""
     return await container.get_run_operations().cancel(run_id, caller.actor.name)

@@ -10,7 +10,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import AfterValidator
 
 from scheduler_core.container import Container
-from scheduler_core.web.api import schemas
+from scheduler_core.web.api.schemas.simulation import Simulation
 from scheduler_core.web.api.values import ContainerDep, Viewer
 from scheduler_core.web.documented import problems
 from scheduler_core.web.problem import Problem
@@ -34,7 +34,7 @@ def _of_our_time(day: date) -> date:
 Day = Annotated[date, AfterValidator(_of_our_time)]
 
 
-@router.get("/simulation", response_model=schemas.Simulation, responses=problems(409))
+@router.get("/simulation", response_model=Simulation, responses=problems(409))
 async def simulate(
     request: Request,
     _caller: Viewer,

@@ -8,20 +8,21 @@ from uuid import UUID
 
 from fastapi import APIRouter, Query
 
-from scheduler_core.web.api import paging, schemas
+from scheduler_core.web.api import paging
+from scheduler_core.web.api.schemas.tokens import MadeToken, Me, NewToken, TokenPage
 from scheduler_core.web.api.values import Admin, ContainerDep, Cursor, Limit, PathName, Viewer
 from scheduler_core.web.documented import problems
 
 router = APIRouter(tags=["access"])
 
 
-@router.get("/me", response_model=schemas.Me)
+@router.get("/me", response_model=Me)
 async def who_am_i(caller: Viewer) -> Any:
     """Whose token this is, and what it allows."""
     return caller
 
 
-@router.get("/tokens", response_model=schemas.TokenPage)
+@router.get("/tokens", response_model=TokenPage)
 async def list_tokens(
     _caller: Admin,
     container: ContainerDep,
@@ -35,8 +36,8 @@ async def list_tokens(
     return paging.page(rows, limit, "token_id")
 
 
-@router.post("/tokens", status_code=201, response_model=schemas.MadeToken, responses=problems(409))
-async def create_token(asked: schemas.NewToken, caller: Admin, container: ContainerDep) -> dict[str, Any]:
+@router.post("/tokens", status_code=201, response_model=MadeToken, responses=problems(409))
+async def create_token(asked: NewToken, caller: Admin, container: ContainerDep) -> dict[str, Any]:
     """Make a token; the answer holds its secret, this once."""
     made, secret = await container.get_tokens().create(asked.name, asked.scope, days=asked.days, by=caller.actor.name)
     return {**asdict(made), "token": secret}

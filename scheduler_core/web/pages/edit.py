@@ -22,6 +22,7 @@ from scheduler_core.domain.errors import InvalidJobError, JobConflictError, JobN
 from scheduler_core.domain.job import JobDefinition
 from scheduler_core.domain.job_fields import check_text, choice
 from scheduler_core.domain.job_policies import POLICIES, Group, Kind, Policy
+from scheduler_core.domain.job_rows import read_definition
 from scheduler_core.domain.schedule import ScheduleType
 from scheduler_core.ports.runs import InvalidRow
 from scheduler_core.web.access import Caller
@@ -97,7 +98,7 @@ def as_definition(stored: JobDefinition, given: Mapping[str, str]) -> JobDefinit
     changed = {
         one.name: _read(one, given[one.name].strip()) for one in INPUTS if given[one.name].strip() != shown[one.name]
     }
-    return JobDefinition.from_columns(columns | changed)
+    return read_definition(columns | changed)
 
 
 def _read(one: Policy, text: str) -> Any:
