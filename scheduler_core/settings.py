@@ -23,11 +23,11 @@ from pydantic_settings import (
     TomlConfigSettingsSource,
 )
 
+from scheduler_core.domain.alerts.webhook import parse_secrets
 from scheduler_core.domain.clock import CLOCK_JUMP_LIMIT_SECONDS
+from scheduler_core.domain.election.trust import RedisOutage, Timing
 from scheduler_core.domain.errors import InvalidScheduleError, InvalidSettingsError
 from scheduler_core.domain.schedule.zone import check_timezone
-from scheduler_core.domain.trust import RedisOutage, Timing
-from scheduler_core.domain.webhook import parse_secrets
 
 CONFIG_FILE = "scheduler.toml"
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from scheduler_core.container import Container
-from scheduler_core.domain.alarm import Opening
-from scheduler_core.domain.alarm_decision import decide
+from scheduler_core.domain.alerts.alarm import Opening
+from scheduler_core.domain.alerts.decision import decide
 
 UNWATCHED_INTERVALS = 3
 """Without a look for so many of them nobody is there to look."""

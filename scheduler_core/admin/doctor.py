@@ -14,7 +14,7 @@ from scheduler_core.admin.status import leader_status
 from scheduler_core.container import Container
 from scheduler_core.domain.clock import WHAT_TO_DO, describe_hold
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.domain.job import ScheduleJob
+from scheduler_core.domain.jobs.job import ScheduleJob
 from scheduler_core.domain.wording import plain
 from scheduler_core.engine.operations.tables import TableScheduler
 from scheduler_core.jobs_file.difference import compare

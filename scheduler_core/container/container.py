@@ -11,15 +11,15 @@ from importlib import metadata
 
 from scheduler_core.container.servers import Servers
 from scheduler_core.container.stores import Stores
+from scheduler_core.domain.election.trust import RedisOutage
 from scheduler_core.domain.errors import (
     ExecutorError,
     RefusedForNowError,
     SchedulerError,
     ServerUnreachableError,
 )
-from scheduler_core.domain.job import JobDefinition, ScheduleJob
-from scheduler_core.domain.run import LoggerLike
-from scheduler_core.domain.trust import RedisOutage
+from scheduler_core.domain.jobs.job import JobDefinition, ScheduleJob
+from scheduler_core.domain.runs.run import LoggerLike
 from scheduler_core.engine.alerts.alarm_watch import AlarmStores, AlarmWatch
 from scheduler_core.engine.alerts.webhook_client import Webhook
 from scheduler_core.engine.callbacks.own_modules import OwnModules

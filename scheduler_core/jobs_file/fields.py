@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from scheduler_core.domain.job_policies import POLICY
+from scheduler_core.domain.jobs.job_policies import POLICY
 from scheduler_core.domain.schedule import ScheduleType
 
 SCHEDULES: Mapping[str, ScheduleType] = {

@@ -33,7 +33,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, TIMESTAMP
 
-from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.jobs.job import JobDefinition
 
 metadata = MetaData()
 _INSTANT = TIMESTAMP(timezone=True)

@@ -798,7 +798,10 @@ _STATEMENTS = "scheduler_core.storage.fire"
 _DRILL = "scheduler_core.drill"
 
 CODE: Mapping[Callable[..., Steps], tuple[str, ...]] = {
-    see_vacancy: (f"{_ELECTION}.vacancy_watch:VacancyWatch.next_vacancy", "scheduler_core.domain.suspicion:Suspicion"),
+    see_vacancy: (
+        f"{_ELECTION}.vacancy_watch:VacancyWatch.next_vacancy",
+        "scheduler_core.domain.election.suspicion:Suspicion",
+    ),
     take_lease: (f"{_ELECTION}.lease_holder:LeaseHolder.stand", f"{_LEASES}:LeaseStore.take"),
     take_witness: (f"{_SESSION}.claim",),
     claim_term: (
@@ -811,11 +814,11 @@ CODE: Mapping[Callable[..., Steps], tuple[str, ...]] = {
         f"{_ELECTION}.term:Term._beat",
         f"{_SESSION}.confirm",
         f"{_ELECTION}.lease_holder:LeaseHolder.renew",
-        "scheduler_core.domain.trust:judge",
+        "scheduler_core.domain.election.trust:judge",
     ),
     close_window: (
         f"{_ELECTION}.trust_window:LeaderTrust.leadership",
-        "scheduler_core.domain.trust:Timing.trusted_until",
+        "scheduler_core.domain.election.trust:Timing.trusted_until",
     ),
     notice_cut: (f"{_ELECTION}.control_link:ControlLink.session_lost", f"{_ELECTION}.office:Office.drop"),
     reclaim: (

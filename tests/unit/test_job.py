@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler_core.domain import job_rows
 from scheduler_core.domain.errors import InvalidJobError, InvalidScheduleError
-from scheduler_core.domain.job import (
+from scheduler_core.domain.jobs import rows as job_rows
+from scheduler_core.domain.jobs.checks import CHECKS, POSITIONAL
+from scheduler_core.domain.jobs.job import (
     POLICY_DEFAULTS,
     Delivery,
     JobDefinition,
@@ -26,10 +27,9 @@ from scheduler_core.domain.job import (
     is_importable_reference,
     shared_json,
 )
-from scheduler_core.domain.job_checks import CHECKS, POSITIONAL
-from scheduler_core.domain.job_policies import POLICY
-from scheduler_core.domain.job_rows import read_definition, read_definition_and_schedule
-from scheduler_core.domain.next_fires import next_fires
+from scheduler_core.domain.jobs.job_policies import POLICY
+from scheduler_core.domain.jobs.rows import read_definition, read_definition_and_schedule
+from scheduler_core.domain.planning.next_fires import next_fires
 from scheduler_core.domain.schedule import Dst, ScheduleType
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from scheduler_core.domain.alerts.webhook import GIVE_UP_AFTER, encode_body, judge, parse_secrets, signed_headers
 from scheduler_core.domain.errors import InvalidSettingsError
-from scheduler_core.domain.webhook import GIVE_UP_AFTER, encode_body, judge, parse_secrets, signed_headers
 from scheduler_core.settings import Settings, load_settings
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
