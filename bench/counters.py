@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
+from scheduler_core.domain.runs.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.fire.log_context import CURRENT_RUN
 

@@ -23,7 +23,7 @@ from typing import Any
 
 from scheduler_core import Container, ScheduleJob, load_settings
 from scheduler_core.admin.status import leader_status
-from scheduler_core.domain.access import Scope
+from scheduler_core.domain.access.access import Scope
 from scheduler_core.runtime.child_processes import die_with_parent
 from scheduler_core.storage import embedded
 

@@ -25,7 +25,7 @@ from scheduler_core.benchmark import callbacks
 from scheduler_core.benchmark.lateness import phases_of
 from scheduler_core.benchmark.stage import Servers, Stage, open_servers
 from scheduler_core.benchmark.throughput import EPOCH
-from scheduler_core.domain.job import ScheduleJob
+from scheduler_core.domain.jobs.job import ScheduleJob
 from scheduler_core.storage.fire.claims import DUE
 from scheduler_core.storage.fire.runs import HOT_PATH_SETTINGS
 from scheduler_core.storage.postgres.database import Database

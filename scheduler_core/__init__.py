@@ -18,14 +18,14 @@ from typing import TYPE_CHECKING, Any
 _PUBLIC = {
     "AlreadyInitializedError": "domain.errors",
     "BaseScheduler": "engine.scheduler",
-    "Calendar": "domain.calendars",
+    "Calendar": "domain.calendars.calendars",
     "CalendarInUseError": "domain.errors",
     "CalendarNotFoundError": "domain.errors",
     "CallbackNotAllowedError": "domain.errors",
     "CallbackNotFoundError": "domain.errors",
     "ConflictError": "domain.errors",
     "Container": "container",
-    "Delivery": "domain.job",
+    "Delivery": "domain.jobs.job",
     "Dst": "domain.schedule",
     "EmbeddedServerError": "domain.errors",
     "InvalidArgumentsError": "domain.errors",
@@ -35,23 +35,23 @@ _PUBLIC = {
     "InvalidSettingsError": "domain.errors",
     "JobConflictError": "domain.errors",
     "JobNotFoundError": "domain.errors",
-    "JobStatus": "domain.job_status",
+    "JobStatus": "domain.jobs.status",
     "JobVersionNotFoundError": "domain.errors",
     "LockLostError": "domain.errors",
     "LockService": "storage.redis.locks",
-    "Misfire": "domain.job",
+    "Misfire": "domain.jobs.job",
     "NotFoundError": "domain.errors",
     "NotInitializedError": "domain.errors",
     "NotLeaderError": "domain.errors",
-    "Origin": "domain.run",
-    "Overlap": "domain.job",
-    "Run": "domain.run",
-    "RunContext": "domain.run",
+    "Origin": "domain.runs.run",
+    "Overlap": "domain.jobs.job",
+    "Run": "domain.runs.run",
+    "RunContext": "domain.runs.run",
     "RunLogFilter": "engine.fire.log_context",
     "RunNotFoundError": "domain.errors",
     "RunStateError": "domain.errors",
-    "RunStatus": "domain.run",
-    "ScheduleJob": "domain.job",
+    "RunStatus": "domain.runs.run",
+    "ScheduleJob": "domain.jobs.job",
     "ScheduleType": "domain.schedule",
     "SchedulerError": "domain.errors",
     "SchedulerService": "service",
@@ -59,12 +59,12 @@ _PUBLIC = {
     "ServerUnreachableError": "domain.errors",
     "ServiceContainer": "container",
     "Settings": "settings",
-    "Summary": "domain.table_family",
-    "TableFamily": "domain.table_family",
+    "Summary": "domain.tables.family",
+    "TableFamily": "domain.tables.family",
     "TableScheduler": "engine.operations.tables",
     "WrongLoopError": "domain.errors",
     "callback": "service",
-    "country_calendar": "domain.countries",
+    "country_calendar": "domain.calendars.countries",
     "declared_jobs": "service",
     "job": "service",
     "load_jobs": "jobs_file.reading",
@@ -150,8 +150,8 @@ def __dir__() -> list[str]:
 
 if TYPE_CHECKING:
     from scheduler_core.container import Container, ServiceContainer
-    from scheduler_core.domain.calendars import Calendar
-    from scheduler_core.domain.countries import country_calendar
+    from scheduler_core.domain.calendars.calendars import Calendar
+    from scheduler_core.domain.calendars.countries import country_calendar
     from scheduler_core.domain.errors import (
         AlreadyInitializedError,
         CalendarInUseError,
@@ -179,11 +179,11 @@ if TYPE_CHECKING:
         ServerUnreachableError,
         WrongLoopError,
     )
-    from scheduler_core.domain.job import Delivery, Misfire, Overlap, ScheduleJob
-    from scheduler_core.domain.job_status import JobStatus
-    from scheduler_core.domain.run import Origin, Run, RunContext, RunStatus
+    from scheduler_core.domain.jobs.job import Delivery, Misfire, Overlap, ScheduleJob
+    from scheduler_core.domain.jobs.status import JobStatus
+    from scheduler_core.domain.runs.run import Origin, Run, RunContext, RunStatus
     from scheduler_core.domain.schedule import Dst, ScheduleType
-    from scheduler_core.domain.table_family import Summary, TableFamily
+    from scheduler_core.domain.tables.family import Summary, TableFamily
     from scheduler_core.engine.fire.log_context import RunLogFilter
     from scheduler_core.engine.operations.tables import TableScheduler
     from scheduler_core.engine.scheduler import BaseScheduler

@@ -11,15 +11,15 @@ from zoneinfo import ZoneInfo
 
 import scheduler_core
 from scheduler_core.admin.status import iterate_job_statuses
-from scheduler_core.domain.backfill import MOST_OCCURRENCES, Backfill
-from scheduler_core.domain.calendars import Calendar
-from scheduler_core.domain.callback import callback_reference, is_importable_reference
+from scheduler_core.domain.calendars.calendars import Calendar
 from scheduler_core.domain.errors import AlreadyInitializedError, InvalidJobError, NotInitializedError
-from scheduler_core.domain.job import NO_KWARGS, STATE_FIELDS, Names, ScheduleJob
-from scheduler_core.domain.job_status import JobStatus
-from scheduler_core.domain.next_fires import next_fires as instants_of
-from scheduler_core.domain.policies import Delivery, Misfire, Overlap
-from scheduler_core.domain.run import LoggerLike, Run, RunStatus, run_uuid
+from scheduler_core.domain.jobs.backfill import MOST_OCCURRENCES, Backfill
+from scheduler_core.domain.jobs.callback import callback_reference, is_importable_reference
+from scheduler_core.domain.jobs.job import NO_KWARGS, STATE_FIELDS, Names, ScheduleJob
+from scheduler_core.domain.jobs.policies import Delivery, Misfire, Overlap
+from scheduler_core.domain.jobs.status import JobStatus
+from scheduler_core.domain.planning.next_fires import next_fires as instants_of
+from scheduler_core.domain.runs.run import LoggerLike, Run, RunStatus, run_uuid
 from scheduler_core.domain.schedule import Dst, Times
 from scheduler_core.domain.signature import written_out
 from scheduler_core.engine.callbacks.own_modules import note_declaring_module

@@ -11,8 +11,8 @@ from typing import Any
 from uuid import UUID
 
 from scheduler_core import ScheduleJob
-from scheduler_core.domain.planning import StoredJob
-from scheduler_core.domain.run import Origin, Outcome, Run
+from scheduler_core.domain.planning.planning import StoredJob
+from scheduler_core.domain.runs.run import Origin, Outcome, Run
 from scheduler_core.engine.fire.active_run import ActiveRun
 
 AT = datetime(2026, 1, 1, tzinfo=UTC)

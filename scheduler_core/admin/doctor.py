@@ -14,7 +14,7 @@ from scheduler_core.admin.status import leader_status
 from scheduler_core.container import Container
 from scheduler_core.domain.clock import WHAT_TO_DO, describe_hold
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.domain.job import ScheduleJob
+from scheduler_core.domain.jobs.job import ScheduleJob
 from scheduler_core.domain.wording import plain
 from scheduler_core.engine.operations.tables import TableScheduler
 from scheduler_core.jobs_file.difference import compare
@@ -60,7 +60,7 @@ async def examine(container: Container, declared: Sequence[ScheduleJob] | None =
         troubles.append({"kind": "schema", "subject": container.settings.schema, "detail": notice})
     if server["current_schema"] == container.settings.schema:
         troubles.append({"kind": "search path", "subject": container.settings.schema, "detail": SHARES_SCHEMA})
-    found = await audit.troubles(overdue_seconds=container.settings.overdue_after)
+    found = await audit.troubles(overdue_seconds=container.settings.overdue_seconds)
     if (hold := await open_hold(container)) is not None:
         # By a clock that has jumped everything may be overdue or open for long, and every machine's clock wrong.
         found = [trouble for trouble in found if trouble["kind"] not in ("overdue", "clock", "open transaction")]

@@ -7,8 +7,8 @@ import asyncio
 from scheduler_core.container import Container
 from scheduler_core.domain.clock import Hold
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.domain.explanation import Explanation, Facts, LockFacts, explain
-from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.jobs.job import JobDefinition
+from scheduler_core.domain.planning.explanation import Explanation, Facts, LockFacts, explain
 from scheduler_core.ports.runs import InvalidRow
 from scheduler_core.storage.reads.explanations import ExplanationStore
 from scheduler_core.storage.redis.locks import LockService

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 
 from scheduler_core.container import Container
-from scheduler_core.domain.callback import is_importable_reference, matches
 from scheduler_core.domain.errors import CallbackNotAllowedError
+from scheduler_core.domain.jobs.callback import is_importable_reference, matches
 from scheduler_core.domain.wording import shown
 from scheduler_core.engine.callbacks.resolution import check_callback_name
 

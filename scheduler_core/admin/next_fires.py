@@ -7,14 +7,14 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scheduler_core.container import Container
-from scheduler_core.domain.calendars import Exclusions
+from scheduler_core.domain.calendars.calendars import Exclusions
 from scheduler_core.domain.errors import CalendarNotFoundError, InvalidJobError, JobNotFoundError
-from scheduler_core.domain.job import JobDefinition, ScheduleJob
-from scheduler_core.domain.next_fires import look_ahead
-from scheduler_core.domain.plain_words import plain_words
+from scheduler_core.domain.jobs.job import JobDefinition, ScheduleJob
+from scheduler_core.domain.planning.next_fires import look_ahead
+from scheduler_core.domain.planning.upcoming import Upcoming, upcoming
 from scheduler_core.domain.schedule import ScheduleType
+from scheduler_core.domain.schedule.plain_words import plain_words
 from scheduler_core.domain.schedule.zone import find_zone
-from scheduler_core.domain.upcoming import Upcoming, upcoming
 from scheduler_core.ports.runs import InvalidRow
 
 

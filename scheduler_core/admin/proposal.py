@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 
 from scheduler_core.admin.named_callbacks import doubt_of
 from scheduler_core.container import Container
-from scheduler_core.domain.actor import Actor
+from scheduler_core.domain.access.actor import Actor
 from scheduler_core.domain.errors import CallbackNotFoundError, InvalidJobError, JobConflictError
-from scheduler_core.domain.job import JobDefinition, ScheduleJob
+from scheduler_core.domain.jobs.job import JobDefinition, ScheduleJob
 from scheduler_core.domain.schedule import ScheduleType
 from scheduler_core.jobs_file.applying import apply
 from scheduler_core.jobs_file.difference import Difference, compare, undeclared

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING, Any
 
-from scheduler_core.domain.job_status import JobStatus
+from scheduler_core.domain.jobs.status import JobStatus
 
 if TYPE_CHECKING:
     from scheduler_core.container import Container

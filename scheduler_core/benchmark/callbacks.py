@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from scheduler_core.domain.run import RunContext
+from scheduler_core.domain.runs.run import RunContext
 
 NOTES_VARIABLE = "SCHEDULER_MEASURE"
 """Names the file that the notes go to."""

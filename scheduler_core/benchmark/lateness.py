@@ -15,7 +15,7 @@ from scheduler_core.benchmark import callbacks
 from scheduler_core.benchmark.figure import Figure, percentile
 from scheduler_core.benchmark.stage import Servers, Stage
 from scheduler_core.benchmark.throughput import EPOCH
-from scheduler_core.domain.job import ScheduleJob
+from scheduler_core.domain.jobs.job import ScheduleJob
 
 PERCENTS = (50.0, 90.0, 99.0, 99.9, 100.0)
 WARM_UP_SECONDS = 5.0

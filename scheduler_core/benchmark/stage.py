@@ -16,7 +16,7 @@ from scheduler_core.benchmark import processes
 from scheduler_core.benchmark.replica import Replica, start_replica
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidSettingsError, SchedulerError
-from scheduler_core.domain.job import ScheduleJob
+from scheduler_core.domain.jobs.job import ScheduleJob
 from scheduler_core.settings import Settings, load_settings
 from scheduler_core.storage import embedded
 from scheduler_core.storage.postgres.database import Database

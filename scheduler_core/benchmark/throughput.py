@@ -18,7 +18,7 @@ from scheduler_core.benchmark.figure import Figure, median
 from scheduler_core.benchmark.replica import Replica
 from scheduler_core.benchmark.stage import Stage
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.domain.job import ScheduleJob
+from scheduler_core.domain.jobs.job import ScheduleJob
 from scheduler_core.engine.fire.claiming import CLAIM_AHEAD_SECONDS
 
 AHEAD = timedelta(seconds=CLAIM_AHEAD_SECONDS)

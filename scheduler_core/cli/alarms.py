@@ -11,9 +11,9 @@ import typer
 from scheduler_core.admin.alarms import report_alarms
 from scheduler_core.cli.output import AsJson, Limit, console, print_json, print_table, with_container
 from scheduler_core.container import Container
-from scheduler_core.domain.alarm import AlarmKind, Event, Notification
+from scheduler_core.domain.alerts.alarm import AlarmKind, Event, Notification
+from scheduler_core.domain.alerts.webhook import encode_body
 from scheduler_core.domain.errors import InvalidSettingsError, SchedulerError, ServerUnreachableError
-from scheduler_core.domain.webhook import encode_body
 from scheduler_core.domain.wording import in_words
 
 app = typer.Typer(help="What is wrong with which job, and who is told.", no_args_is_help=True)

@@ -9,7 +9,7 @@ import typer
 
 from scheduler_core.cli.output import AsJson, console, print_json, print_table, with_container
 from scheduler_core.container import Container
-from scheduler_core.domain.backfill import MOST_OCCURRENCES, Backfill
+from scheduler_core.domain.jobs.backfill import MOST_OCCURRENCES, Backfill
 from scheduler_core.domain.schedule import parse_instant
 
 SHOWN_AT_EACH_END = 5

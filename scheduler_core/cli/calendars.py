@@ -12,9 +12,9 @@ import typer
 
 from scheduler_core.cli.output import AsJson, Limit, console, print_json, print_table, with_container
 from scheduler_core.container import Container
-from scheduler_core.domain.calendar_fields import parse_dates
-from scheduler_core.domain.calendars import SATURDAY_AND_SUNDAY, Calendar
-from scheduler_core.domain.countries import country_calendar, parse_years
+from scheduler_core.domain.calendars.calendars import SATURDAY_AND_SUNDAY, Calendar
+from scheduler_core.domain.calendars.countries import country_calendar, parse_years
+from scheduler_core.domain.calendars.fields import parse_dates
 from scheduler_core.domain.errors import InvalidCalendarError
 from scheduler_core.engine.operations.calendars import CalendarOperations
 

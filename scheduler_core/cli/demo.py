@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 
-from scheduler_core.domain.run import RunContext
+from scheduler_core.domain.runs.run import RunContext
 from scheduler_core.service import job
 
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from scheduler_core.cli.output import console
 from scheduler_core.container import Container
-from scheduler_core.domain.access import Scope
+from scheduler_core.domain.access.access import Scope
 from scheduler_core.domain.errors import InvalidSettingsError, SchedulerError
 from scheduler_core.runtime.child_processes import die_with_parent, end_with_us
 from scheduler_core.web import require_extra

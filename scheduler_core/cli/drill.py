@@ -16,8 +16,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from scheduler_core.cli.output import console
+from scheduler_core.domain.election.trust import Timing
 from scheduler_core.domain.errors import InvalidSettingsError
-from scheduler_core.domain.trust import Timing
 from scheduler_core.domain.wording import plain
 from scheduler_core.settings import Settings, load_settings
 

@@ -9,7 +9,7 @@ import typer
 from scheduler_core.admin.explain import explanation_of
 from scheduler_core.cli.output import AsJson, console, print_json, print_table, with_container
 from scheduler_core.container import Container
-from scheduler_core.domain.explanation import Explanation
+from scheduler_core.domain.planning.explanation import Explanation
 
 
 def explain(

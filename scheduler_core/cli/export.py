@@ -16,8 +16,8 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from scheduler_core.cli.output import Statuses, console, with_container
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidJobError, SchedulerError
-from scheduler_core.domain.export_lines import Format, header, renderer
-from scheduler_core.domain.run_filter import Selection
+from scheduler_core.domain.runs.export_lines import Format, header, renderer
+from scheduler_core.domain.runs.run_filter import Selection
 from scheduler_core.domain.schedule import parse_instant
 
 STANDARD_OUTPUT = "-"

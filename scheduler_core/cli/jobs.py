@@ -15,7 +15,7 @@ from scheduler_core.cli.output import AsJson, Limit, console, print_json, print_
 from scheduler_core.cli.replica import import_from_here
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidJobError, JobNotFoundError
-from scheduler_core.domain.job import ScheduleJob
+from scheduler_core.domain.jobs.job import ScheduleJob
 from scheduler_core.domain.schedule import ScheduleType
 
 app = typer.Typer(help="Look at jobs and change them.", no_args_is_help=True)

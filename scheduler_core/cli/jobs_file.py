@@ -15,9 +15,9 @@ from scheduler_core.admin.proposal import Proposal, Propose, Stored, annotate, c
 from scheduler_core.cli.output import AsJson, console, print_json, print_table, with_container
 from scheduler_core.cli.replica import import_from_here, load_app
 from scheduler_core.container import Container
-from scheduler_core.domain.callback import is_importable_reference
 from scheduler_core.domain.errors import InvalidJobError
-from scheduler_core.domain.job import ScheduleJob
+from scheduler_core.domain.jobs.callback import is_importable_reference
+from scheduler_core.domain.jobs.job import ScheduleJob
 from scheduler_core.jobs_file.difference import Difference, compare, undeclared
 from scheduler_core.jobs_file.reading import (
     MOST_BYTES,

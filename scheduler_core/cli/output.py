@@ -16,7 +16,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from scheduler_core.container import Container
-from scheduler_core.domain.run import RunStatus
+from scheduler_core.domain.runs.run import RunStatus
 from scheduler_core.domain.wording import plain
 from scheduler_core.settings import load_settings
 

@@ -12,7 +12,7 @@ import typer
 
 from scheduler_core.cli.output import AsJson, Limit, Statuses, console, print_json, print_table, with_container
 from scheduler_core.container import Container
-from scheduler_core.domain.run import RunStatus
+from scheduler_core.domain.runs.run import RunStatus
 
 app = typer.Typer(help="Look at what ran, run it again, cancel it.", no_args_is_help=True)
 

@@ -15,8 +15,8 @@ from scheduler_core.cli.output import AsJson, console, print_json, with_containe
 from scheduler_core.cli.replica import load_app
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidJobError
-from scheduler_core.domain.job import ScheduleJob
-from scheduler_core.domain.plan import StoredJob
+from scheduler_core.domain.jobs.job import ScheduleJob
+from scheduler_core.domain.planning.plan import StoredJob
 from scheduler_core.ports.runs import InvalidRow
 from scheduler_core.service import declared_jobs
 from scheduler_core.settings import load_settings
@@ -76,7 +76,7 @@ def _today(zone: str) -> date:
 
 
 def _durations(given: Sequence[str]) -> dict[str, float]:
-    from scheduler_core.domain.job_fields import seconds
+    from scheduler_core.domain.jobs.fields import seconds
 
     durations: dict[str, float] = {}
     for text in given:

@@ -11,7 +11,7 @@ from scheduler_core.cli.output import AsJson, console, print_json, print_table, 
 from scheduler_core.cli.replica import load_app
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.domain.table_family import InvalidTableFamilyError
+from scheduler_core.domain.tables.family import InvalidTableFamilyError
 from scheduler_core.engine.operations.tables import TableScheduler, Verb, cleanup, creation, summing
 
 app = typer.Typer(help="Look after table families: daily tables, summaries, retention.", no_args_is_help=True)

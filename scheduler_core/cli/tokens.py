@@ -8,7 +8,7 @@ import typer
 
 from scheduler_core.cli.output import AsJson, Limit, console, print_json, print_table, with_container
 from scheduler_core.container import Container
-from scheduler_core.domain.access import DEFAULT_TOKEN_DAYS, Scope
+from scheduler_core.domain.access.access import DEFAULT_TOKEN_DAYS, Scope
 
 app = typer.Typer(help="Tokens for the API and the dashboard.", no_args_is_help=True)
 

@@ -11,15 +11,15 @@ from importlib import metadata
 
 from scheduler_core.container.servers import Servers
 from scheduler_core.container.stores import Stores
+from scheduler_core.domain.election.trust import RedisOutage
 from scheduler_core.domain.errors import (
     ExecutorError,
     RefusedForNowError,
     SchedulerError,
     ServerUnreachableError,
 )
-from scheduler_core.domain.job import JobDefinition, ScheduleJob
-from scheduler_core.domain.run import LoggerLike
-from scheduler_core.domain.trust import RedisOutage
+from scheduler_core.domain.jobs.job import JobDefinition, ScheduleJob
+from scheduler_core.domain.runs.run import LoggerLike
 from scheduler_core.engine.alerts.alarm_watch import AlarmStores, AlarmWatch
 from scheduler_core.engine.alerts.webhook_client import Webhook
 from scheduler_core.engine.callbacks.own_modules import OwnModules
@@ -105,7 +105,7 @@ class Container(Stores):
                 webhook=self.get_webhook(),
                 interval_seconds=self.settings.alarm_interval,
                 clock_jump_limit_seconds=self.settings.clock_jump_limit,
-                overdue_seconds=self.settings.overdue_after,
+                overdue_seconds=self.settings.overdue_seconds,
                 logger=self.log,
             )
         return self._alarm_watch

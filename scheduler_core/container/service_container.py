@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from scheduler_core.container.container import Container
-from scheduler_core.domain.run import LoggerLike
+from scheduler_core.domain.runs.run import LoggerLike
 from scheduler_core.engine.operations.tables import TableScheduler
 from scheduler_core.engine.scheduler import BaseScheduler
 from scheduler_core.ports.election import Locks

@@ -10,10 +10,10 @@ from typing import Any
 from uuid import UUID
 
 from scheduler_core.container.servers import Servers
-from scheduler_core.domain.actor import Actor, Source
+from scheduler_core.domain.access.actor import Actor, Source
 from scheduler_core.domain.errors import RunNotFoundError
-from scheduler_core.domain.job_status import JobStatus
-from scheduler_core.domain.run import LoggerLike
+from scheduler_core.domain.jobs.status import JobStatus
+from scheduler_core.domain.runs.run import LoggerLike
 from scheduler_core.engine.operations.calendars import CalendarOperations
 from scheduler_core.engine.operations.jobs import Operations
 from scheduler_core.engine.operations.runs import RunOperations
@@ -94,11 +94,11 @@ class Stores:
 
     def get_listings(self) -> Listings:
         """Jobs, runs and changes, page by page."""
-        return Listings(self._servers.pages(), overdue_seconds=self.settings.overdue_after)
+        return Listings(self._servers.pages(), overdue_seconds=self.settings.overdue_seconds)
 
     def get_activity(self) -> ActivityStore:
         """What happens just now."""
-        return ActivityStore(self._servers.pages(), overdue_seconds=self.settings.overdue_after)
+        return ActivityStore(self._servers.pages(), overdue_seconds=self.settings.overdue_seconds)
 
     def get_audit(self) -> Audit:
         """The views that auditors, listings and the doctor read."""

@@ -21,8 +21,8 @@ from datetime import UTC, datetime, timedelta, tzinfo
 from pathlib import Path
 from typing import Any
 
-from scheduler_core.domain.job import ScheduleJob
-from scheduler_core.domain.run import RunContext
+from scheduler_core.domain.jobs.job import ScheduleJob
+from scheduler_core.domain.runs.run import RunContext
 from scheduler_core.drill.commands import Answer, Commands
 from scheduler_core.drill.evidence import Moment
 from scheduler_core.drill.jobs import JOB_KINDS, JobKind, read_jobs

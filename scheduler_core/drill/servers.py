@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidSettingsError
-from scheduler_core.domain.job import ScheduleJob
+from scheduler_core.domain.jobs.job import ScheduleJob
 from scheduler_core.drill.postgres_pair import PostgresPair, several
 from scheduler_core.drill.schedule import DrillPlan
 from scheduler_core.settings import Settings, load_settings

@@ -12,7 +12,7 @@ from datetime import datetime
 from pathlib import Path
 from uuid import UUID
 
-from scheduler_core.domain.run import RunContext
+from scheduler_core.domain.runs.run import RunContext
 from scheduler_core.drill.evidence import Call, Moment
 
 PATTERN = "witness-*.tsv"

@@ -23,7 +23,7 @@ from scheduler_core.domain.clock import (
     describe_hold,
     judge,
 )
-from scheduler_core.domain.run import LoggerLike
+from scheduler_core.domain.runs.run import LoggerLike
 from scheduler_core.engine.clock import DatabaseClock, boottime, machine_now, reading_of
 from scheduler_core.ports.clock import ClockView, DatabaseTime, ReplicaTime
 from scheduler_core.ports.election import Leadership

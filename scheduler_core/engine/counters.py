@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass, field
 from uuid import UUID
 
-from scheduler_core.domain.planning import Plan
-from scheduler_core.domain.run import Origin, Outcome, RunStatus
+from scheduler_core.domain.planning.planning import Plan
+from scheduler_core.domain.runs.run import Origin, Outcome, RunStatus
 
 LATENESS_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0, 300.0)
 DURATION_SECONDS = (0.001, 0.005, 0.01, 0.05, 0.1, 0.5, 1.0, 5.0, 10.0, 30.0, 60.0, 300.0, 900.0, 3600.0, 14400.0)

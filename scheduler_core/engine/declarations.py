@@ -6,13 +6,13 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scheduler_core.domain.abilities import Abilities
-from scheduler_core.domain.calendars import Calendar
+from scheduler_core.domain.calendars.calendars import Calendar
 from scheduler_core.domain.errors import CalendarNotFoundError, InvalidJobError, JobNotFoundError
-from scheduler_core.domain.job import JobDefinition, ScheduleJob
-from scheduler_core.domain.planning import StoredJob
-from scheduler_core.domain.run import LoggerLike
-from scheduler_core.domain.ticket import LOCAL
+from scheduler_core.domain.jobs.abilities import Abilities
+from scheduler_core.domain.jobs.job import JobDefinition, ScheduleJob
+from scheduler_core.domain.planning.planning import StoredJob
+from scheduler_core.domain.runs.run import LoggerLike
+from scheduler_core.domain.runs.ticket import LOCAL
 from scheduler_core.engine.callbacks.registry import CallbackRegistry
 from scheduler_core.engine.election.exchange import LoopPulse
 from scheduler_core.engine.operations.calendars import CalendarOperations

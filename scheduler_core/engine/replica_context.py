@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from scheduler_core.domain.run import LoggerLike
-from scheduler_core.domain.trust import Timing
+from scheduler_core.domain.election.trust import Timing
+from scheduler_core.domain.runs.run import LoggerLike
 from scheduler_core.engine.clock_guard import ClockGuard
 from scheduler_core.engine.counters import Counters
 from scheduler_core.ports.election import Instance

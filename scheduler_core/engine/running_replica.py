@@ -8,10 +8,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+from scheduler_core.domain.election.trust import RedisOutage, Timing
 from scheduler_core.domain.errors import ExecutorError, SchedulerError
-from scheduler_core.domain.run import LoggerLike
-from scheduler_core.domain.ticket import LOCAL
-from scheduler_core.domain.trust import RedisOutage, Timing
+from scheduler_core.domain.runs.run import LoggerLike
+from scheduler_core.domain.runs.ticket import LOCAL
 from scheduler_core.engine.callbacks.registry import CallbackRegistry
 from scheduler_core.engine.clock_guard import ClockGuard
 from scheduler_core.engine.counters import Counters

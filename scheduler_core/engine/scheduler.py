@@ -14,16 +14,16 @@ from collections.abc import Callable, Coroutine, Sequence
 from datetime import datetime
 from typing import Any
 
-from scheduler_core.domain.actor import Actor, Source
-from scheduler_core.domain.calendars import Calendar
+from scheduler_core.domain.access.actor import Actor, Source
+from scheduler_core.domain.calendars.calendars import Calendar
 from scheduler_core.domain.clock import CLOCK_JUMP_LIMIT_SECONDS
+from scheduler_core.domain.election.health import HealthSnapshot
+from scheduler_core.domain.election.trust import RedisOutage, State, Timing
 from scheduler_core.domain.errors import NotInitializedError
-from scheduler_core.domain.health import HealthSnapshot
-from scheduler_core.domain.job import ScheduleJob
-from scheduler_core.domain.job_status import JobStatus
-from scheduler_core.domain.planning import Plan, StoredJob
-from scheduler_core.domain.run import LoggerLike, Outcome, Run
-from scheduler_core.domain.trust import RedisOutage, State, Timing
+from scheduler_core.domain.jobs.job import ScheduleJob
+from scheduler_core.domain.jobs.status import JobStatus
+from scheduler_core.domain.planning.planning import Plan, StoredJob
+from scheduler_core.domain.runs.run import LoggerLike, Outcome, Run
 from scheduler_core.engine.callbacks.own_modules import OwnModules
 from scheduler_core.engine.callbacks.registry import Callback, CallbackRegistry
 from scheduler_core.engine.counters import Counters

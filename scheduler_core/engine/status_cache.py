@@ -9,9 +9,9 @@ from itertools import islice
 from uuid import UUID
 
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.domain.job import ScheduleJob
-from scheduler_core.domain.job_status import JobStatus
-from scheduler_core.domain.run import LoggerLike, Outcome
+from scheduler_core.domain.jobs.job import ScheduleJob
+from scheduler_core.domain.jobs.status import JobStatus
+from scheduler_core.domain.runs.run import LoggerLike, Outcome
 from scheduler_core.ports.jobs import Jobs
 
 CHUNK = 1_000

@@ -14,7 +14,7 @@ from typing import Any
 from uuid import uuid4
 
 from scheduler_core.domain.errors import ExecutorError
-from scheduler_core.domain.ticket import Ticket, Told
+from scheduler_core.domain.runs.ticket import Ticket, Told
 from scheduler_core.executors.dask_worker import execute_ticket
 from scheduler_core.executors.messages import read_told
 from scheduler_core.ports.executor import ExecutorContext

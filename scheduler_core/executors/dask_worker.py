@@ -10,7 +10,7 @@ from typing import Any
 from uuid import UUID
 
 from scheduler_core.cli.signals import end_cancelled
-from scheduler_core.domain.ticket import Ticket
+from scheduler_core.domain.runs.ticket import Ticket
 from scheduler_core.runtime.loop_thread import LoopThread
 
 logger = logging.getLogger("scheduler_core")

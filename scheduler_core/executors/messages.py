@@ -9,8 +9,8 @@ from datetime import datetime
 from typing import Any
 from uuid import UUID
 
-from scheduler_core.domain.run import Failure, RunStatus
-from scheduler_core.domain.ticket import Ticket, Told
+from scheduler_core.domain.runs.run import Failure, RunStatus
+from scheduler_core.domain.runs.ticket import Ticket, Told
 
 MAX_MESSAGE_BYTES = 16 * 2**20
 """The names of all callbacks are the longest: room for some 100,000."""

@@ -16,7 +16,7 @@ from typing import Any
 from uuid import UUID
 
 from scheduler_core.domain.errors import ExecutorError, WorkerDiedError
-from scheduler_core.domain.ticket import Ticket, Told
+from scheduler_core.domain.runs.ticket import Ticket, Told
 from scheduler_core.executors.messages import MAX_MESSAGE_BYTES, read_told, send, tell_ticket
 from scheduler_core.ports.executor import ExecutorContext
 from scheduler_core.runtime.child_processes import end_with_us

@@ -7,9 +7,9 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scheduler_core.domain.callback import is_importable_reference
 from scheduler_core.domain.errors import InvalidJobError
-from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.jobs.callback import is_importable_reference
+from scheduler_core.domain.jobs.job import JobDefinition
 from scheduler_core.jobs_file.fields import DEFAULTS, SCHEDULES
 from scheduler_core.jobs_file.writing import table_of
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scheduler_core.domain.job import ScheduleJob
-from scheduler_core.domain.job_policies import POLICY
+from scheduler_core.domain.jobs.job import ScheduleJob
+from scheduler_core.domain.jobs.job_policies import POLICY
 from scheduler_core.domain.schedule import ScheduleType
 
 SCHEDULES: Mapping[str, ScheduleType] = {

@@ -12,8 +12,8 @@ from datetime import date, datetime
 from typing import Any
 
 from scheduler_core.domain.errors import InvalidJobError
-from scheduler_core.domain.job import STATE_FIELDS, JobDefinition, ScheduleJob
-from scheduler_core.domain.job_checks import CHECKS
+from scheduler_core.domain.jobs.checks import CHECKS
+from scheduler_core.domain.jobs.job import STATE_FIELDS, JobDefinition, ScheduleJob
 from scheduler_core.domain.wording import did_you_mean, shown
 from scheduler_core.jobs_file.fields import FIELDS, SCHEDULES, WHEN_STORED
 from scheduler_core.jobs_file.places import line_of

@@ -16,9 +16,9 @@ from typing import Any
 
 import tomli_w
 
-from scheduler_core.domain.callback import is_importable_reference
-from scheduler_core.domain.job import JobDefinition
-from scheduler_core.domain.job_policies import POLICY
+from scheduler_core.domain.jobs.callback import is_importable_reference
+from scheduler_core.domain.jobs.job import JobDefinition
+from scheduler_core.domain.jobs.job_policies import POLICY
 from scheduler_core.domain.wording import shown
 from scheduler_core.jobs_file.fields import DEFAULTS, SCHEDULES, WHEN_STORED
 

@@ -8,8 +8,8 @@ from datetime import timedelta
 from typing import Any, Protocol
 from uuid import UUID
 
-from scheduler_core.domain.alarm import Changes, Facts
-from scheduler_core.domain.webhook import Verdict
+from scheduler_core.domain.alerts.alarm import Changes, Facts
+from scheduler_core.domain.alerts.webhook import Verdict
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, Protocol
 
-from scheduler_core.domain.abilities import Abilities
-from scheduler_core.domain.run import Outcome
+from scheduler_core.domain.jobs.abilities import Abilities
+from scheduler_core.domain.runs.run import Outcome
 
 RESIGN_REQUEST = "\x01resign "
 """With a term behind it: a hint that somebody has asked whoever leads in that term to resign. Anybody may send it:

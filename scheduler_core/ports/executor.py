@@ -6,9 +6,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from scheduler_core.domain.abilities import Abilities
-from scheduler_core.domain.run import LoggerLike
-from scheduler_core.domain.ticket import Ticket, Told
+from scheduler_core.domain.jobs.abilities import Abilities
+from scheduler_core.domain.runs.run import LoggerLike
+from scheduler_core.domain.runs.ticket import Ticket, Told
 
 
 class Executor(Protocol):

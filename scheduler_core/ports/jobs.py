@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 
-from scheduler_core.domain.abilities import Abilities
-from scheduler_core.domain.actor import Actor
-from scheduler_core.domain.calendars import Calendar
-from scheduler_core.domain.job import JobDefinition
-from scheduler_core.domain.job_status import JobStatus
-from scheduler_core.domain.planning import StoredJob
+from scheduler_core.domain.access.actor import Actor
+from scheduler_core.domain.calendars.calendars import Calendar
+from scheduler_core.domain.jobs.abilities import Abilities
+from scheduler_core.domain.jobs.job import JobDefinition
+from scheduler_core.domain.jobs.status import JobStatus
+from scheduler_core.domain.planning.planning import StoredJob
 from scheduler_core.ports.runs import InvalidRow, Settlement
 
 

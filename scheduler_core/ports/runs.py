@@ -8,9 +8,9 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
-from scheduler_core.domain.planning import Plan
-from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
-from scheduler_core.domain.ticket import Ticket
+from scheduler_core.domain.planning.planning import Plan
+from scheduler_core.domain.runs.run import Origin, Outcome, Run, RunStatus
+from scheduler_core.domain.runs.ticket import Ticket
 from scheduler_core.domain.value import value
 from scheduler_core.ports.election import Leadership
 

@@ -8,8 +8,8 @@ from datetime import date
 from typing import Protocol
 
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.domain.table_family import TableFamily
-from scheduler_core.domain.table_steps import Planning
+from scheduler_core.domain.tables.family import TableFamily
+from scheduler_core.domain.tables.steps import Planning
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import signal
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from scheduler_core.domain.run import LoggerLike
+from scheduler_core.domain.runs.run import LoggerLike
 
 T = TypeVar("T")
 

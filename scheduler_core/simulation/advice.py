@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from scheduler_core.domain.plan import jitter_offset
-from scheduler_core.domain.policies import Overlap
+from scheduler_core.domain.jobs.policies import Overlap
+from scheduler_core.domain.planning.plan import jitter_offset
 from scheduler_core.domain.schedule import ScheduleType
 from scheduler_core.simulation.overlaps import Clash
 from scheduler_core.simulation.span import Span

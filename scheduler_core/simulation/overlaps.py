@@ -11,8 +11,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from scheduler_core.domain.overlap import MAX_QUEUED_PER_JOB
-from scheduler_core.domain.policies import Overlap
+from scheduler_core.domain.jobs.policies import Overlap
+from scheduler_core.domain.runs.overlap import MAX_QUEUED_PER_JOB
 from scheduler_core.simulation.span import Span
 from scheduler_core.simulation.workload import SimulatedJob, Workload
 

@@ -10,7 +10,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from scheduler_core.domain.policies import Overlap
+from scheduler_core.domain.jobs.policies import Overlap
 from scheduler_core.domain.wording import in_words
 from scheduler_core.simulation.clock_changes import ClockChange, Effect
 from scheduler_core.simulation.overlaps import Clash

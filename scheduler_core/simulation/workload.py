@@ -6,11 +6,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from scheduler_core.domain.calendars import Exclusions
-from scheduler_core.domain.job import JobDefinition
-from scheduler_core.domain.plan import StoredJob, starts_at
+from scheduler_core.domain.calendars.calendars import Exclusions
+from scheduler_core.domain.jobs.job import JobDefinition
+from scheduler_core.domain.planning.plan import StoredJob, starts_at
+from scheduler_core.domain.planning.segments import TICK, allowed_occurrences, segments
 from scheduler_core.domain.schedule import ScheduleType
-from scheduler_core.domain.segments import TICK, allowed_occurrences, segments
 
 
 @dataclass(frozen=True, slots=True)

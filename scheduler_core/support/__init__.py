@@ -1,4 +1,5 @@
-"""What needs nothing of ours: readings of the machine that values and rules rest on.
+"""What needs nothing of ours.
 
 zone_data   which release of the time zone database counts, and its zones
+svg_page    the page that our pictures are drawn on
 """

@@ -12,12 +12,12 @@ from dataclasses import dataclass, fields, replace
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from scheduler_core.domain.actor import Actor
-from scheduler_core.domain.calendars import Calendar
-from scheduler_core.domain.job import JobDefinition
-from scheduler_core.domain.job_status import JobStatus
-from scheduler_core.domain.planning import Plan, StoredJob, due_at
-from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
+from scheduler_core.domain.access.actor import Actor
+from scheduler_core.domain.calendars.calendars import Calendar
+from scheduler_core.domain.jobs.job import JobDefinition
+from scheduler_core.domain.jobs.status import JobStatus
+from scheduler_core.domain.planning.planning import Plan, StoredJob, due_at
+from scheduler_core.domain.runs.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.ports.jobs import Declared, StoredCalendar
 from scheduler_core.ports.runs import Settlement
 from scheduler_core.testing.clock import VirtualClock

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import replace
 
-from scheduler_core.domain.run import Outcome, RunStatus
+from scheduler_core.domain.runs.run import Outcome, RunStatus
 from scheduler_core.engine.fire.active_run import ActiveRun
 from scheduler_core.engine.fire.recorder import OutcomeListener
 from scheduler_core.testing.clock import VirtualClock

@@ -17,13 +17,13 @@ from datetime import datetime, timedelta
 from types import SimpleNamespace, TracebackType
 from typing import cast
 
-from scheduler_core.domain.actor import Actor, Source
-from scheduler_core.domain.calendars import Calendar
+from scheduler_core.domain.access.actor import Actor, Source
+from scheduler_core.domain.calendars.calendars import Calendar
 from scheduler_core.domain.errors import InvalidJobError, JobNotFoundError
-from scheduler_core.domain.job import ScheduleJob
-from scheduler_core.domain.job_status import JobStatus
-from scheduler_core.domain.planning import plan
-from scheduler_core.domain.run import LoggerLike, Run
+from scheduler_core.domain.jobs.job import ScheduleJob
+from scheduler_core.domain.jobs.status import JobStatus
+from scheduler_core.domain.planning.planning import plan
+from scheduler_core.domain.runs.run import LoggerLike, Run
 from scheduler_core.engine.callbacks.registry import CallbackRegistry
 from scheduler_core.engine.operations.jobs import Operations
 from scheduler_core.ports.election import Locks

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
 
-from scheduler_core.domain.run import Failure, Origin, RunStatus
+from scheduler_core.domain.runs.run import Failure, Origin, RunStatus
 
 
 @dataclass(frozen=True, slots=True)

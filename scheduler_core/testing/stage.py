@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor
 
-from scheduler_core.domain.planning import StoredJob
-from scheduler_core.domain.run import LoggerLike, Run
-from scheduler_core.domain.ticket import LOCAL
+from scheduler_core.domain.planning.planning import StoredJob
+from scheduler_core.domain.runs.run import LoggerLike, Run
+from scheduler_core.domain.runs.ticket import LOCAL
 from scheduler_core.engine.callbacks.registry import CallbackRegistry
 from scheduler_core.engine.fire.attempts import Attempts
 from scheduler_core.engine.fire.callback_call import CallbackCall

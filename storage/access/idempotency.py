@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from scheduler_core.domain.idempotency import KeptAnswer, KeyClaim
+from scheduler_core.domain.access.idempotency import KeptAnswer, KeyClaim
 from scheduler_core.storage.postgres.database import COMMAND_TIMEOUT_SECONDS, GIVE_BACK_SECONDS, Database, Row
 from scheduler_core.storage.postgres.keys import new_run_id
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from dataclasses import dataclass
 
-from scheduler_core.domain.access import SECRET_BYTES, OpenedSession, Scope, Token, digest_of_secret
+from scheduler_core.domain.access.access import SECRET_BYTES, OpenedSession, Scope, Token, digest_of_secret
 from scheduler_core.storage.access.tokens import COLUMNS
 from scheduler_core.storage.postgres.database import Database
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
-from scheduler_core.domain.access import SECRET_BYTES, TOKEN_PREFIX, Scope, Token, check_token, digest_of_secret
+from scheduler_core.domain.access.access import SECRET_BYTES, TOKEN_PREFIX, Scope, Token, check_token, digest_of_secret
 from scheduler_core.domain.errors import TokenExistsError, TokenNotFoundError
 from scheduler_core.storage.postgres.database import Database, Row
 

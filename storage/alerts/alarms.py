@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from scheduler_core.domain.alarm import (
+from scheduler_core.domain.alerts.alarm import (
     MAX_OPEN,
     AlarmKind,
     Changes,
@@ -24,9 +24,9 @@ from scheduler_core.domain.alarm import (
     OpenTransaction,
     Takeover,
 )
-from scheduler_core.domain.alarm_decision import without_lateness
+from scheduler_core.domain.alerts.decision import without_lateness
 from scheduler_core.domain.clock import describe_hold
-from scheduler_core.domain.run_words import NO_TIMEZONE, UNREADABLE
+from scheduler_core.domain.runs.words import NO_TIMEZONE, UNREADABLE
 from scheduler_core.ports.alerts import Look, Stored
 from scheduler_core.storage.alerts.alarm_statements import (
     CLOSE,

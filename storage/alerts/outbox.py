@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from scheduler_core.domain.alarm import Notification
-from scheduler_core.domain.webhook import GIVE_UP_AFTER, Verdict
+from scheduler_core.domain.alerts.alarm import Notification
+from scheduler_core.domain.alerts.webhook import GIVE_UP_AFTER, Verdict
 from scheduler_core.ports.alerts import Message
 from scheduler_core.storage.postgres.database import Database
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from scheduler_core.domain.planning import Missed, Plan
-from scheduler_core.domain.run import Origin, Run
+from scheduler_core.domain.planning.planning import Missed, Plan
+from scheduler_core.domain.runs.run import Origin, Run
 from scheduler_core.ports.election import Leadership
 from scheduler_core.storage.jobs.calendars import REVISION
 from scheduler_core.storage.jobs.definitions import count_of

@@ -23,7 +23,7 @@ from typing import Any, TypeVar
 import asyncpg
 
 from scheduler_core.domain.errors import SchedulerError, SchemaError, ServerUnreachableError
-from scheduler_core.domain.run import Outcome
+from scheduler_core.domain.runs.run import Outcome
 from scheduler_core.ports.election import Instance, LeaderRow, Leadership, LeaseName, SessionListener
 from scheduler_core.storage.fire.term_statements import (
     CLAIM_TERM,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scheduler_core.domain.ticket import Ticket
+from scheduler_core.domain.runs.ticket import Ticket
 
 # The worker owns the run from here on, as a replica owns what it has begun: its life witness keeps the run, its outcome
 # is guarded by its name, and its death is found by recovery. One row in one statement, so that of two workers with the

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from scheduler_core.domain.run import Failure, Outcome, RunStatus
+from scheduler_core.domain.runs.run import Failure, Outcome, RunStatus
 from scheduler_core.storage.postgres.arrays import sparse
 from scheduler_core.storage.postgres.row_places import Place
 

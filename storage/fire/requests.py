@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
-from scheduler_core.domain.run import Origin, Run, RunStatus
+from scheduler_core.domain.runs.run import Origin, Run, RunStatus
 from scheduler_core.ports.election import RESIGN_REQUEST
 from scheduler_core.ports.runs import CANCEL_REQUEST, CancelAnswer, CancelledRuns, RerunAnswer
 from scheduler_core.storage.postgres.database import Database, Row

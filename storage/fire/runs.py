@@ -22,9 +22,9 @@ from typing import Any
 from uuid import UUID
 
 from scheduler_core.domain.errors import NotLeaderError, RefusedForNowError, ServerUnreachableError
-from scheduler_core.domain.planning import Plan
-from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
-from scheduler_core.domain.ticket import Ticket
+from scheduler_core.domain.planning.planning import Plan
+from scheduler_core.domain.runs.run import Origin, Outcome, Run, RunStatus
+from scheduler_core.domain.runs.ticket import Ticket
 from scheduler_core.ports.election import Leadership
 from scheduler_core.ports.runs import Claimed, DueJob, DueJobs, InvalidRun, Owner, Recorded
 from scheduler_core.storage.fire.claims import CLAIM, CLAIMED, DUE, claim_parameters, runs_of

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 from uuid import UUID
 
-from scheduler_core.domain.run import Origin, Run, RunStatus
+from scheduler_core.domain.runs.run import Origin, Run, RunStatus
 from scheduler_core.ports.election import Leadership
 from scheduler_core.ports.runs import InvalidRun
 from scheduler_core.storage.postgres.database import Row

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from scheduler_core.domain.actor import Actor
-from scheduler_core.domain.calendars import Calendar
+from scheduler_core.domain.access.actor import Actor
+from scheduler_core.domain.calendars.calendars import Calendar
 from scheduler_core.domain.errors import InvalidCalendarError
 from scheduler_core.ports.jobs import RemovedCalendar, StoredCalendar
 from scheduler_core.storage.jobs.changes import TELL, telling

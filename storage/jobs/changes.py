@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from datetime import datetime
 
-from scheduler_core.domain.actor import Actor
-from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.access.actor import Actor
+from scheduler_core.domain.jobs.job import JobDefinition
 from scheduler_core.storage.postgres.database import Database
 
 # Stands in the outermost SELECT of a statement: that is executed whatever the rest finds, and before the triggers.

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any
 
-from scheduler_core.domain.job import SHARED_FIELDS, JobDefinition, shared_json
-from scheduler_core.domain.planning import StoredJob
+from scheduler_core.domain.jobs.job import SHARED_FIELDS, JobDefinition, shared_json
+from scheduler_core.domain.planning.planning import StoredJob
 from scheduler_core.storage.jobs.changes import TELL
 from scheduler_core.storage.postgres.arrays import sparse
 from scheduler_core.storage.postgres.keys import NUDGE_CHANNEL

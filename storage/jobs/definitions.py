@@ -12,12 +12,12 @@ from itertools import islice
 from operator import itemgetter
 from typing import Any
 
-from scheduler_core.domain.abilities import Abilities
-from scheduler_core.domain.actor import Actor
-from scheduler_core.domain.calendars import Calendar
-from scheduler_core.domain.job import JobDefinition
-from scheduler_core.domain.job_status import JobStatus
-from scheduler_core.domain.planning import Missed, Plan, StoredJob
+from scheduler_core.domain.access.actor import Actor
+from scheduler_core.domain.calendars.calendars import Calendar
+from scheduler_core.domain.jobs.abilities import Abilities
+from scheduler_core.domain.jobs.job import JobDefinition
+from scheduler_core.domain.jobs.status import JobStatus
+from scheduler_core.domain.planning.planning import Missed, Plan, StoredJob
 from scheduler_core.domain.schedule.zone import is_zone
 from scheduler_core.ports.jobs import Declared
 from scheduler_core.ports.runs import InvalidRow, Settlement

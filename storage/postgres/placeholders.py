@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from scheduler_core.domain.run import UNFINISHED, RunStatus
+from scheduler_core.domain.runs.run import UNFINISHED, RunStatus
 
 
 def _literals(statuses: set[RunStatus]) -> str:

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from scheduler_core.domain.audit_filter import AuditFilter
-from scheduler_core.domain.segments import TICK
+from scheduler_core.domain.planning.segments import TICK
 from scheduler_core.storage.postgres.database import Database
 from scheduler_core.storage.reads import gaps
 from scheduler_core.storage.reads.duplicates import DUPLICATES

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from scheduler_core.domain.run import Origin, RunStatus
-from scheduler_core.domain.run_words import RunFacts
+from scheduler_core.domain.runs.run import Origin, RunStatus
+from scheduler_core.domain.runs.words import RunFacts
 from scheduler_core.storage.postgres.database import Database
 
 # One row, whether the job exists or not. Who lives is asked of the witnesses, as everywhere.

@@ -14,7 +14,7 @@ from typing import Any
 from tenacity import AsyncRetrying, retry_if_exception_type, stop_after_attempt, wait_random_exponential
 
 from scheduler_core.domain.errors import SchemaError, ServerUnreachableError
-from scheduler_core.domain.run_filter import Selection
+from scheduler_core.domain.runs.run_filter import Selection
 from scheduler_core.storage.postgres.database import Database
 
 PAGE_ROWS = 2_000

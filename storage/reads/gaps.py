@@ -12,8 +12,8 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from scheduler_core.domain.gaps import Change, Gap, GapFinder, JobHistory
-from scheduler_core.domain.segments import TICK
+from scheduler_core.domain.planning.gaps import Change, Gap, GapFinder, JobHistory
+from scheduler_core.domain.planning.segments import TICK
 from scheduler_core.storage.postgres.database import Database, Row
 
 # Jobs that are there and jobs that were. Each half stops at the limit along an index.

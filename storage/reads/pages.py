@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import UUID
 
-from scheduler_core.domain.run_filter import RunFilter
+from scheduler_core.domain.runs.run_filter import RunFilter
 from scheduler_core.storage.postgres.database import Database
 
 # A run's id begins with its instant. No index is in their order (each fire would have to keep it up); a summary of

@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from datetime import date
 from typing import Any
 
-from scheduler_core.domain.table_family import TableFamily
-from scheduler_core.domain.table_steps import Found, FoundTable
+from scheduler_core.domain.tables.family import TableFamily
+from scheduler_core.domain.tables.steps import Found, FoundTable
 
 # Whatever bears the name or a name that begins with it, and the parent's partitions, whatever their names. Not
 # to_regclass: behind a wait for a lock it may answer from a cache that is older than the wait.

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from scheduler_core.domain.table_family import TableFamily
+from scheduler_core.domain.tables.family import TableFamily
 from scheduler_core.storage.postgres.database import Database
 
 # Whoever creates tables says so first; nothing is written where nothing has changed.

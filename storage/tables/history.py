@@ -10,8 +10,8 @@ from datetime import date, timedelta
 from typing import Any
 
 from scheduler_core.domain.errors import SchemaError
-from scheduler_core.domain.table_family import TableFamily
-from scheduler_core.domain.table_steps import (
+from scheduler_core.domain.tables.family import TableFamily
+from scheduler_core.domain.tables.steps import (
     AttachDay,
     CreateDay,
     Detach,

@@ -19,9 +19,9 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from tenacity import AsyncRetrying, RetryCallState, retry_if_result, stop_after_delay, wait_random_exponential
 
 from scheduler_core.domain.errors import RefusedForNowError, SchedulerError, ServerUnreachableError
-from scheduler_core.domain.table_family import TableFamily
-from scheduler_core.domain.table_plan import plan_days
-from scheduler_core.domain.table_steps import CreateParent, Detach, Found, Planning, Step
+from scheduler_core.domain.tables.family import TableFamily
+from scheduler_core.domain.tables.plan import plan_days
+from scheduler_core.domain.tables.steps import CreateParent, Detach, Found, Planning, Step
 from scheduler_core.ports.tables import TableWork
 from scheduler_core.storage.postgres.database import DRIVER_ERRORS, Database
 from scheduler_core.storage.postgres.lock_holders import HOLDER, describe_holder

@@ -11,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scheduler_core.domain.table_family import Summary, TableFamily
-from scheduler_core.domain.table_steps import (
+from scheduler_core.domain.tables.family import Summary, TableFamily
+from scheduler_core.domain.tables.steps import (
     CONCURRENTLY,
     AttachDay,
     CreateDay,

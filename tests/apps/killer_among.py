@@ -10,7 +10,7 @@ import signal
 from replicas import witness
 
 from scheduler_core import RunContext, job
-from scheduler_core.domain.begin import Begin
+from scheduler_core.domain.runs.begin import Begin
 from scheduler_core.engine.fire import attempts
 from scheduler_core.engine.fire.start_gate import StartGate
 

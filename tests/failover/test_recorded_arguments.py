@@ -17,7 +17,7 @@ from waiting import eventually
 from web_clients import with_token
 
 from scheduler_core import Container, RunContext, ScheduleJob, load_settings
-from scheduler_core.domain.access import Scope
+from scheduler_core.domain.access.access import Scope
 from scheduler_core.testing import ManualScheduler
 from scheduler_core.web import create_app
 

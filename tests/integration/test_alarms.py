@@ -14,7 +14,7 @@ from receiver import SECRET, Receiver, free_port, receiving
 from waiting import eventually_async
 
 from scheduler_core import Container, ScheduleJob, load_settings
-from scheduler_core.domain.alarm_decision import decide
+from scheduler_core.domain.alerts.decision import decide
 from scheduler_core.storage.alerts import alarms as alarms_module
 from scheduler_core.storage.alerts.alarms import AlarmStore
 

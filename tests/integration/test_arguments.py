@@ -20,8 +20,8 @@ from waiting import eventually_async
 from web_clients import with_token
 
 from scheduler_core import Container, InvalidArgumentsError, ScheduleJob, load_settings
-from scheduler_core.domain.access import Scope
-from scheduler_core.domain.json_value import as_jsonb, size_in_bytes
+from scheduler_core.domain.access.access import Scope
+from scheduler_core.domain.jobs.json_value import as_jsonb, size_in_bytes
 from scheduler_core.engine.scheduler import BaseScheduler
 from scheduler_core.testing import ManualScheduler
 from scheduler_core.web import create_app

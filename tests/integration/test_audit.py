@@ -18,7 +18,7 @@ from waiting import eventually_async
 
 from scheduler_core import Calendar, Container, ScheduleJob
 from scheduler_core.domain.audit_filter import AuditFilter
-from scheduler_core.domain.segments import TICK
+from scheduler_core.domain.planning.segments import TICK
 from scheduler_core.storage.reads import gaps as gaps_module
 
 Sql = psycopg.Connection[Any]

@@ -11,7 +11,7 @@ from psycopg import errors
 from waiting import eventually_async
 
 from scheduler_core import Container, ScheduleJob, load_settings
-from scheduler_core.domain.actor import Actor, Source
+from scheduler_core.domain.access.actor import Actor, Source
 from scheduler_core.domain.audit_filter import AuditFilter
 from scheduler_core.storage.postgres import migrate
 

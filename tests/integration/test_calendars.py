@@ -19,8 +19,8 @@ from scheduler_core import (
     SchedulerService,
     load_settings,
 )
-from scheduler_core.domain.actor import Actor, Source
-from scheduler_core.domain.planning import plan
+from scheduler_core.domain.access.actor import Actor, Source
+from scheduler_core.domain.planning.planning import plan
 from scheduler_core.engine.scheduler import BaseScheduler
 from scheduler_core.ports.election import Leadership
 from scheduler_core.storage.jobs import calendars as calendars_module

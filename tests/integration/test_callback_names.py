@@ -18,9 +18,9 @@ from waiting import eventually_async
 from web_clients import with_token
 
 from scheduler_core import Container, ScheduleJob, load_settings
-from scheduler_core.domain.access import Scope
-from scheduler_core.domain.run import RunStatus
-from scheduler_core.domain.ticket import Ticket
+from scheduler_core.domain.access.access import Scope
+from scheduler_core.domain.runs.run import RunStatus
+from scheduler_core.domain.runs.ticket import Ticket
 from scheduler_core.web import create_app
 
 Sql = psycopg.Connection[Any]

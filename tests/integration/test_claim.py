@@ -14,8 +14,8 @@ import pytest
 
 from scheduler_core import Container, ScheduleJob
 from scheduler_core.domain.errors import NotLeaderError, ServerUnreachableError
-from scheduler_core.domain.planning import Fire, Plan, StoredJob
-from scheduler_core.domain.run import Outcome, RunStatus
+from scheduler_core.domain.planning.planning import Fire, Plan, StoredJob
+from scheduler_core.domain.runs.run import Outcome, RunStatus
 from scheduler_core.ports.election import Leadership
 from scheduler_core.ports.runs import Recorded
 from scheduler_core.storage.fire import runs as runs_module

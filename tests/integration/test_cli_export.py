@@ -23,8 +23,8 @@ from waiting import eventually
 from bench.generated import Shape, generate
 from scheduler_core import Container
 from scheduler_core.cli import export
-from scheduler_core.domain.export_lines import Format
-from scheduler_core.domain.run_filter import Selection
+from scheduler_core.domain.runs.export_lines import Format
+from scheduler_core.domain.runs.run_filter import Selection
 from scheduler_core.storage.reads.export import PAGE_ROWS, RunExport
 
 Sql = psycopg.Connection[Any]

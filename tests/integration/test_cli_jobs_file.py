@@ -20,7 +20,7 @@ from replicas import Replicas
 from waiting import eventually, eventually_async
 
 from scheduler_core import Calendar, Container, ScheduleJob, ServerUnreachableError, load_jobs
-from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.jobs.job import JobDefinition
 from scheduler_core.engine.operations.jobs import Operations
 from scheduler_core.jobs_file import applying
 from scheduler_core.jobs_file.difference import compare

@@ -20,7 +20,7 @@ from scheduler_core import Container, ScheduleJob, load_settings
 from scheduler_core.admin.clock import agree_to_clock
 from scheduler_core.admin.doctor import examine
 from scheduler_core.admin.explain import explanation_of
-from scheduler_core.domain.access import Scope
+from scheduler_core.domain.access.access import Scope
 from scheduler_core.domain.errors import ClockHoldNotFoundError
 from scheduler_core.engine.clock_guard import ClockGuard
 from scheduler_core.engine.scheduler import BaseScheduler

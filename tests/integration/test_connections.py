@@ -21,8 +21,8 @@ from sqlalchemy import text
 from waiting import eventually, eventually_async
 
 from scheduler_core import Container, ScheduleJob, load_settings
-from scheduler_core.domain.abilities import Abilities
 from scheduler_core.domain.errors import ServerUnreachableError
+from scheduler_core.domain.jobs.abilities import Abilities
 from scheduler_core.executors.process import ProcessExecutor
 from scheduler_core.ports.election import Instance, LeaseName
 from scheduler_core.ports.executor import ExecutorContext

@@ -10,7 +10,7 @@ import psycopg
 import pytest
 
 from scheduler_core import Container, ScheduleJob, SchedulerError, load_settings
-from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.jobs.job import JobDefinition
 from scheduler_core.storage.postgres.keys import NUDGE_CHANNEL
 
 Sql = psycopg.Connection[Any]

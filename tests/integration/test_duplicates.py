@@ -13,7 +13,7 @@ from test_claim import NONCE, leader, plan_of, stored  # noqa: F401 - a fixture 
 
 from scheduler_core import Container, ScheduleJob
 from scheduler_core.domain.audit_filter import AuditFilter
-from scheduler_core.domain.run import Failure, Outcome, RunStatus
+from scheduler_core.domain.runs.run import Failure, Outcome, RunStatus
 from scheduler_core.ports.election import Leadership
 from scheduler_core.storage.reads.duplicates import KINDS
 

@@ -13,7 +13,7 @@ from waiting import eventually_async
 
 from scheduler_core import Container, LockService, ScheduleJob
 from scheduler_core.admin.explain import explanation_of
-from scheduler_core.domain.explanation import Explanation
+from scheduler_core.domain.planning.explanation import Explanation
 
 Sql = psycopg.Connection[Any]
 

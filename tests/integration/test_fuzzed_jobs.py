@@ -18,7 +18,7 @@ from psycopg.rows import dict_row
 from scheduler_core import Container, ScheduleJob
 from scheduler_core.cli.app import run
 from scheduler_core.domain.errors import InvalidJobError
-from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.jobs.job import JobDefinition
 
 CLI_COMMANDS = int(os.environ.get("FUZZED_COMMANDS", "80"))
 

@@ -23,7 +23,7 @@ from scheduler_core import (
     TableScheduler,
     load_settings,
 )
-from scheduler_core.domain.table_steps import leaving
+from scheduler_core.domain.tables.steps import leaving
 from scheduler_core.engine.operations.tables import cleanup, look_after_history
 from scheduler_core.engine.scheduler import BaseScheduler
 from scheduler_core.storage.postgres.partitions import Partitions

@@ -11,8 +11,8 @@ import pytest
 from redis.asyncio import Redis
 from waiting import eventually_async
 
+from scheduler_core.domain.election.trust import RedisOutage, Renewal, Timing
 from scheduler_core.domain.errors import ServerUnreachableError
-from scheduler_core.domain.trust import RedisOutage, Renewal, Timing
 from scheduler_core.drill.proxy import CALM, LISTEN_HOST, Mode, Weather
 from scheduler_core.drill.proxy_thread import ProxyThread
 from scheduler_core.drill.servers import via

@@ -12,8 +12,8 @@ from redis_troubles import TROUBLES
 from waiting import eventually_async
 
 from scheduler_core import Container, load_settings
+from scheduler_core.domain.election.trust import RedisOutage, Renewal, Timing
 from scheduler_core.domain.errors import ServerUnreachableError
-from scheduler_core.domain.trust import RedisOutage, Renewal, Timing
 from scheduler_core.engine.election.lease_holder import LeaseHolder
 from scheduler_core.ports.election import Leadership, LeaseName
 from scheduler_core.storage.embedded import RedisServer

@@ -16,9 +16,9 @@ from receiver import SECRET, Receiver, free_port, receiving
 from waiting import eventually_async
 
 from scheduler_core import Container, ScheduleJob, load_settings
-from scheduler_core.domain.alarm import Event, Notification
+from scheduler_core.domain.alerts.alarm import Event, Notification
+from scheduler_core.domain.alerts.webhook import Verdict, parse_secrets
 from scheduler_core.domain.errors import ServerUnreachableError
-from scheduler_core.domain.webhook import Verdict, parse_secrets
 from scheduler_core.engine.alerts.notifier import Notifier
 from scheduler_core.engine.alerts.webhook_client import Webhook
 from scheduler_core.ports.alerts import Message

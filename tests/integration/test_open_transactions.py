@@ -10,7 +10,7 @@ import pytest
 from psycopg.conninfo import make_conninfo
 
 from scheduler_core import Container
-from scheduler_core.domain.alarm_decision import decide
+from scheduler_core.domain.alerts.decision import decide
 from scheduler_core.storage.alerts import alarms
 from scheduler_core.storage.reads import audit
 

@@ -21,8 +21,8 @@ from test_claim import plan_of, stored
 from waiting import eventually_async
 
 from scheduler_core import Container, load_settings
-from scheduler_core.domain.planning import StoredJob
-from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus
+from scheduler_core.domain.planning.planning import StoredJob
+from scheduler_core.domain.runs.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.domain.situation import COUNTED_AT_MOST
 from scheduler_core.ports.election import Leadership
 from scheduler_core.storage.fire.claims import CLAIM, DUE, claim_parameters, runs_of

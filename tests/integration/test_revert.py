@@ -17,7 +17,7 @@ from scheduler_core import (
     JobVersionNotFoundError,
     ScheduleJob,
 )
-from scheduler_core.domain.actor import Actor, Source
+from scheduler_core.domain.access.actor import Actor, Source
 from scheduler_core.domain.audit_filter import AuditFilter
 from scheduler_core.engine.operations.jobs import Operations
 

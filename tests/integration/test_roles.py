@@ -18,8 +18,8 @@ from waiting import eventually_async
 
 from scheduler_core import BaseScheduler, Container, ScheduleJob, load_settings
 from scheduler_core.admin.doctor import examine
-from scheduler_core.domain.access import Scope
-from scheduler_core.domain.calendars import Calendar
+from scheduler_core.domain.access.access import Scope
+from scheduler_core.domain.calendars.calendars import Calendar
 from scheduler_core.storage.postgres import migrate
 from scheduler_core.storage.postgres.rights import grants
 

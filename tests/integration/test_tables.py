@@ -12,7 +12,7 @@ import pytest
 from waiting import eventually_async
 
 from scheduler_core import Container, SchedulerError, Summary, TableFamily, TableScheduler
-from scheduler_core.domain.table_steps import leaving, read_record
+from scheduler_core.domain.tables.steps import leaving, read_record
 from scheduler_core.engine.operations.tables import cleanup, creation, summing
 
 Sql = psycopg.Connection[Any]

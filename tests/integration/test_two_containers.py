@@ -26,7 +26,7 @@ from scheduler_core import (
     TableScheduler,
     load_settings,
 )
-from scheduler_core.domain.access import Scope
+from scheduler_core.domain.access.access import Scope
 from scheduler_core.service import _declared
 from scheduler_core.web import create_app
 

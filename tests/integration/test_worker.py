@@ -15,8 +15,8 @@ from waiting import eventually_async
 
 from scheduler_core import Container, InvalidJobError, ScheduleJob, load_settings
 from scheduler_core.domain.errors import WorkerDiedError
-from scheduler_core.domain.run import RunStatus
-from scheduler_core.domain.ticket import Ticket
+from scheduler_core.domain.runs.run import RunStatus
+from scheduler_core.domain.runs.ticket import Ticket
 from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.remote import executors
 from scheduler_core.engine.remote import worker as worker_module

@@ -6,7 +6,7 @@ from datetime import datetime, timedelta
 from random import Random
 
 from scheduler_core import ScheduleJob
-from scheduler_core.domain.planning import MAX_FIRES_PER_PLAN, StoredJob, jitter_offset, plan
+from scheduler_core.domain.planning.planning import MAX_FIRES_PER_PLAN, StoredJob, jitter_offset, plan
 
 from .compare import Tally
 from .occurrences import Definition

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from scheduler_core import InvalidJobError, ScheduleJob
-from scheduler_core.domain.plan import StoredJob, starts_at
-from scheduler_core.domain.planning import plan
+from scheduler_core.domain.planning.plan import StoredJob, starts_at
+from scheduler_core.domain.planning.planning import plan
 
 from .compare import HOUR, minutes_around
 from .definitions import draw

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 
-from scheduler_core.domain.access import Scope, Token, check_token, csrf_token_of, digest_of_secret
+from scheduler_core.domain.access.access import Scope, Token, check_token, csrf_token_of, digest_of_secret
 from scheduler_core.domain.errors import InvalidTokenError
 from scheduler_core.web.login_throttle import MOST_ADDRESSES, LoginThrottle
 

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_core.domain import alarm_decision
-from scheduler_core.domain.alarm import (
+from scheduler_core.domain.alerts import decision as alarm_decision
+from scheduler_core.domain.alerts.alarm import (
     SHOWN_JOBS,
     AlarmKind,
     Event,
@@ -23,7 +23,7 @@ from scheduler_core.domain.alarm import (
     OpenTransaction,
     Takeover,
 )
-from scheduler_core.domain.alarm_decision import decide, without_lateness
+from scheduler_core.domain.alerts.decision import decide, without_lateness
 from scheduler_core.domain.wording import in_words
 
 NOW = datetime(2026, 11, 23, 12, 0, tzinfo=UTC)

@@ -23,8 +23,8 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, PlainSerializer, S
 from typing_extensions import TypeAliasType, TypedDict
 
 from scheduler_core import InvalidArgumentsError, ScheduleJob
-from scheduler_core.domain.argument_types import is_of_json
-from scheduler_core.domain.json_value import as_jsonb
+from scheduler_core.domain.jobs.argument_types import is_of_json
+from scheduler_core.domain.jobs.json_value import as_jsonb
 from scheduler_core.engine.callbacks.registry import describe
 
 if TYPE_CHECKING:

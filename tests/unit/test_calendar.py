@@ -13,12 +13,12 @@ from hypothesis import strategies as st
 
 from scheduler_core import Calendar, InvalidCalendarError, ScheduleJob, next_fires
 from scheduler_core.cli.exit_codes import exit_code_of
-from scheduler_core.domain.calendar_fields import WEEKDAYS, parse_dates
-from scheduler_core.domain.calendars import Exclusions
-from scheduler_core.domain.countries import country_calendar, parse_years
+from scheduler_core.domain.calendars.calendars import Exclusions
+from scheduler_core.domain.calendars.countries import country_calendar, parse_years
+from scheduler_core.domain.calendars.fields import WEEKDAYS, parse_dates
+from scheduler_core.domain.planning.segments import TICK, allowed_occurrences, occurrence_at, segments
 from scheduler_core.domain.schedule import parse_schedule
 from scheduler_core.domain.schedule.zone import find_zone
-from scheduler_core.domain.segments import TICK, allowed_occurrences, occurrence_at, segments
 
 CHRISTMAS = date(2026, 12, 25)
 ZONES = (

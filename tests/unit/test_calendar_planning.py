@@ -12,8 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler_core import Calendar, RunStatus, ScheduleJob
-from scheduler_core.domain import planning
-from scheduler_core.domain.planning import Missed, Plan, StoredJob, due_at, occurrences, plan, settlement
+from scheduler_core.domain.planning.planning import (
+    Missed,
+    Plan,
+    StoredJob,
+    due_at,
+    occurrences,
+    plan,
+    planning,
+    settlement,
+)
 from scheduler_core.domain.schedule import Schedule
 
 FRIDAY = datetime(2026, 3, 6, 12, 0, tzinfo=UTC)

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler_core import InvalidArgumentsError, InvalidJobError, ScheduleJob
-from scheduler_core.domain.call_signature import CallSignature
-from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.jobs.call_signature import CallSignature
+from scheduler_core.domain.jobs.job import JobDefinition
 from scheduler_core.engine.callbacks.registry import describe
 
 CTX: Any = object()

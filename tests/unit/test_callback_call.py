@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from fire_values import Notebook, Window, an_active_run
 
-from scheduler_core.domain.ending import Ending, How
+from scheduler_core.domain.runs.ending import Ending, How
 from scheduler_core.engine.callbacks.registry import describe
 from scheduler_core.engine.clock import DatabaseClock
 from scheduler_core.engine.fire.active_run import ActiveRun

@@ -13,10 +13,10 @@ from typing import Any
 import pytest
 
 from scheduler_core import InvalidJobError, ScheduleJob, callback, register_callbacks
-from scheduler_core.domain.abilities import as_like
-from scheduler_core.domain.callback import matches
 from scheduler_core.domain.errors import CallbackNotAllowedError, CallbackNotFoundError
-from scheduler_core.domain.plan import StoredJob
+from scheduler_core.domain.jobs.abilities import as_like
+from scheduler_core.domain.jobs.callback import matches
+from scheduler_core.domain.planning.plan import StoredJob
 from scheduler_core.engine.callbacks import registry as callback_registry
 from scheduler_core.engine.callbacks.own_modules import OwnModules
 from scheduler_core.engine.callbacks.own_modules import _declaring as declaring

@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 
 from scheduler_core import ScheduleJob
 from scheduler_core.domain.errors import CallbackNotAllowedError, CallbackNotFoundError
-from scheduler_core.domain.plan import StoredJob
+from scheduler_core.domain.planning.plan import StoredJob
 from scheduler_core.engine.callbacks.registry import CallbackRegistry
 from scheduler_core.engine.callbacks.resolution import check_callback_name, resolve_callback
 

@@ -22,7 +22,7 @@ from scheduler_core.cli import drill
 from scheduler_core.cli.app import app as command_line
 from scheduler_core.cli.jobs import _policies
 from scheduler_core.domain.errors import InvalidJobError
-from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.jobs.job import JobDefinition
 from scheduler_core.drill.schedule import FAULT_NAMES
 from scheduler_core.jobs_file.reading import parse_jobs
 from scheduler_core.web import create_app

@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler_core import ScheduleJob
-from scheduler_core.domain.plan import Missed, Plan, StoredJob
-from scheduler_core.domain.run import Failure, Origin, Outcome, Run, RunStatus
+from scheduler_core.domain.planning.plan import Missed, Plan, StoredJob
+from scheduler_core.domain.runs.run import Failure, Origin, Outcome, Run, RunStatus
 from scheduler_core.engine.counters import Counters, Histogram
 
 NOON = datetime(2026, 1, 1, 12, tzinfo=UTC)

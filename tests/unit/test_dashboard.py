@@ -74,7 +74,7 @@ def test_every_status_has_a_sign_of_its_own() -> None:
     """No two of them differ by colour alone."""
     from xml.etree import ElementTree
 
-    from scheduler_core.domain.run import RunStatus
+    from scheduler_core.domain.runs.run import RunStatus
 
     source, _, _ = environment().loader.get_source(environment(), "signs.svg")  # type: ignore[union-attr]
     drawn = {

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from scheduler_core import TableFamily
-from scheduler_core.domain.table_plan import plan_cleanup, plan_days
-from scheduler_core.domain.table_steps import Found, FoundTable, day_bounds
+from scheduler_core.domain.tables.plan import plan_cleanup, plan_days
+from scheduler_core.domain.tables.steps import Found, FoundTable, day_bounds
 from scheduler_core.storage.tables.statements import block_of, script_of
 
 PAGE = (Path(__file__).parents[2] / "docs" / "tables.md").read_text()

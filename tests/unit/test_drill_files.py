@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
-from scheduler_core.domain.run import RunContext
+from scheduler_core.domain.runs.run import RunContext
 from scheduler_core.drill.commands import Answer, Commands
 from scheduler_core.drill.evidence import Moment
 from scheduler_core.drill.witness import Witness, read_calls

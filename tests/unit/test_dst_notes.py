@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from scheduler_core.domain.dst_notes import dst_note
 from scheduler_core.domain.schedule import Dst, ScheduleType, parse_schedule
+from scheduler_core.domain.schedule.dst_notes import dst_note
 
 SPRING = datetime(2026, 3, 28, 12, tzinfo=UTC)
 AUTUMN = datetime(2026, 10, 24, 12, tzinfo=UTC)

@@ -10,9 +10,9 @@ from uuid import UUID
 import pytest
 
 from scheduler_core import Origin, RunStatus, ScheduleJob
-from scheduler_core.domain.explanation import Facts, LockFacts, explain
-from scheduler_core.domain.plan import StoredJob
-from scheduler_core.domain.run_words import RunFacts, describe_run
+from scheduler_core.domain.planning.explanation import Facts, LockFacts, explain
+from scheduler_core.domain.planning.plan import StoredJob
+from scheduler_core.domain.runs.words import RunFacts, describe_run
 
 NOW = datetime(2026, 6, 1, 12, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)

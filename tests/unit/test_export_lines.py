@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_core.domain.export_lines import FORMULA_STARTS, Format, header, renderer
+from scheduler_core.domain.runs.export_lines import FORMULA_STARTS, Format, header, renderer
 
 COLUMNS = ["job_id", "error"]
 

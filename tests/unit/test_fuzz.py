@@ -17,8 +17,8 @@ import pytest
 from fuzzing import ANYTHING, TEXTS, definition
 
 from scheduler_core.domain.errors import InvalidJobError, InvalidScheduleError
-from scheduler_core.domain.job import JobDefinition, ScheduleJob
-from scheduler_core.domain.job_checks import CHECKS
+from scheduler_core.domain.jobs.checks import CHECKS
+from scheduler_core.domain.jobs.job import JobDefinition, ScheduleJob
 
 FIELDS = [item.name for item in fields(JobDefinition)]
 

@@ -14,14 +14,14 @@ from typing import Any, cast
 
 import pytest
 
-from scheduler_core.domain.actor import Actor, Source
-from scheduler_core.domain.calendars import Calendar
+from scheduler_core.domain.access.actor import Actor, Source
+from scheduler_core.domain.calendars.calendars import Calendar
 from scheduler_core.domain.errors import InvalidJobError, JobNotFoundError
-from scheduler_core.domain.gaps import Change, Era, Gap, GapFinder, JobHistory
-from scheduler_core.domain.job import JobDefinition, ScheduleJob
-from scheduler_core.domain.planning import StoredJob, occurrences, plan
+from scheduler_core.domain.jobs.job import JobDefinition, ScheduleJob
+from scheduler_core.domain.planning.gaps import Change, Era, Gap, GapFinder, JobHistory
+from scheduler_core.domain.planning.planning import StoredJob, occurrences, plan
+from scheduler_core.domain.planning.segments import TICK
 from scheduler_core.domain.schedule import Schedule, parse_schedule
-from scheduler_core.domain.segments import TICK
 from scheduler_core.engine.operations.jobs import Operations
 from scheduler_core.ports.jobs import Declared
 from scheduler_core.ports.runs import Settlement

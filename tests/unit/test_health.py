@@ -6,8 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from scheduler_core.domain.health import HealthSnapshot, why_not_alive, why_not_ready
-from scheduler_core.domain.trust import State
+from scheduler_core.domain.election.health import HealthSnapshot, why_not_alive, why_not_ready
+from scheduler_core.domain.election.trust import State
 
 WELL = HealthSnapshot(
     instance_id="a-1-ff",

@@ -13,9 +13,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from scheduler_core.domain import job as job_module
 from scheduler_core.domain.errors import InvalidJobError, InvalidScheduleError
-from scheduler_core.domain.job import (
+from scheduler_core.domain.jobs import job as job_module
+from scheduler_core.domain.jobs.checks import CHECKS, POSITIONAL
+from scheduler_core.domain.jobs.job import (
     Delivery,
     JobDefinition,
     Misfire,
@@ -25,8 +26,7 @@ from scheduler_core.domain.job import (
     is_importable_reference,
     shared_json,
 )
-from scheduler_core.domain.job_checks import CHECKS, POSITIONAL
-from scheduler_core.domain.next_fires import next_fires
+from scheduler_core.domain.planning.next_fires import next_fires
 from scheduler_core.domain.schedule import Dst, ScheduleType
 
 NOW = datetime(2026, 11, 23, tzinfo=UTC)

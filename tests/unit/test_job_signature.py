@@ -15,8 +15,8 @@ import pytest
 
 import scheduler_core
 from scheduler_core import Delivery, Dst, InvalidJobError, Misfire, Overlap, ScheduleJob, ScheduleType, job
-from scheduler_core.domain.job import STATE_FIELDS
-from scheduler_core.domain.job_checks import POSITIONAL, REQUIRED
+from scheduler_core.domain.jobs.checks import POSITIONAL, REQUIRED
+from scheduler_core.domain.jobs.job import STATE_FIELDS
 from scheduler_core.jobs_file.fields import SCHEDULES
 from scheduler_core.service import declared_jobs
 

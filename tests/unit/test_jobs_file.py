@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler_core import InvalidJobError, ScheduleJob, load_jobs
-from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.jobs.job import JobDefinition
 from scheduler_core.jobs_file.difference import compare, undeclared
 from scheduler_core.jobs_file.fields import DEFAULTS, FIELDS
 from scheduler_core.jobs_file.reading import MOST_BYTES, define, parse_jobs

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from json_values import exactly, json_values
 
-from scheduler_core.domain.json_value import (
+from scheduler_core.domain.jobs.json_value import (
     MOST_BYTES,
     MOST_DIGITS,
     NotJsonError,

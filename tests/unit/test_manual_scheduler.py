@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from scheduler_core import InvalidJobError, JobNotFoundError, RunContext, RunStatus, ScheduleJob
-from scheduler_core.domain.calendars import Calendar
+from scheduler_core.domain.calendars.calendars import Calendar
 from scheduler_core.testing import ManualScheduler, RecordedRun, VirtualClock, VirtualTimeError
 
 START = datetime(2026, 1, 1, tzinfo=UTC)

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler_core import InvalidScheduleError
-from scheduler_core.domain.plain_words import plain_words
 from scheduler_core.domain.schedule import ScheduleType
 from scheduler_core.domain.schedule.cron import parse_cron
+from scheduler_core.domain.schedule.plain_words import plain_words
 
 CRON = [
     ("* * * * *", "every minute"),

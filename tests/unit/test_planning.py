@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler_core import ScheduleJob
-from scheduler_core.domain.planning import (
+from scheduler_core.domain.planning.planning import (
     MAX_FIRES_PER_PLAN,
     StoredJob,
     due_at,

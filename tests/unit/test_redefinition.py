@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from scheduler_core import ScheduleJob
-from scheduler_core.domain.calendars import Calendar
-from scheduler_core.domain.job import JobDefinition
-from scheduler_core.domain.plan import Plan, StoredJob, due_at, starts_at
-from scheduler_core.domain.planning import plan
+from scheduler_core.domain.calendars.calendars import Calendar
+from scheduler_core.domain.jobs.job import JobDefinition
+from scheduler_core.domain.planning.plan import Plan, StoredJob, due_at, starts_at
+from scheduler_core.domain.planning.planning import plan
 from scheduler_core.engine.operations.jobs import redefinition
 from scheduler_core.ports.runs import Settlement
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from scheduler_core import ScheduleJob
-from scheduler_core.domain.ending import CUT_OFF, LOCKED, NOT_BEGUN, RETURNED, Ending, How
-from scheduler_core.domain.job import JobDefinition
-from scheduler_core.domain.run import Failure
+from scheduler_core.domain.jobs.job import JobDefinition
+from scheduler_core.domain.runs.ending import CUT_OFF, LOCKED, NOT_BEGUN, RETURNED, Ending, How
+from scheduler_core.domain.runs.run import Failure
 from scheduler_core.engine.fire.retry import JITTER_FRACTION, Retry
 
 FAILED = Ending(How.RAISED, Failure("failed", "ValueError", "no"))

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 
-from scheduler_core.domain.alarm import AlarmKind
+from scheduler_core.domain.alerts.alarm import AlarmKind
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "runbooks.md").read_text(encoding="utf-8")

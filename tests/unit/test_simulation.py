@@ -15,9 +15,9 @@ import pytest
 from rich.console import Console
 
 from scheduler_core import RunStatus, ScheduleJob
-from scheduler_core.domain.calendars import Calendar
+from scheduler_core.domain.calendars.calendars import Calendar
 from scheduler_core.domain.errors import InvalidScheduleError
-from scheduler_core.domain.plan import StoredJob
+from scheduler_core.domain.planning.plan import StoredJob
 from scheduler_core.simulation import load, picture_text, report, stampedes, workload
 from scheduler_core.simulation.clock_changes import Effect
 from scheduler_core.simulation.document import as_document

@@ -11,9 +11,9 @@ from fire_values import a_run
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_core.domain.begin import BESIDE, Begin, begin_of
-from scheduler_core.domain.policies import Delivery
-from scheduler_core.domain.run import Outcome, RunStatus
+from scheduler_core.domain.jobs.policies import Delivery
+from scheduler_core.domain.runs.begin import BESIDE, Begin, begin_of
+from scheduler_core.domain.runs.run import Outcome, RunStatus
 from scheduler_core.engine.fire.start_gate import StartGate
 
 CAREFUL = (Begin.TOGETHER, Begin.ALONE)

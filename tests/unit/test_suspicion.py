@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator
 
 import pytest
 
-from scheduler_core.domain.suspicion import LEAST_SECONDS, LOOKS, PAUSES, Suspicion
-from scheduler_core.domain.trust import Timing
+from scheduler_core.domain.election.suspicion import LEAST_SECONDS, LOOKS, PAUSES, Suspicion
+from scheduler_core.domain.election.trust import Timing
 
 BEAT = 0.1
 LIMIT = Timing().silence_seconds

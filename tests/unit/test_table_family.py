@@ -10,7 +10,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from scheduler_core import Summary, TableFamily
-from scheduler_core.domain.table_family import InvalidTableFamilyError
+from scheduler_core.domain.tables.family import InvalidTableFamilyError
 from scheduler_core.storage.tables.statements import quoted
 
 COLUMNS = {"id": "bigint"}

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from scheduler_core import Summary, TableFamily
-from scheduler_core.domain.table_family import first_day_of_month, last_day_of_month, months_to_sum_up
-from scheduler_core.domain.table_plan import days_of, plan_cleanup, plan_days, plan_summaries
-from scheduler_core.domain.table_steps import (
+from scheduler_core.domain.tables.family import first_day_of_month, last_day_of_month, months_to_sum_up
+from scheduler_core.domain.tables.plan import days_of, plan_cleanup, plan_days, plan_summaries
+from scheduler_core.domain.tables.steps import (
     AttachDay,
     CreateDay,
     CreateParent,

@@ -4,8 +4,7 @@ import itertools
 
 import pytest
 
-from scheduler_core.domain.errors import InvalidSettingsError
-from scheduler_core.domain.trust import (
+from scheduler_core.domain.election.trust import (
     Confirmation,
     LeaseWatch,
     RedisOutage,
@@ -15,6 +14,7 @@ from scheduler_core.domain.trust import (
     Verdict,
     judge,
 )
+from scheduler_core.domain.errors import InvalidSettingsError
 
 
 @pytest.mark.parametrize("ttl_seconds", [0.2, 1, 3, 60])

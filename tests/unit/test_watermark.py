@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from scheduler_core.domain.watermark import REST_PER_WORK, WHOLE_EVERY_SECONDS, Watermark
+from scheduler_core.domain.planning.watermark import REST_PER_WORK, WHOLE_EVERY_SECONDS, Watermark
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from scheduler_core.domain.alerts.webhook import GIVE_UP_AFTER, encode_body, judge, parse_secrets, signed_headers
 from scheduler_core.domain.errors import InvalidSettingsError
-from scheduler_core.domain.webhook import GIVE_UP_AFTER, encode_body, judge, parse_secrets, signed_headers
 from scheduler_core.settings import Settings, load_settings
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
@@ -108,3 +108,11 @@ def test_no_secret_in_what_is_printed() -> None:
     assert "hidden" not in repr(settings)
     assert SECRET not in repr(settings)
     assert len(settings.webhook_keys) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [({}, 10), ({"lease_ttl": 12, "stall_timeout": 30}, 12), ({"overdue_after": 4}, 4), ({"overdue_after": 60}, 60)],
+)
+def test_overdue_is_never_sooner_than_a_takeover(given: dict[str, object], seconds: float) -> None:
+    assert load_settings(**given).overdue_seconds == seconds

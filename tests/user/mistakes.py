@@ -16,7 +16,7 @@ from scheduler_core import (
     next_fires,
 )
 from scheduler_core import NoSuchName  # mistake
-from scheduler_core.domain.ticket import Ticket, Told
+from scheduler_core.domain.runs.ticket import Ticket, Told
 from scheduler_core.ports.executor import Executor
 from scheduler_core.testing import ManualScheduler
 from scheduler_core.testing import NoSuchHelper  # mistake

@@ -67,7 +67,7 @@ from scheduler_core import (
     load_settings,
     next_fires,
 )
-from scheduler_core.domain.ticket import Ticket, Told
+from scheduler_core.domain.runs.ticket import Ticket, Told
 from scheduler_core.ports.executor import Executor, ExecutorContext
 from scheduler_core.testing import ManualScheduler, RecordedRun, VirtualClock, VirtualTimeError
 from scheduler_core.web import create_app, scheduler_lifespan

@@ -10,7 +10,7 @@ from fastapi import FastAPI
 from web_clients import with_token
 
 from scheduler_core import Container, load_settings
-from scheduler_core.domain.access import Scope
+from scheduler_core.domain.access.access import Scope
 from scheduler_core.web import create_app
 
 MakeToken = Callable[..., Awaitable[str]]

@@ -8,7 +8,7 @@ import httpx
 import psycopg
 
 from scheduler_core import Container
-from scheduler_core.domain.access import Scope
+from scheduler_core.domain.access.access import Scope
 
 Sql = psycopg.Connection[Any]
 

@@ -8,7 +8,7 @@ import httpx
 import psycopg
 
 from scheduler_core import Container, ScheduleJob
-from scheduler_core.domain.alarm_decision import decide
+from scheduler_core.domain.alerts.decision import decide
 from scheduler_core.storage.alerts.alarms import AlarmStore
 
 Sql = psycopg.Connection[Any]

@@ -14,7 +14,7 @@ from apps import idle
 from waiting import eventually_async
 
 from scheduler_core import Container, ScheduleJob
-from scheduler_core.domain.calendars import Calendar
+from scheduler_core.domain.calendars.calendars import Calendar
 
 Sql = psycopg.Connection[Any]
 

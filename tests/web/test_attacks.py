@@ -13,7 +13,7 @@ from fastapi import Depends, FastAPI, Form
 from web_clients import with_token
 
 from scheduler_core import Container, ScheduleJob
-from scheduler_core.domain.access import Scope, csrf_token_of
+from scheduler_core.domain.access.access import Scope, csrf_token_of
 from scheduler_core.web.access import Caller, require
 from scheduler_core.web.access.limits import MOST_BODY_BYTES
 

@@ -14,8 +14,8 @@ from fastapi import FastAPI
 from waiting import eventually_async
 
 from scheduler_core import Container
-from scheduler_core.domain.access import Scope
-from scheduler_core.domain.job import ScheduleJob
+from scheduler_core.domain.access.access import Scope
+from scheduler_core.domain.jobs.job import ScheduleJob
 from scheduler_core.web import create_app
 from scheduler_core.web.pages import stream as stream_module
 

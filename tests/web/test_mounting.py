@@ -15,7 +15,7 @@ from starlette.routing import Mount, Route
 from waiting import eventually_async
 
 from scheduler_core import SchedulerService, ServiceContainer, load_settings
-from scheduler_core.domain.access import Scope
+from scheduler_core.domain.access.access import Scope
 from scheduler_core.web import create_app, scheduler_lifespan
 
 Sql = psycopg.Connection[object]

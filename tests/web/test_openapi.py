@@ -19,7 +19,7 @@ from fastapi import FastAPI
 from waiting import eventually_async
 
 from scheduler_core import Container, ScheduleJob
-from scheduler_core.domain.access import Scope
+from scheduler_core.domain.access.access import Scope
 from scheduler_core.web import create_app
 from scheduler_core.web.access.authentication import PUBLIC
 from scheduler_core.web.login_throttle import LoginThrottle

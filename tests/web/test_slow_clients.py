@@ -11,7 +11,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.responses import StreamingResponse
 
-from scheduler_core.domain.access import Scope
+from scheduler_core.domain.access.access import Scope
 from scheduler_core.web import server
 from scheduler_core.web.access.limits import RequestLimits
 from scheduler_core.web.server import listen, serve, url_of

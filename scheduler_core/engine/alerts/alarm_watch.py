@@ -14,11 +14,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from scheduler_core.domain.alarm import Changes, Event
-from scheduler_core.domain.alarm_decision import decide, without_lateness
+from scheduler_core.domain.alerts.alarm import Changes, Event
+from scheduler_core.domain.alerts.decision import decide, without_lateness
 from scheduler_core.domain.clock import CLOCK_JUMP_LIMIT_SECONDS
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.domain.run import LoggerLike
+from scheduler_core.domain.runs.run import LoggerLike
 from scheduler_core.engine.alerts.notifier import Notifier
 from scheduler_core.engine.alerts.webhook_client import Webhook
 from scheduler_core.engine.clock_guard import ClockGuard

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import asyncio
 
+from scheduler_core.domain.alerts.webhook import Verdict, encode_body, judge
 from scheduler_core.domain.errors import SchedulerError, ServerUnreachableError
-from scheduler_core.domain.run import LoggerLike
-from scheduler_core.domain.webhook import Verdict, encode_body, judge
+from scheduler_core.domain.runs.run import LoggerLike
 from scheduler_core.engine.alerts.webhook_client import Answer, Webhook
 from scheduler_core.engine.clock import boottime
 from scheduler_core.ports.alerts import Message, Notifications

@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
 
+from scheduler_core.domain.alerts.webhook import signed_headers
 from scheduler_core.domain.errors import InvalidSettingsError
-from scheduler_core.domain.webhook import signed_headers
 
 SHOWN_CHARACTERS = 200
 

@@ -22,12 +22,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from scheduler_core.domain.abilities import Abilities, as_like, is_bound_to_program
-from scheduler_core.domain.call_signature import CallSignature
-from scheduler_core.domain.callback import callback_reference, is_importable_reference, matches
 from scheduler_core.domain.errors import CallbackNotAllowedError, CallbackNotFoundError
-from scheduler_core.domain.job import JobDefinition
-from scheduler_core.domain.planning import StoredJob
+from scheduler_core.domain.jobs.abilities import Abilities, as_like, is_bound_to_program
+from scheduler_core.domain.jobs.call_signature import CallSignature
+from scheduler_core.domain.jobs.callback import callback_reference, is_importable_reference, matches
+from scheduler_core.domain.jobs.job import JobDefinition
+from scheduler_core.domain.planning.planning import StoredJob
 from scheduler_core.engine.callbacks.own_modules import OwnModules
 from scheduler_core.engine.callbacks.resolution import resolve_callback
 

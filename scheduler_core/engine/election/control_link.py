@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.domain.run import LoggerLike
+from scheduler_core.domain.runs.run import LoggerLike
 from scheduler_core.engine.election.exchange import ElectionListener, LoopPulse
 from scheduler_core.engine.election.trust_window import LeaderTrust
 from scheduler_core.engine.wake import Wake

@@ -9,9 +9,9 @@ import secrets
 from collections import Counter
 from datetime import datetime
 
+from scheduler_core.domain.election.trust import RedisOutage, State, Timing
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.domain.run import LoggerLike
-from scheduler_core.domain.trust import RedisOutage, State, Timing
+from scheduler_core.domain.runs.run import LoggerLike
 from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.election.control_link import ControlLink
 from scheduler_core.engine.election.exchange import ElectionListener, LoopPulse

@@ -10,8 +10,8 @@ import contextlib
 from collections.abc import Callable, Sequence
 from typing import Protocol
 
-from scheduler_core.domain.abilities import Abilities
-from scheduler_core.domain.run import Outcome
+from scheduler_core.domain.jobs.abilities import Abilities
+from scheduler_core.domain.runs.run import Outcome
 from scheduler_core.engine.clock import boottime
 from scheduler_core.ports.election import Leadership
 

@@ -11,10 +11,10 @@ import asyncio
 from collections.abc import Awaitable
 from typing import TypeVar
 
+from scheduler_core.domain.election.suspicion import Suspicion
+from scheduler_core.domain.election.trust import LeaseWatch, RedisOutage, Renewal, StrangersLease, Timing
 from scheduler_core.domain.errors import SchedulerError, ServerUnreachableError
-from scheduler_core.domain.run import LoggerLike
-from scheduler_core.domain.suspicion import Suspicion
-from scheduler_core.domain.trust import LeaseWatch, RedisOutage, Renewal, StrangersLease, Timing
+from scheduler_core.domain.runs.run import LoggerLike
 from scheduler_core.engine.clock import boottime
 from scheduler_core.ports.election import Leadership, Lease, LeaseName, LeaseView
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from scheduler_core.domain.run import LoggerLike
-from scheduler_core.domain.suspicion import Suspicion
-from scheduler_core.domain.trust import State, Timing
+from scheduler_core.domain.election.suspicion import Suspicion
+from scheduler_core.domain.election.trust import State, Timing
+from scheduler_core.domain.runs.run import LoggerLike
 from scheduler_core.engine.election.control_link import ControlLink
 from scheduler_core.engine.election.exchange import ElectionListener, LoopPulse
 from scheduler_core.engine.election.lease_holder import LeaseHolder

@@ -10,7 +10,7 @@ import asyncio
 from typing import Protocol
 
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.domain.run import LoggerLike
+from scheduler_core.domain.runs.run import LoggerLike
 from scheduler_core.engine.election.trust_window import LeaderTrust
 from scheduler_core.engine.wake import Wake
 from scheduler_core.ports.runs import Requests

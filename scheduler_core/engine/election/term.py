@@ -13,10 +13,10 @@ import secrets
 import time
 from dataclasses import dataclass, field
 
+from scheduler_core.domain.election.suspicion import LEAST_SECONDS
+from scheduler_core.domain.election.trust import Confirmation, State, Verdict, judge
 from scheduler_core.domain.errors import NotLeaderError, SchedulerError
-from scheduler_core.domain.run import LoggerLike
-from scheduler_core.domain.suspicion import LEAST_SECONDS
-from scheduler_core.domain.trust import Confirmation, State, Verdict, judge
+from scheduler_core.domain.runs.run import LoggerLike
 from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.election.office import Office
 from scheduler_core.engine.election.reasons import SEATED_AGAIN

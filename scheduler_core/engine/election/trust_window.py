@@ -13,7 +13,7 @@ import weakref
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from scheduler_core.domain.run import Run
+from scheduler_core.domain.runs.run import Run
 from scheduler_core.engine.clock import boottime
 from scheduler_core.ports.election import Leadership
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from scheduler_core.domain.job import Delivery
-from scheduler_core.domain.planning import StoredJob
-from scheduler_core.domain.run import Failure, Outcome, Run, RunStatus, handed_back, unattempted
+from scheduler_core.domain.jobs.job import Delivery
+from scheduler_core.domain.planning.planning import StoredJob
+from scheduler_core.domain.runs.run import Failure, Outcome, Run, RunStatus, handed_back, unattempted
 
 
 @dataclass(slots=True)

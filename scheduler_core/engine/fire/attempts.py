@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
-from scheduler_core.domain.begin import Begin, begin_of
-from scheduler_core.domain.ending import NOT_BEGUN, TOO_LATE, Ending, How
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.domain.job import JobDefinition, Misfire
-from scheduler_core.domain.run import Failure, LoggerLike, Outcome, RunContext, RunStatus
-from scheduler_core.domain.ticket import status_after
+from scheduler_core.domain.jobs.job import JobDefinition, Misfire
+from scheduler_core.domain.runs.begin import Begin, begin_of
+from scheduler_core.domain.runs.ending import NOT_BEGUN, TOO_LATE, Ending, How
+from scheduler_core.domain.runs.run import Failure, LoggerLike, Outcome, RunContext, RunStatus
+from scheduler_core.domain.runs.ticket import status_after
 from scheduler_core.engine.callbacks.registry import Callback
 from scheduler_core.engine.clock import Clock
 from scheduler_core.engine.election.trust_window import TrustWindow

@@ -18,8 +18,8 @@ from dataclasses import dataclass
 from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import Any
 
-from scheduler_core.domain.ending import CUT_OFF, NOT_BEGUN, RETURNED, Ending, How
-from scheduler_core.domain.run import Failure, Run, RunContext
+from scheduler_core.domain.runs.ending import CUT_OFF, NOT_BEGUN, RETURNED, Ending, How
+from scheduler_core.domain.runs.run import Failure, Run, RunContext
 from scheduler_core.engine.callbacks.registry import Callback
 from scheduler_core.engine.clock import Clock
 from scheduler_core.engine.election.trust_window import TrustWindow

@@ -14,7 +14,7 @@ from typing import Protocol
 from uuid import UUID
 
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.domain.run import LoggerLike
+from scheduler_core.domain.runs.run import LoggerLike
 from scheduler_core.engine.fire.in_flight import InFlightRuns
 from scheduler_core.engine.wake import Wake
 from scheduler_core.ports.runs import Requests

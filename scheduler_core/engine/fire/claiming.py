@@ -13,10 +13,10 @@ from contextlib import aclosing
 from datetime import datetime, timedelta
 
 from scheduler_core.domain.errors import NotLeaderError, SchedulerError, SchemaError, ServerUnreachableError
-from scheduler_core.domain.job import Delivery
-from scheduler_core.domain.planning import Plan, StoredJob, plan
-from scheduler_core.domain.run import LoggerLike
-from scheduler_core.domain.watermark import Watermark
+from scheduler_core.domain.jobs.job import Delivery
+from scheduler_core.domain.planning.planning import Plan, StoredJob, plan
+from scheduler_core.domain.planning.watermark import Watermark
+from scheduler_core.domain.runs.run import LoggerLike
 from scheduler_core.engine.callbacks.registry import CallbackRegistry
 from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.clock_guard import ClockGuard

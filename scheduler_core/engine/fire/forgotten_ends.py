@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from scheduler_core.domain.run import LoggerLike
+from scheduler_core.domain.runs.run import LoggerLike
 from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.fire.in_flight import InFlightRuns

@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence, Set
 from uuid import UUID
 
-from scheduler_core.domain.run import LoggerLike, Origin, Outcome, Run, RunStatus, handed_back, unattempted
+from scheduler_core.domain.runs.run import LoggerLike, Origin, Outcome, Run, RunStatus, handed_back, unattempted
 from scheduler_core.engine.clock import Clock, boottime
 from scheduler_core.engine.fire.active_run import ActiveRun
 from scheduler_core.engine.fire.journal import Journal

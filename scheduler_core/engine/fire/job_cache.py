@@ -14,9 +14,9 @@ from collections.abc import AsyncGenerator, Iterable, Sequence
 from itertools import pairwise
 
 from scheduler_core.domain.errors import UnreadableJobError
-from scheduler_core.domain.planning import StoredJob
-from scheduler_core.domain.run import LoggerLike
-from scheduler_core.domain.run_words import NO_TIMEZONE, UNREADABLE
+from scheduler_core.domain.planning.planning import StoredJob
+from scheduler_core.domain.runs.run import LoggerLike
+from scheduler_core.domain.runs.words import NO_TIMEZONE, UNREADABLE
 from scheduler_core.ports.runs import DueJob, InvalidRow
 from scheduler_core.ports.storage import Storage
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from scheduler_core.domain.run import Outcome
+from scheduler_core.domain.runs.run import Outcome
 from scheduler_core.engine.fire.active_run import ActiveRun
 
 

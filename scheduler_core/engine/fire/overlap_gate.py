@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from scheduler_core.domain.overlap import Turn, take_turn
-from scheduler_core.domain.policies import Overlap
-from scheduler_core.domain.run import Origin, Outcome, Run, RunStatus, unattempted
+from scheduler_core.domain.jobs.policies import Overlap
+from scheduler_core.domain.runs.overlap import Turn, take_turn
+from scheduler_core.domain.runs.run import Origin, Outcome, Run, RunStatus, unattempted
 from scheduler_core.engine.clock import Clock
 from scheduler_core.engine.election.trust_window import TrustWindow
 from scheduler_core.engine.fire.journal import Journal

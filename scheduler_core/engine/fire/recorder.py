@@ -18,7 +18,7 @@ from typing import Protocol
 from uuid import UUID
 
 from scheduler_core.domain.errors import SchedulerError, SchemaError, ServerUnreachableError, UnstorableError
-from scheduler_core.domain.run import Failure, LoggerLike, Outcome
+from scheduler_core.domain.runs.run import Failure, LoggerLike, Outcome
 from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.fire.active_run import ActiveRun
 from scheduler_core.engine.supervision import keep_going

@@ -11,10 +11,10 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from scheduler_core.domain.alarm import FOR_A_CALLBACK, FOR_A_TIME_ZONE
+from scheduler_core.domain.alerts.alarm import FOR_A_CALLBACK, FOR_A_TIME_ZONE
 from scheduler_core.domain.errors import NotLeaderError, SchedulerError
-from scheduler_core.domain.run import LoggerLike, Run
-from scheduler_core.domain.watermark import NUDGED_REST_PER_WORK, REST_PER_WORK, WHOLE_EVERY_SECONDS
+from scheduler_core.domain.planning.watermark import NUDGED_REST_PER_WORK, REST_PER_WORK, WHOLE_EVERY_SECONDS
+from scheduler_core.domain.runs.run import LoggerLike, Run
 from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.fire.in_flight import InFlightRuns

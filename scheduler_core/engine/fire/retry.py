@@ -20,8 +20,8 @@ from tenacity import (
     wait_random,
 )
 
-from scheduler_core.domain.ending import NOT_BEGUN, Ending, How
-from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.jobs.job import JobDefinition
+from scheduler_core.domain.runs.ending import NOT_BEGUN, Ending, How
 
 JITTER_FRACTION = 0.25
 """Of the first delay: spreads retries that failed together, and still lets each wait be longer than the last."""

@@ -19,11 +19,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from scheduler_core.domain.ending import Ending, How
 from scheduler_core.domain.errors import CallbackNotFoundError, UnreadableJobError
-from scheduler_core.domain.planning import StoredJob
-from scheduler_core.domain.policies import Overlap
-from scheduler_core.domain.run import (
+from scheduler_core.domain.jobs.policies import Overlap
+from scheduler_core.domain.planning.planning import StoredJob
+from scheduler_core.domain.runs.ending import Ending, How
+from scheduler_core.domain.runs.run import (
     Failure,
     LoggerLike,
     Origin,
@@ -34,7 +34,7 @@ from scheduler_core.domain.run import (
     handed_back,
     unattempted,
 )
-from scheduler_core.domain.ticket import LOCAL
+from scheduler_core.domain.runs.ticket import LOCAL
 from scheduler_core.engine.callbacks.registry import Callback, CallbackRegistry
 from scheduler_core.engine.clock import Clock
 from scheduler_core.engine.election.trust_window import TrustWindow

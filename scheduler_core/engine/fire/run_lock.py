@@ -7,10 +7,10 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 
-from scheduler_core.domain.ending import LOCKED, Ending, How
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.domain.job import JobDefinition
-from scheduler_core.domain.run import Failure, LoggerLike, Run
+from scheduler_core.domain.jobs.job import JobDefinition
+from scheduler_core.domain.runs.ending import LOCKED, Ending, How
+from scheduler_core.domain.runs.run import Failure, LoggerLike, Run
 from scheduler_core.engine.fire.callback_call import failure_of
 from scheduler_core.ports.election import Locks
 

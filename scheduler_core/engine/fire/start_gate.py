@@ -11,8 +11,8 @@ from collections import deque
 from collections.abc import Sequence, Set
 from uuid import UUID
 
-from scheduler_core.domain.begin import BESIDE, Begin
-from scheduler_core.domain.run import Outcome
+from scheduler_core.domain.runs.begin import BESIDE, Begin
+from scheduler_core.domain.runs.run import Outcome
 
 FIRST_STEPS_SECONDS = 0.02
 """Of a callback in a thread, whose steps nobody sees: one that kills its process at once has done so by then."""

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from datetime import datetime
 
-from scheduler_core.domain.run import Run
+from scheduler_core.domain.runs.run import Run
 from scheduler_core.engine.clock import Clock
 from scheduler_core.engine.fire.in_flight import InFlightRuns
 from scheduler_core.engine.fire.run_executor import RunExecutor

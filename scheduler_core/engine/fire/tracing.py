@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
-from scheduler_core.domain.ending import Ending, How
+from scheduler_core.domain.runs.ending import Ending, How
 from scheduler_core.engine.callbacks.registry import Callback
 from scheduler_core.engine.fire.active_run import ActiveRun
 from scheduler_core.engine.fire.attempts import Attempts

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from scheduler_core.domain.actor import Actor
-from scheduler_core.domain.calendars import Calendar
+from scheduler_core.domain.access.actor import Actor
+from scheduler_core.domain.calendars.calendars import Calendar
 from scheduler_core.domain.errors import (
     CalendarInUseError,
     CalendarNotFoundError,
     InvalidJobError,
     JobConflictError,
 )
-from scheduler_core.domain.job import JobDefinition
+from scheduler_core.domain.jobs.job import JobDefinition
 from scheduler_core.domain.wording import did_you_mean
 from scheduler_core.ports.jobs import Calendars
 

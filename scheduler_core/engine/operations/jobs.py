@@ -14,17 +14,17 @@ from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
-from scheduler_core.domain.abilities import is_bound_to_program
-from scheduler_core.domain.actor import Actor
+from scheduler_core.domain.access.actor import Actor
 from scheduler_core.domain.errors import (
     InvalidJobError,
     JobConflictError,
     JobNotFoundError,
     JobVersionNotFoundError,
 )
-from scheduler_core.domain.job import JobDefinition, ScheduleJob
-from scheduler_core.domain.planning import StoredJob, due_at, settlement, with_cursor
-from scheduler_core.domain.run import Origin, Run
+from scheduler_core.domain.jobs.abilities import is_bound_to_program
+from scheduler_core.domain.jobs.job import JobDefinition, ScheduleJob
+from scheduler_core.domain.planning.planning import StoredJob, due_at, settlement, with_cursor
+from scheduler_core.domain.runs.run import Origin, Run
 from scheduler_core.domain.schedule import ScheduleType
 from scheduler_core.domain.schedule.once import is_same_once
 from scheduler_core.engine.clock_guard import believed_now, expected_now

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from uuid import UUID
 
-from scheduler_core.domain.backfill import MOST_OCCURRENCES, Backfill, backfill, check_range, occurrences_in
 from scheduler_core.domain.errors import (
     InvalidJobError,
     JobConflictError,
@@ -18,8 +17,9 @@ from scheduler_core.domain.errors import (
     RunNotFoundError,
     RunStateError,
 )
-from scheduler_core.domain.planning import StoredJob
-from scheduler_core.domain.run import Run, RunStatus
+from scheduler_core.domain.jobs.backfill import MOST_OCCURRENCES, Backfill, backfill, check_range, occurrences_in
+from scheduler_core.domain.planning.planning import StoredJob
+from scheduler_core.domain.runs.run import Run, RunStatus
 from scheduler_core.engine.clock_guard import expected_now
 from scheduler_core.ports.runs import CancelAnswer, InvalidRow
 from scheduler_core.ports.storage import Storage

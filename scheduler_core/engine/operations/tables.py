@@ -12,10 +12,10 @@ from functools import partial
 from typing import ClassVar
 
 from scheduler_core.domain.errors import NotInitializedError, SchedulerError
-from scheduler_core.domain.run import LoggerLike
-from scheduler_core.domain.table_family import InvalidTableFamilyError, TableFamily, months_to_sum_up
-from scheduler_core.domain.table_plan import plan_cleanup, plan_days, plan_summaries
-from scheduler_core.domain.table_steps import Planning
+from scheduler_core.domain.runs.run import LoggerLike
+from scheduler_core.domain.tables.family import InvalidTableFamilyError, TableFamily, months_to_sum_up
+from scheduler_core.domain.tables.plan import plan_cleanup, plan_days, plan_summaries
+from scheduler_core.domain.tables.steps import Planning
 from scheduler_core.ports.tables import Tables
 
 logger = logging.getLogger("scheduler_core")

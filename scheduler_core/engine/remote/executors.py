@@ -8,9 +8,9 @@ from functools import lru_cache
 from importlib import metadata
 
 from scheduler_core.domain.errors import InvalidJobError
-from scheduler_core.domain.job import JobDefinition
-from scheduler_core.domain.run import LoggerLike
-from scheduler_core.domain.ticket import LOCAL
+from scheduler_core.domain.jobs.job import JobDefinition
+from scheduler_core.domain.runs.run import LoggerLike
+from scheduler_core.domain.runs.ticket import LOCAL
 from scheduler_core.ports.executor import Executor
 
 ENTRY_POINTS = "scheduler_core.executors"

@@ -14,10 +14,10 @@ from datetime import timedelta
 from uuid import UUID
 
 from scheduler_core.domain.errors import ExecutorError, SchedulerError, WorkerDiedError
-from scheduler_core.domain.job import Delivery
-from scheduler_core.domain.planning import StoredJob
-from scheduler_core.domain.run import Failure, LoggerLike, Outcome, Run, RunStatus, handed_back
-from scheduler_core.domain.ticket import Ticket, Told, status_after
+from scheduler_core.domain.jobs.job import Delivery
+from scheduler_core.domain.planning.planning import StoredJob
+from scheduler_core.domain.runs.run import Failure, LoggerLike, Outcome, Run, RunStatus, handed_back
+from scheduler_core.domain.runs.ticket import Ticket, Told, status_after
 from scheduler_core.engine.clock import DatabaseClock
 from scheduler_core.engine.election.trust_window import TrustWindow
 from scheduler_core.engine.fire.in_flight import InFlightRuns

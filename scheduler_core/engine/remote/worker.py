@@ -15,10 +15,10 @@ from dataclasses import replace
 from uuid import UUID
 
 from scheduler_core.domain.clock import CLOCK_JUMP_LIMIT_SECONDS
+from scheduler_core.domain.election.trust import RedisOutage, Timing
 from scheduler_core.domain.errors import SchedulerError, ServerUnreachableError
-from scheduler_core.domain.run import LoggerLike, Outcome, Run
-from scheduler_core.domain.ticket import LOCAL, Ticket, Told
-from scheduler_core.domain.trust import RedisOutage, Timing
+from scheduler_core.domain.runs.run import LoggerLike, Outcome, Run
+from scheduler_core.domain.runs.ticket import LOCAL, Ticket, Told
 from scheduler_core.engine.callbacks.own_modules import OwnModules
 from scheduler_core.engine.callbacks.registry import CallbackRegistry
 from scheduler_core.engine.clock import boottime

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from fastapi import Request
 from fastapi.responses import Response
 
-from scheduler_core.domain.access import OpenedSession
+from scheduler_core.domain.access.access import OpenedSession
 from scheduler_core.web.problem import Problem
 
 COOKIE = "scheduler_session"

@@ -11,8 +11,8 @@ from uuid import UUID
 from fastapi import Request
 from fastapi.responses import Response
 
-from scheduler_core.domain.access import Scope, Token, csrf_token_of, digest_of_secret
-from scheduler_core.domain.actor import Actor, Source
+from scheduler_core.domain.access.access import Scope, Token, csrf_token_of, digest_of_secret
+from scheduler_core.domain.access.actor import Actor, Source
 from scheduler_core.web.access.browser import (
     SESSION_SECONDS,
     check_csrf,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query
 
 from scheduler_core.admin.alarms import report_alarms
-from scheduler_core.domain.alarm import AlarmKind, Event, Notification
+from scheduler_core.domain.alerts.alarm import AlarmKind, Event, Notification
 from scheduler_core.web.api import paging, schemas
 from scheduler_core.web.api.values import AnyCase, ContainerDep, Cursor, Limit, Operator, PathName, Viewer
 

@@ -8,7 +8,7 @@ from fastapi import APIRouter
 from fastapi.responses import Response
 
 from scheduler_core.container import Container
-from scheduler_core.domain.calendars import Calendar
+from scheduler_core.domain.calendars.calendars import Calendar
 from scheduler_core.domain.errors import JobConflictError
 from scheduler_core.web.api import paging, schemas
 from scheduler_core.web.api.values import ContainerDep, Cursor, Limit, Operator, PathName, Viewer

@@ -13,9 +13,9 @@ from fastapi.responses import JSONResponse
 from pydantic import AfterValidator, BaseModel
 
 from scheduler_core.container import Container
+from scheduler_core.domain.access.idempotency import KeyClaim
 from scheduler_core.domain.errors import SchedulerError, ServerUnreachableError
-from scheduler_core.domain.idempotency import KeyClaim
-from scheduler_core.domain.job_fields import check_name
+from scheduler_core.domain.jobs.fields import check_name
 from scheduler_core.web.access import Caller
 from scheduler_core.web.problem import Problem
 

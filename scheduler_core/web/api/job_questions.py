@@ -9,7 +9,7 @@ from fastapi import APIRouter, Query
 from scheduler_core.admin.explain import explanation_of
 from scheduler_core.admin.next_fires import next_of_job, next_of_schedule
 from scheduler_core.domain.errors import JobNotFoundError
-from scheduler_core.domain.run_filter import RunFilter
+from scheduler_core.domain.runs.run_filter import RunFilter
 from scheduler_core.domain.schedule import ScheduleType
 from scheduler_core.web.api import schemas
 from scheduler_core.web.api.audit import page_of_changes

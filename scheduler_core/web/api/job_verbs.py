@@ -8,8 +8,8 @@ from uuid import UUID
 from fastapi import APIRouter, Request
 from fastapi.responses import JSONResponse, Response
 
-from scheduler_core.domain.backfill import Backfill
-from scheduler_core.domain.run import Origin
+from scheduler_core.domain.jobs.backfill import Backfill
+from scheduler_core.domain.runs.run import Origin
 from scheduler_core.web.api import schemas
 from scheduler_core.web.api.idempotency import Key, once
 from scheduler_core.web.api.jobs import show_job

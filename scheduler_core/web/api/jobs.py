@@ -14,9 +14,9 @@ from fastapi.responses import Response
 from scheduler_core.admin.named_callbacks import require_callable
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidJobError, JobNotFoundError
-from scheduler_core.domain.job import JobDefinition, ScheduleJob
-from scheduler_core.domain.plain_words import plain_words
+from scheduler_core.domain.jobs.job import JobDefinition, ScheduleJob
 from scheduler_core.domain.schedule import ScheduleType
+from scheduler_core.domain.schedule.plain_words import plain_words
 from scheduler_core.domain.wording import plain
 from scheduler_core.ports.runs import InvalidRow
 from scheduler_core.web.api import paging, schemas

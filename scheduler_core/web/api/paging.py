@@ -9,7 +9,7 @@ from datetime import datetime
 from typing import Any, TypeVar
 from uuid import UUID
 
-from scheduler_core.domain.job_fields import check_name
+from scheduler_core.domain.jobs.fields import check_name
 from scheduler_core.web.problem import Problem
 
 T = TypeVar("T")

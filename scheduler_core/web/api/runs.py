@@ -11,8 +11,8 @@ from fastapi import APIRouter, Query, Request
 from fastapi.responses import JSONResponse, StreamingResponse
 
 from scheduler_core.container import Container
-from scheduler_core.domain.export_lines import Format, header, renderer
-from scheduler_core.domain.run_filter import RunFilter, Selection
+from scheduler_core.domain.runs.export_lines import Format, header, renderer
+from scheduler_core.domain.runs.run_filter import RunFilter, Selection
 from scheduler_core.web.api import paging, schemas
 from scheduler_core.web.api.idempotency import Key, once
 from scheduler_core.web.api.values import (

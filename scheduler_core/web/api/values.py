@@ -12,9 +12,9 @@ from pydantic_core import CoreSchema
 from pydantic_core.core_schema import no_info_before_validator_function
 
 from scheduler_core.container import Container
-from scheduler_core.domain.access import Scope
-from scheduler_core.domain.job_fields import check_name
-from scheduler_core.domain.run import RunStatus
+from scheduler_core.domain.access.access import Scope
+from scheduler_core.domain.jobs.fields import check_name
+from scheduler_core.domain.runs.run import RunStatus
 from scheduler_core.web.access import Caller, require
 from scheduler_core.web.slashes import with_slashes
 from scheduler_core.web.state import get_container

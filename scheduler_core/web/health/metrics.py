@@ -10,7 +10,7 @@ from prometheus_client import CollectorRegistry, PlatformCollector, ProcessColle
 from prometheus_client.exposition import choose_encoder
 
 from scheduler_core.container import Container
-from scheduler_core.domain.access import Scope
+from scheduler_core.domain.access.access import Scope
 from scheduler_core.web import problem
 from scheduler_core.web.access import require
 from scheduler_core.web.access.limits import RequestLimits

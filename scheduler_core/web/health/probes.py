@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter, Request
 from fastapi.responses import PlainTextResponse
 
-from scheduler_core.domain.health import why_not_alive, why_not_ready
+from scheduler_core.domain.election.health import why_not_alive, why_not_ready
 from scheduler_core.web.documented import problems
 from scheduler_core.web.state import state_of
 

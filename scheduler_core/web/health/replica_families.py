@@ -19,9 +19,9 @@ from prometheus_client.core import (
 )
 from prometheus_client.registry import Collector
 
-from scheduler_core.domain.health import HealthSnapshot, why_not_ready
-from scheduler_core.domain.run import Origin
-from scheduler_core.domain.trust import State
+from scheduler_core.domain.election.health import HealthSnapshot, why_not_ready
+from scheduler_core.domain.election.trust import State
+from scheduler_core.domain.runs.run import Origin
 from scheduler_core.engine.counters import Counters, Histogram
 from scheduler_core.engine.election.reasons import LEASE_SILENT, NOBODY_LED, SEATED_AGAIN, WITNESS_FELL
 from scheduler_core.engine.scheduler import BaseScheduler

@@ -15,9 +15,9 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from scheduler_core.container import Container
-from scheduler_core.domain.access import Scope
+from scheduler_core.domain.access.access import Scope
 from scheduler_core.domain.errors import InvalidJobError, JobVersionNotFoundError, SchedulerError
-from scheduler_core.domain.run import RunStatus, run_uuid
+from scheduler_core.domain.runs.run import RunStatus, run_uuid
 from scheduler_core.domain.schedule import parse_instant
 from scheduler_core.web.access import Caller
 from scheduler_core.web.pages.rendering import link_in, render

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from scheduler_core.domain.actor import Source
+from scheduler_core.domain.access.actor import Source
 from scheduler_core.domain.audit_filter import AuditFilter
 from scheduler_core.web.pages.view import Asked, View, page_of
 

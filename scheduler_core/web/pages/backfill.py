@@ -8,9 +8,9 @@ from datetime import datetime
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from scheduler_core.domain.access import Scope
-from scheduler_core.domain.backfill import Backfill
+from scheduler_core.domain.access.access import Scope
 from scheduler_core.domain.errors import SchedulerError
+from scheduler_core.domain.jobs.backfill import Backfill
 from scheduler_core.domain.schedule import parse_instant
 from scheduler_core.web.access import Caller
 from scheduler_core.web.pages.actions import text_values

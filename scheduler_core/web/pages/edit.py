@@ -17,11 +17,11 @@ from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
 from scheduler_core.container import Container
-from scheduler_core.domain.access import Scope
+from scheduler_core.domain.access.access import Scope
 from scheduler_core.domain.errors import InvalidJobError, JobConflictError, JobNotFoundError, SchedulerError
-from scheduler_core.domain.job import JobDefinition
-from scheduler_core.domain.job_fields import check_text, choice
-from scheduler_core.domain.job_policies import POLICIES, Group, Kind, Policy
+from scheduler_core.domain.jobs.fields import check_text, choice
+from scheduler_core.domain.jobs.job import JobDefinition
+from scheduler_core.domain.jobs.job_policies import POLICIES, Group, Kind, Policy
 from scheduler_core.domain.schedule import ScheduleType
 from scheduler_core.ports.runs import InvalidRow
 from scheduler_core.web.access import Caller

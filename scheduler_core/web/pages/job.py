@@ -7,8 +7,8 @@ from typing import Any
 
 from scheduler_core.admin.explain import explanation_of
 from scheduler_core.domain.errors import JobNotFoundError
-from scheduler_core.domain.job_policies import POLICY
-from scheduler_core.domain.run_filter import RunFilter
+from scheduler_core.domain.jobs.job_policies import POLICY
+from scheduler_core.domain.runs.run_filter import RunFilter
 from scheduler_core.web.pages.view import Asked, View, runs_of
 
 IN_THE_CHART = 200

@@ -12,7 +12,7 @@ from urllib.parse import urlencode
 from fastapi import Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from scheduler_core.domain.access import Scope
+from scheduler_core.domain.access.access import Scope
 from scheduler_core.web.pages import wording
 from scheduler_core.web.pages.static import FILES
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import Any
 
-from scheduler_core.domain.run import UNFINISHED, Origin, RunStatus, run_uuid
-from scheduler_core.domain.run_words import RunFacts, describe_run
+from scheduler_core.domain.runs.run import UNFINISHED, Origin, RunStatus, run_uuid
+from scheduler_core.domain.runs.words import RunFacts, describe_run
 from scheduler_core.web.pages.view import Asked, View
 
 _FACTS = {item.name for item in fields(RunFacts)}

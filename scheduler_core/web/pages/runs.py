@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from scheduler_core.domain.run import UNFINISHED, RunStatus
-from scheduler_core.domain.run_filter import RunFilter
+from scheduler_core.domain.runs.run import UNFINISHED, RunStatus
+from scheduler_core.domain.runs.run_filter import RunFilter
 from scheduler_core.web.pages.view import Asked, View, runs_of
 
 PER_PAGE = 50

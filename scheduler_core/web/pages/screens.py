@@ -10,7 +10,7 @@ from fastapi.responses import HTMLResponse, Response
 from markupsafe import Markup
 
 from scheduler_core.container import Container
-from scheduler_core.domain.access import Scope
+from scheduler_core.domain.access.access import Scope
 from scheduler_core.web.access import Caller, require
 from scheduler_core.web.pages import audit, calendars, job, jobs, overview, replicas, run, runs
 from scheduler_core.web.pages.activity import Activity

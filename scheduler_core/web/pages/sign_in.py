@@ -7,7 +7,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Request
 from fastapi.responses import HTMLResponse, RedirectResponse, Response
 
-from scheduler_core.domain.access import Scope
+from scheduler_core.domain.access.access import Scope
 from scheduler_core.web.access import Caller, require
 from scheduler_core.web.access.callers import sign_in, sign_out
 from scheduler_core.web.pages.rendering import render

@@ -10,7 +10,7 @@ from fastapi.responses import Response
 from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from scheduler_core.domain.access import Scope
+from scheduler_core.domain.access.access import Scope
 from scheduler_core.web.access import Caller, require
 from scheduler_core.web.pages.hub import Hub, Key, Read, Watched, hub_of
 from scheduler_core.web.pages.screens import VIEWS, fragment

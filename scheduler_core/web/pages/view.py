@@ -10,7 +10,7 @@ from uuid import UUID
 
 from scheduler_core.container import Container
 from scheduler_core.domain.page import Page, page_from
-from scheduler_core.domain.run_filter import RunFilter
+from scheduler_core.domain.runs.run_filter import RunFilter
 from scheduler_core.web.pages.activity import Activity
 from scheduler_core.web.problem import Problem
 

@@ -9,8 +9,8 @@ from typing import Any
 from markupsafe import Markup
 
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.domain.plain_words import plain_words
 from scheduler_core.domain.schedule import ScheduleType
+from scheduler_core.domain.schedule.plain_words import plain_words
 from scheduler_core.domain.wording import in_words
 
 DASH = "–"

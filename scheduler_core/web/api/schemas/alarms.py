@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import Field
 
-from scheduler_core.domain.alarm import AlarmKind
+from scheduler_core.domain.alerts.alarm import AlarmKind
 from scheduler_core.web.api.schemas.base import Page, ResponseModel
 
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, PlainSerializer, WithJsonSchema
 
-from scheduler_core.domain.job_fields import check_name, check_text
+from scheduler_core.domain.jobs.fields import check_name, check_text
 
 INSTANT = "2026-11-23T14:30:00Z"
 RUN_ID = "019ab1f0-5c80-7a3e-9d41-6f0c2b8e7a15"

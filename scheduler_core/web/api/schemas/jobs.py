@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_origin
 
 from pydantic import ConfigDict, Field, create_model
 
-from scheduler_core.domain.job import ScheduleJob
-from scheduler_core.domain.job_policies import POLICY
+from scheduler_core.domain.jobs.job import ScheduleJob
+from scheduler_core.domain.jobs.job_policies import POLICY
 from scheduler_core.domain.schedule import ScheduleType
 from scheduler_core.web.api.schemas.base import INSTANT, Name, Note, Page, RequestModel, ResponseModel
 from scheduler_core.web.api.values import AnyCase, Instant

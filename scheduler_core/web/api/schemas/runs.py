@@ -7,8 +7,8 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from scheduler_core.domain.backfill import MOST_OCCURRENCES
-from scheduler_core.domain.run import Origin, RunStatus
+from scheduler_core.domain.jobs.backfill import MOST_OCCURRENCES
+from scheduler_core.domain.runs.run import Origin, RunStatus
 from scheduler_core.web.api.schemas.base import INSTANT, RUN_ID, Page, RequestModel, ResponseModel, Seconds
 from scheduler_core.web.api.values import Instant
 

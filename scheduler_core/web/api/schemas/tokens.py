@@ -8,7 +8,7 @@ from uuid import UUID
 
 from pydantic import ConfigDict, Field
 
-from scheduler_core.domain.access import DEFAULT_TOKEN_DAYS, MOST_TOKEN_DAYS, Scope
+from scheduler_core.domain.access.access import DEFAULT_TOKEN_DAYS, MOST_TOKEN_DAYS, Scope
 from scheduler_core.web.api.schemas.base import Name, Page, RequestModel, ResponseModel
 from scheduler_core.web.api.values import AnyCase
 

@@ -1,0 +1,394 @@
+"""Jobs: what code declares (`ScheduleJob`), what is stored of it (`JobDefinition`), and its state
+(`JobStatus`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import field, fields
+from datetime import UTC, datetime, timedelta
+from functools import lru_cache
+from operator import attrgetter, itemgetter
+from typing import TYPE_CHECKING, Any, TypeAlias
+from zoneinfo import ZoneInfo
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from scheduler_core.domain.errors import InvalidJobError
+from scheduler_core.domain.jobs.callback import callback_reference, is_importable_reference
+from scheduler_core.domain.jobs.checks import (
+    CHECKS,
+    check_job,
+    find_call_problems,
+    find_jitter_problem,
+    name_positional,
+)
+from scheduler_core.domain.jobs.digest import canonical_json, digest_of, schedule_digest_of
+from scheduler_core.domain.jobs.fields import (
+    check_args,
+    check_bound,
+    check_kwargs,
+    check_name,
+    check_text,
+    check_zone,
+    stored_word,
+)
+from scheduler_core.domain.jobs.policies import Delivery, Misfire, Overlap
+from scheduler_core.domain.jobs.status import JobStatus
+from scheduler_core.domain.schedule import (
+    Dst,
+    Schedule,
+    ScheduleType,
+    ScheduleValue,
+    normalize_value,
+    parse_instant,
+    parse_schedule,
+    value_of,
+)
+from scheduler_core.domain.schedule.base import from_micros
+from scheduler_core.domain.signature import written_out
+from scheduler_core.domain.value import value as value_class
+from scheduler_core.domain.wording import shown
+
+__all__ = [
+    "Delivery",
+    "JobDefinition",
+    "JobStatus",
+    "Misfire",
+    "Overlap",
+    "ScheduleJob",
+    "callback_reference",
+    "is_importable_reference",
+]
+
+# The name of a callback as it is stored: a lambda's can't be imported, so it is no `module:qualname`. As long as
+# any that code may give.
+_STORED_CHECKS = {
+    **CHECKS,
+    "callback": lambda value: check_text(value, 1_000),
+    # SQL reads it as well, to the letter: recovery must not deliver again what is to be called at most once.
+    "delivery": stored_word(Delivery),
+}
+
+_SHARED_CHECKS = {**_STORED_CHECKS, "timezone": check_zone}
+
+_WALL_CLOCK = (ScheduleType.DAILY, ScheduleType.CRON)
+
+
+Names: TypeAlias = list[str] | tuple[str, ...] | set[str] | frozenset[str]
+
+NO_KWARGS: dict[str, Any] = {}
+"""How a signature says that there are none."""
+
+
+def _construct(self: ScheduleJob, /, *positional: Any, **keywords: Any) -> None:
+    BaseModel.__init__(self, **check_job(name_positional(positional, keywords)))
+
+
+class ScheduleJob(BaseModel):
+    """A job as code declares it: what to call, on which schedule, under which policies.
+
+    `domain/jobs/fields.py` says what each field may be. Durations are seconds, or timedeltas. `last_run`, `next_run`,
+    `run_count` and `error_count` are state: Postgres holds it, and what is given here is not stored.
+
+    Arguments are kept as JSON, as the database will give them back (docs/arguments.md); values of other types are
+    taken where the callback's annotations say how they are read.
+
+    Raises InvalidJobError (InvalidScheduleError when only the schedule is wrong, InvalidArgumentsError when only the
+    arguments are), at construction and at assignment, with every wrong field in one line; after a refused assignment
+    the job is as it was.
+    """
+
+    model_config = ConfigDict(extra="forbid", validate_assignment=True, arbitrary_types_allowed=True)
+
+    job_id: str
+    name: str
+    schedule_type: ScheduleType
+    schedule_value: Any
+    callback: Any
+    enabled: bool = True
+    use_distributed_lock: bool = False
+    lock_key: str | None = None
+    lock_ttl: float = 300.0
+    last_run: datetime | None = None
+    next_run: datetime | None = None
+    run_count: int = 0
+    error_count: int = 0
+    max_retries: int = 3
+    args: tuple[Any, ...] = ()
+    kwargs: dict[str, Any] = Field(default_factory=dict)
+    timezone: str | None = None
+    start_at: datetime | None = None
+    end_at: datetime | None = None
+    jitter: float = 0.0
+    calendars: tuple[str, ...] = ()
+    misfire: Misfire = Misfire.LATEST
+    misfire_grace: float = 10.0
+    catch_up_limit: int = 100
+    overlap: Overlap = Overlap.SKIP
+    delivery: Delivery = Delivery.AT_LEAST_ONCE
+    timeout: float | None = None
+    retry_delay: float = 1.0
+    retry_max_delay: float = 60.0
+    disable_after: int | None = None
+    executor: str = "local"
+    tags: tuple[str, ...] = ()
+    dst: Dst = Dst.ONCE
+
+    @written_out(_construct)
+    def __init__(
+        self,
+        job_id: str,
+        name: str,
+        schedule_type: ScheduleType | str,
+        schedule_value: ScheduleValue,
+        callback: Callable[..., Any] | str,
+        enabled: bool = True,
+        use_distributed_lock: bool = False,
+        lock_key: str | None = None,
+        lock_ttl: float | timedelta = 300.0,
+        last_run: datetime | None = None,
+        next_run: datetime | None = None,
+        run_count: int = 0,
+        error_count: int = 0,
+        max_retries: int = 3,
+        *,
+        args: list[Any] | tuple[Any, ...] = (),
+        kwargs: dict[str, Any] = NO_KWARGS,
+        timezone: str | ZoneInfo | None = None,
+        start_at: datetime | str | None = None,
+        end_at: datetime | str | None = None,
+        jitter: float | timedelta = 0.0,
+        calendars: Names = (),
+        misfire: Misfire | str = Misfire.LATEST,
+        misfire_grace: float | timedelta = 10.0,
+        catch_up_limit: int = 100,
+        overlap: Overlap | str = Overlap.SKIP,
+        delivery: Delivery | str = Delivery.AT_LEAST_ONCE,
+        timeout: float | timedelta | None = None,
+        retry_delay: float | timedelta = 1.0,
+        retry_max_delay: float | timedelta = 60.0,
+        disable_after: int | None = None,
+        executor: str = "local",
+        tags: Names = (),
+        dst: Dst | str = Dst.ONCE,
+    ) -> None: ...
+
+    if not TYPE_CHECKING:  # else any assignment would do
+
+        def __setattr__(self, name: str, value: Any) -> None:
+            # Relations between fields hold after an assignment as well, so the whole job is checked anew.
+            kept = check_job({**self.__dict__, name: value})
+            super().__setattr__(name, kept[name])
+
+    def definition(self, default_timezone: str) -> JobDefinition:
+        """What is stored of this job: its fields without state, in canonical form.
+
+        Parameters: default_timezone, the IANA name that fills in for a job without `timezone`.
+        Raises InvalidScheduleError if the schedule can never fire within bounds that are in that zone.
+        """
+        zone = self.timezone or default_timezone
+        given = self.__dict__
+        values = {name: given[name] for name in _DEFINITION_FIELDS}
+        values["timezone"] = zone
+        # Lists and dicts may have been changed in place since they were checked, and may yet be.
+        values |= self._arguments()
+        values["schedule_value"] = normalize_value(self.schedule_type, self.schedule_value, zone)
+        values["callback"] = self.callback if isinstance(self.callback, str) else callback_reference(self.callback)
+        for bound in ("start_at", "end_at"):
+            values[bound] = None if values[bound] is None else parse_instant(values[bound], zone)
+        definition = JobDefinition(**values)
+        if self.timezone is None:
+            definition.schedule(_ANY_ANCHOR)
+        return definition
+
+    def _arguments(self) -> dict[str, Any]:
+        """The arguments as they are now."""
+        args, kwargs = self.args, self.kwargs
+        if not args and not kwargs:
+            return {"args": (), "kwargs": {}}
+        try:
+            kept = {"args": check_args(args), "kwargs": check_kwargs(kwargs)}
+        except ValueError:
+            kept = {}
+        if kept == {"args": args, "kwargs": kwargs} and not find_call_problems(self.callback, args, kwargs):
+            return kept
+        kept = check_job({name: self.__dict__[name] for name in ("job_id", "callback", "args", "kwargs")})
+        return {name: kept[name] for name in ("args", "kwargs")}
+
+
+@value_class(frozen=True, slots=True, kw_only=True)
+class JobDefinition:
+    """A job as it is stored: all that code decides, nothing that happened to it. Field names are those of
+    SQL.
+
+    Durations are seconds; `schedule_value` is canonical (see `normalize_value`); instants are in UTC;
+    `callback` is a name (see `callback_reference`). Two definitions that mean the same are equal.
+    """
+
+    job_id: str
+    name: str
+    schedule_type: ScheduleType
+    schedule_value: Any = field(hash=False)
+    timezone: str
+    start_at: datetime | None
+    end_at: datetime | None
+    dst: Dst
+    jitter: float
+    calendars: tuple[str, ...]
+    callback: str
+    args: tuple[Any, ...] = field(hash=False)
+    kwargs: dict[str, Any] = field(hash=False)
+    enabled: bool
+    misfire: Misfire
+    misfire_grace: float
+    catch_up_limit: int
+    overlap: Overlap
+    delivery: Delivery
+    timeout: float | None
+    max_retries: int
+    retry_delay: float
+    retry_max_delay: float
+    disable_after: int | None
+    executor: str
+    tags: tuple[str, ...]
+    use_distributed_lock: bool
+    lock_key: str | None
+    lock_ttl: float
+
+    @classmethod
+    def from_columns(cls, columns: Mapping[str, Any]) -> JobDefinition:
+        """A definition from the columns of a row, which is checked like any input: it may have been edited
+        by hand.
+
+        Raises InvalidJobError if a value is not acceptable or a column is missing.
+        """
+        return cls.with_schedule(columns, _ANY_ANCHOR)[0]
+
+    @classmethod
+    def with_schedule(cls, columns: Mapping[str, Any], anchor: datetime) -> tuple[JobDefinition, Schedule]:
+        """`from_columns`, and the schedule of the job that was first stored at `anchor`."""
+        try:
+            return _read_row(columns, anchor)
+        except Exception:  # noqa: BLE001 - whatever a value's own methods raise
+            # The whole check says it well.
+            definition = _check_row(columns)
+        return definition, definition.schedule(anchor)
+
+    def schedule(self, anchor: datetime) -> Schedule:
+        """The schedule of the job that was first stored at `anchor`, an aware instant."""
+        return parse_schedule(
+            self.schedule_type,
+            self.schedule_value,
+            timezone=self.timezone,
+            anchor=anchor,
+            start_at=self.start_at,
+            end_at=self.end_at,
+            dst=self.dst,
+        )
+
+    @property
+    def shared(self) -> tuple[Any, ...]:
+        """The values of SHARED_FIELDS, in that order: what many jobs have in common."""
+        return _get_shared(self)
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in hex, of all fields: equal definitions have equal digests, in any process."""
+        return digest_of(canonical_json(_get_own(self)) + shared_json(self.shared))
+
+    @property
+    def schedule_digest(self) -> str:
+        """SHA-256, in hex, of what determines the instants, and nothing else: while it stays, `next_run`
+        stays.
+        """
+        value = tuple(self.schedule_value) if isinstance(self.schedule_value, list) else self.schedule_value
+        # INTERVAL and ONCE are stored in UTC, and their instants stay when the zone changes; days of a
+        # calendar don't.
+        on_the_wall = self.schedule_type in _WALL_CLOCK
+        zone = self.timezone if on_the_wall or self.calendars else None
+        dst = self.dst if on_the_wall else None
+        return schedule_digest_of(self.schedule_type, value, self.start_at, self.end_at, self.calendars, zone, dst)
+
+
+_DEFINITION_FIELDS = tuple(item.name for item in fields(JobDefinition))
+STATE_FIELDS = tuple(name for name in ScheduleJob.model_fields if name not in _DEFINITION_FIELDS)
+"""Of a `ScheduleJob`: what Postgres holds. In `@job`, or in a file, it would be dropped in silence."""
+
+OWN_FIELDS = ("job_id", "name", "schedule_value", "start_at", "end_at", "args", "kwargs")
+SHARED_FIELDS = tuple(name for name in _DEFINITION_FIELDS if name not in OWN_FIELDS)
+"""Policies, callback, time zone: what many jobs have in common, and so is checked, written and sent once."""
+
+_LISTS = ("calendars", "tags")
+_SHARED_COLUMNS = (*_LISTS, *(name for name in SHARED_FIELDS if name not in _LISTS))
+
+_get_own = attrgetter(*OWN_FIELDS)
+_get_shared = attrgetter(*SHARED_FIELDS)
+_get_own_columns = itemgetter(*OWN_FIELDS)
+_get_shared_columns = itemgetter(*_SHARED_COLUMNS)
+_ANY_ANCHOR = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def _read_row(columns: Mapping[str, Any], anchor: datetime) -> tuple[JobDefinition, Schedule]:
+    """A row that is in order: what many jobs share is checked once for all of them, and the schedule is read once.
+
+    Raises anything for a row that is not, which `_check_row` says well, and for one that only `_check_row` can read.
+    """
+    calendars, tags, *policies = _get_shared_columns(columns)
+    shared = _check_shared(
+        tuple(calendars) if isinstance(calendars, list) else calendars,
+        tuple(tags) if isinstance(tags, list) else tags,
+        *policies,
+    )
+    job_id, name, value, start_at, end_at, args, kwargs = _get_own_columns(columns)
+    kind, zone = shared["schedule_type"], shared["timezone"]
+    schedule = parse_schedule(
+        kind,
+        value,
+        timezone=zone,
+        anchor=anchor,
+        start_at=None if start_at is None else check_bound(start_at),
+        end_at=None if end_at is None else check_bound(end_at),
+        dst=shared["dst"],
+    )
+    if shared["jitter"] and (problem := find_jitter_problem(schedule, shared["jitter"])):
+        raise InvalidJobError(problem)
+    definition = JobDefinition(
+        job_id=check_name(job_id),
+        name=check_text(name),
+        schedule_value=value_of(schedule, kind, value, zone),
+        start_at=None if start_at is None else from_micros(schedule.start),
+        end_at=None if end_at is None else from_micros(schedule.end),
+        args=check_args(args),
+        kwargs=check_kwargs(kwargs),
+        **shared,
+    )
+    return definition, schedule
+
+
+# With their types: True equals 1 and 1.0, and is not the same in a row.
+@lru_cache(maxsize=1_000, typed=True)
+def _check_shared(*values: Any) -> dict[str, Any]:
+    """The shared columns of a row, in the order of `_SHARED_COLUMNS`, as they are kept. Raises InvalidJobError."""
+    return check_job(dict(zip(_SHARED_COLUMNS, values, strict=True)), _SHARED_CHECKS)
+
+
+def _check_row(columns: Mapping[str, Any]) -> JobDefinition:
+    """Any row, field by field: the definition, or all that is wrong with it."""
+    missing = [name for name in _DEFINITION_FIELDS if name not in columns]
+    if missing:
+        raise InvalidJobError(f"The job's row lacks {', '.join(missing)}: migrate the schema, or correct the row.")
+    values = check_job({name: columns[name] for name in _DEFINITION_FIELDS}, _STORED_CHECKS)
+    zone = values["timezone"]
+    if zone is None:
+        raise InvalidJobError(f"The job {shown(values['job_id'])} is stored without a timezone: set the column.")
+    values["schedule_value"] = normalize_value(values["schedule_type"], values["schedule_value"], zone)
+    for bound in ("start_at", "end_at"):
+        values[bound] = None if values[bound] is None else parse_instant(values[bound], zone)
+    return JobDefinition(**values)
+
+
+@lru_cache(maxsize=4_096)
+def shared_json(shared: tuple[Any, ...]) -> str:
+    """The `shared` of a definition as a JSON object, the same text in any process."""
+    return canonical_json(dict(zip(SHARED_FIELDS, shared, strict=True)))

@@ -1,0 +1,43 @@
+"""What travels between the leader and a worker: a ticket there, and what became of it back.
+
+A ticket names one attempt and nothing else. Everything that the worker must know stands in Postgres; who delivers a
+ticket twice, late, or to two workers, does no harm: one of them takes the attempt, and the others find it taken.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from uuid import UUID
+
+from scheduler_core.domain.runs.run import Failure, RunStatus
+
+LOCAL = "local"
+"""The executor that is none: the replica that leads calls the callback itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class Ticket:
+    """One attempt that a worker is to make."""
+
+    run_id: UUID
+    attempt: int
+    """Its number, from 1."""
+    term: int
+    """Of the leader that gives it out; a successor that adopts the run makes it worthless."""
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a worker has recorded. A hint: what is true stands in Postgres."""
+
+    status: RunStatus
+    next_attempt_at: datetime | None = None
+    failure: Failure | None = None
+
+
+def status_after(failure: Failure | None, attempt: int, max_retries: int) -> RunStatus:
+    """Where a run stands once its attempt of this number has ended: at most `max_retries` follow the first."""
+    if failure is None:
+        return RunStatus.SUCCEEDED
+    return RunStatus.RETRYING if attempt <= max_retries else RunStatus.FAILED
