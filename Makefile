@@ -31,12 +31,12 @@ export SCHEDULER_POSTGRES_BIN := $(if $(POSTGRES),$(call postgres_bin,$(POSTGRES
 SLICE := tests/integration/test_migrations.py tests/integration/test_plans.py tests/integration/test_claim.py \
 	tests/integration/test_terms.py tests/failover/test_kill.py
 
-# What runs on the other Pythons each time, with the extra `unit` alone: all that needs no server (but for long sums, which
-# are the same in every version), the claim, the service and a killed leader.
+# What runs on the other Pythons each time, with the extra `unit` alone: what versions differ in (signatures and types, event
+# loops and their tasks, imports, the surface), the claim and a killed leader.
 OTHER_PYTHONS = $(filter-out $(call python_version,$(BIN)/python),$(PYTHONS))
-SUMS := $(patsubst %,--ignore=tests/unit/test_%.py,calendar_planning drill_checker gaps)
-PYTHON_SLICE := tests/unit tests/architecture tests/integration/test_claim.py tests/integration/test_service.py \
-	tests/failover/test_kill.py $(SUMS)
+PYTHON_SLICE := tests/architecture $(patsubst %,tests/unit/test_%.py,argument_types call_signature callback_call \
+	callback_registry callback_resolution docs_testing job job_signature loop_thread manual_scheduler retry settings \
+	start_gate supervision testing_plugin trust_window) tests/integration/test_claim.py tests/failover/test_kill.py
 
 # The dashboard's tests look at its pages in a real browser: Debian's package, where it is missing and we may.
 CHROMIUM := command -v chromium || command -v chromium-browser || command -v google-chrome || \

@@ -31,6 +31,9 @@ from scheduler_core.domain.schedule.zone import check_timezone
 
 CONFIG_FILE = "scheduler.toml"
 
+OVERDUE_SECONDS = 10.0
+"""How late a job is that is overdue, where no setting says."""
+
 with warnings.catch_warnings():
     # Users know the setting as `schema`; pydantic minds that BaseModel once had a method of that name.
     warnings.simplefilter("ignore", UserWarning)
@@ -77,7 +80,7 @@ with warnings.catch_warnings():
         metrics_host: str = "127.0.0.1"
         metrics_port: int | None = Field(default=None, ge=1, le=65_535)
         alarm_interval: float = Field(default=5.0, ge=0.1, le=3_600)
-        overdue_after: float = Field(default=10.0, ge=0.5, le=86_400)
+        overdue_after: float | None = Field(default=None, ge=0.5, le=86_400)
         webhook_url: str | None = Field(default=None, repr=False)
         webhook_secret: str | None = Field(default=None, repr=False)
         webhook_timeout: float = Field(default=10.0, ge=0.1, le=60)
@@ -140,7 +143,7 @@ with warnings.catch_warnings():
             if self.control_database_url is not None and self.database_url is None:
                 raise ValueError("control_database_url without database_url: set both, or none")
             _ = self.timing
-            if self.overdue_after < self.lease_ttl:
+            if self.overdue_after is not None and self.overdue_after < self.lease_ttl:
                 raise ValueError(
                     f"overdue_after ({self.overdue_after:g} s) is below lease_ttl ({self.lease_ttl:g} s): every "
                     "leader that hangs would be an alarm before anybody could take over"
@@ -156,6 +159,11 @@ with warnings.catch_warnings():
         def webhook_keys(self) -> tuple[bytes, ...]:
             """The keys that notifications are signed with; none without a webhook."""
             return () if self.webhook_secret is None else parse_secrets(self.webhook_secret)
+
+        @property
+        def overdue_seconds(self) -> float:
+            """How late a job is that is overdue: never sooner than a leader that hangs is replaced at the latest."""
+            return max(OVERDUE_SECONDS, self.lease_ttl) if self.overdue_after is None else self.overdue_after
 
         @property
         def timing(self) -> Timing:

@@ -32,7 +32,7 @@ async def report_alarms(
     # A look from the future was made before the database's clock went back.
     is_watched = silent_seconds is not None and -GRACE_SECONDS < silent_seconds < limit_seconds
     if not is_watched and before is None:
-        look = await alarms.look(overdue_seconds=settings.overdue_after, fresh_seconds=0.0)
+        look = await alarms.look(overdue_seconds=settings.overdue_seconds, fresh_seconds=0.0)
         assert look is not None
         rows = [_row(opening) for opening in decide(look.facts).opened] + rows
     return {

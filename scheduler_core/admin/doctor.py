@@ -60,7 +60,7 @@ async def examine(container: Container, declared: Sequence[ScheduleJob] | None =
         troubles.append({"kind": "schema", "subject": container.settings.schema, "detail": notice})
     if server["current_schema"] == container.settings.schema:
         troubles.append({"kind": "search path", "subject": container.settings.schema, "detail": SHARES_SCHEMA})
-    found = await audit.troubles(overdue_seconds=container.settings.overdue_after)
+    found = await audit.troubles(overdue_seconds=container.settings.overdue_seconds)
     if (hold := await open_hold(container)) is not None:
         # By a clock that has jumped everything may be overdue or open for long, and every machine's clock wrong.
         found = [trouble for trouble in found if trouble["kind"] not in ("overdue", "clock", "open transaction")]

@@ -105,7 +105,7 @@ class Container(Stores):
                 webhook=self.get_webhook(),
                 interval_seconds=self.settings.alarm_interval,
                 clock_jump_limit_seconds=self.settings.clock_jump_limit,
-                overdue_seconds=self.settings.overdue_after,
+                overdue_seconds=self.settings.overdue_seconds,
                 logger=self.log,
             )
         return self._alarm_watch

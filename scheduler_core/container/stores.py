@@ -94,11 +94,11 @@ class Stores:
 
     def get_listings(self) -> Listings:
         """Jobs, runs and changes, page by page."""
-        return Listings(self._servers.pages(), overdue_seconds=self.settings.overdue_after)
+        return Listings(self._servers.pages(), overdue_seconds=self.settings.overdue_seconds)
 
     def get_activity(self) -> ActivityStore:
         """What is running, waiting and due at this moment: what the dashboard's overview reads."""
-        return ActivityStore(self._servers.pages(), overdue_seconds=self.settings.overdue_after)
+        return ActivityStore(self._servers.pages(), overdue_seconds=self.settings.overdue_seconds)
 
     def get_audit(self) -> Audit:
         """The views that auditors, listings and the doctor read."""

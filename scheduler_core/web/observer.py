@@ -53,4 +53,4 @@ class Observer:
             self.census = await observations.census()
             took_seconds = time.monotonic() - began
             self._count_at = time.monotonic() + max(CENSUS_SECONDS, REST * took_seconds)
-        self.situation = await observations.situation(overdue_seconds=container.settings.overdue_after)
+        self.situation = await observations.situation(overdue_seconds=container.settings.overdue_seconds)

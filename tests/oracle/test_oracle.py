@@ -79,7 +79,8 @@ def test_jitter_is_the_same_in_every_process() -> None:
     """A successor, of this version or the next, starts an occurrence at the same instant."""
     instant = datetime(2026, 3, 29, 1, tzinfo=UTC)
     script = (
-        "from datetime import UTC, datetime; from scheduler_core.domain.planning.planning import jitter_offset as jitter;"
+        "from datetime import UTC, datetime;"
+        "from scheduler_core.domain.planning.planning import jitter_offset as jitter;"
         "print(jitter('nightly', datetime(2026, 3, 29, 1, tzinfo=UTC), 60.0).total_seconds())"
     )
     said = subprocess.run(

@@ -108,3 +108,11 @@ def test_no_secret_in_what_is_printed() -> None:
     assert "hidden" not in repr(settings)
     assert SECRET not in repr(settings)
     assert len(settings.webhook_keys) == 1
+
+
+@pytest.mark.parametrize(
+    ("given", "seconds"),
+    [({}, 10), ({"lease_ttl": 12, "stall_timeout": 30}, 12), ({"overdue_after": 4}, 4), ({"overdue_after": 60}, 60)],
+)
+def test_overdue_is_never_sooner_than_a_takeover(given: dict[str, object], seconds: float) -> None:
+    assert load_settings(**given).overdue_seconds == seconds
