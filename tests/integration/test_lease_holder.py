@@ -13,7 +13,7 @@ from waiting import eventually_async
 
 from scheduler_core.domain.election.trust import RedisOutage, Renewal, Timing
 from scheduler_core.domain.errors import ServerUnreachableError
-from scheduler_core.drill.proxy import CALM, LISTEN_HOST, Mode, Weather
+from scheduler_core.drill.proxy import CALM, LISTEN_HOST, LinkState, Mode
 from scheduler_core.drill.proxy_thread import ProxyThread
 from scheduler_core.drill.servers import via
 from scheduler_core.engine.clock import boottime
@@ -25,7 +25,7 @@ from scheduler_core.storage.redis.url import connect
 TIMING = Timing(0.8)
 ME = Leadership(7, "mine", "me-1")
 DEAD_NONCE = "the dead leader's"
-SWALLOWED = Weather(up=Mode.BLACKHOLE, down=Mode.BLACKHOLE)
+SWALLOWED = LinkState(up=Mode.BLACKHOLE, down=Mode.BLACKHOLE)
 
 
 @pytest.fixture
@@ -137,9 +137,9 @@ async def silent(redis_url: str, request: pytest.FixtureRequest) -> AsyncIterato
     url = via(redis_url, LISTEN_HOST, proxy.port)
     made = LeaseStore(url, LeaseName(request.node.name, "here"), timeout_seconds=0.6)
     await made.ping()
-    await proxies.set_weather(proxy, SWALLOWED)
+    await proxies.set_link_state(proxy, SWALLOWED)
     yield made
-    await proxies.set_weather(proxy, CALM)
+    await proxies.set_link_state(proxy, CALM)
     await made.close()
     await proxies.close()
 

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pytest
 from psycopg.conninfo import make_conninfo
+from waiting import eventually_async
 
 from scheduler_core import Container
 from scheduler_core.domain.alerts.decision import decide
@@ -37,7 +38,11 @@ async def test_who_holds_dead_rows_is_named(
         assert "idle in transaction: it keeps every row that died since" in told
         with psycopg.connect(database_url, autocommit=True) as operator:
             operator.execute(told.partition("End it: ")[2])  # type: ignore[arg-type]
-        assert f"session {pid}" not in await found(container)
+
+        async def is_gone() -> bool:
+            return f"session {pid}" not in await found(container)
+
+        await eventually_async(is_gone, what="a session that was told to end has ended")
 
 
 async def test_an_alarm_opens_while_one_is_open_and_closes_with_it(

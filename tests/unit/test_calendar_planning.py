@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scheduler_core import Calendar, RunStatus, ScheduleJob
+from scheduler_core.domain.planning import planning
 from scheduler_core.domain.planning.planning import (
     Missed,
     Plan,
@@ -19,7 +20,6 @@ from scheduler_core.domain.planning.planning import (
     due_at,
     occurrences,
     plan,
-    planning,
     settlement,
 )
 from scheduler_core.domain.schedule import Schedule

@@ -30,7 +30,9 @@ def test_the_picture_is_that_of_the_contracts() -> None:
     assert drawn == [layer.replace("scheduler_core.", "") for layer in layers]
 
 
-@pytest.mark.parametrize("label", {(label, file) for label, file, _ in LINK.findall(PAGE)}, ids=lambda label: label[1])
+@pytest.mark.parametrize(
+    "label", sorted({(label, file) for label, file, _ in LINK.findall(PAGE)}), ids=lambda label: label[1]
+)
 def test_a_link_bears_the_name_of_its_file(label: tuple[str, str]) -> None:
     name, file = label
     assert (ROOT / file).is_file()

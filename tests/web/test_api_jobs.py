@@ -263,6 +263,8 @@ async def test_jobs_travel_as_a_file(operator: httpx.AsyncClient) -> None:
     assert (await operator.get("/api/v1/jobs/j")).json()["schedule_value"] == 60
     pruned = (await operator.post("/api/v1/jobs-file?dry_run=false&prune=true", content=file)).json()
     assert [job["job_id"] for job in pruned["removed"]] == ["k"]
+    empty = await operator.post("/api/v1/jobs-file?dry_run=false&prune=true")
+    assert (empty.status_code, "there is no body" in empty.json()["detail"]) == (422, True)
     broken = await operator.post("/api/v1/jobs-file", content="jobs = 5")
     assert broken.status_code == 422
 

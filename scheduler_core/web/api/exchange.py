@@ -15,6 +15,7 @@ from scheduler_core.jobs_file.writing import dump_jobs
 from scheduler_core.web.api.schemas.jobs import ImportDifference
 from scheduler_core.web.api.values import ContainerDep, Operator, Viewer
 from scheduler_core.web.documented import problems
+from scheduler_core.web.problem import Problem
 
 router = APIRouter(tags=["jobs"])
 
@@ -38,7 +39,9 @@ async def export_jobs(_caller: Viewer, container: ContainerDep) -> PlainTextResp
     "/jobs-file",
     response_model=ImportDifference,
     responses=problems(409),
-    openapi_extra={"requestBody": {"required": True, "content": {"text/plain": {"schema": {"type": "string"}}}}},
+    openapi_extra={
+        "requestBody": {"required": True, "content": {"text/plain": {"schema": {"type": "string", "minLength": 1}}}}
+    },
 )
 async def import_jobs(
     request: Request,
@@ -48,7 +51,12 @@ async def import_jobs(
     prune: Annotated[bool, Query(description="remove the jobs that the file does not declare")] = False,
 ) -> dict[str, Any]:
     """Make the stored jobs those of a file. Without `dry_run=false` it only says what would change."""
-    jobs = parse_jobs(await request.body(), SOURCE)
+    body = await request.body()
+    if not body:
+        raise Problem(
+            422, "no-file", "there is no body: send the file of jobs; one that means no job has a comment in it"
+        )
+    jobs = parse_jobs(body, SOURCE)
 
     async def propose(container: Container) -> Proposal:
         proposal = await propose_import(container, jobs, SOURCE, prune=prune, kept=None)
