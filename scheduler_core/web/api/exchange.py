@@ -53,9 +53,7 @@ async def import_jobs(
     """Make the stored jobs those of a file. Without `dry_run=false` it only says what would change."""
     body = await request.body()
     if not body:
-        raise Problem(
-            422, "no-file", "there is no body: send the file of jobs; one that means no job has a comment in it"
-        )
+        raise Problem(422, "no-file", "there is no body: send the file of jobs, with a comment where none is meant")
     jobs = parse_jobs(body, SOURCE)
 
     async def propose(container: Container) -> Proposal:
