@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import secrets
-import time
 from dataclasses import dataclass, field
 
 from scheduler_core.domain.errors import NotLeaderError, SchedulerError
 from scheduler_core.domain.run import LoggerLike
 from scheduler_core.domain.suspicion import LEAST_SECONDS
 from scheduler_core.domain.trust import Confirmation, State, Verdict, judge
-from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.election.office import Office
 from scheduler_core.engine.election.reasons import SEATED_AGAIN
+from scheduler_core.engine.election.surroundings import fresh_nonce
 from scheduler_core.engine.election.vacancy_watch import SEEN_EVERY_SECONDS, STAND_AGAIN_SECONDS
 from scheduler_core.ports.election import Leadership
 
@@ -54,11 +52,13 @@ class Term:
     def __init__(self, office: Office, leadership: Leadership) -> None:
         self._office = office
         self._timing = office.timing
+        self._boottime = office.surroundings.boottime
+        self._processor_seconds = office.surroundings.processor_seconds
         self._control = office.control
         self._logger: LoggerLike = office.logger
         self._leadership = leadership
-        self._beat_at = boottime()
-        self._used_seconds = time.process_time()
+        self._beat_at = self._boottime()
+        self._used_seconds = self._processor_seconds()
         self._requests: list[ResignRequest] = []
         self._problem: SchedulerError | None = None
         """Why the successor could not be told."""
@@ -79,19 +79,19 @@ class Term:
     async def _lead(self) -> None:
         office = self._office
         # The first beat follows the claim at once: a candidate's lease is short.
-        next_beat_at = seen_at = boottime()
+        next_beat_at = seen_at = self._boottime()
         while not self._ends():
-            await office.wake.sleep(next_beat_at - boottime())
+            await office.wake.sleep(next_beat_at - self._boottime())
             if self._ends():
                 break
-            next_beat_at = boottime() + self._timing.beat_every_seconds
+            next_beat_at = self._boottime() + self._timing.beat_every_seconds
             if (stalled_seconds := office.pulse.stalled_seconds) > self._timing.stall_timeout_seconds:
                 await self._give_up_stalled(stalled_seconds)
                 return
             if not await self._beat():
                 return
-            if boottime() - seen_at >= SEEN_EVERY_SECONDS:
-                seen_at = boottime()
+            if self._boottime() - seen_at >= SEEN_EVERY_SECONDS:
+                seen_at = self._boottime()
                 await self._show_life()
         await self._resign()
 
@@ -102,7 +102,7 @@ class Term:
     async def _beat(self) -> bool:
         """Renew and confirm; whether the term goes on."""
         office, leadership = self._office, self._leadership
-        sent_at = boottime()
+        sent_at = self._boottime()
         renewal, confirmation = await asyncio.gather(office.lease.renew(leadership), self._confirm())
         verdict = judge(renewal, confirmation, office.lease.outage)
         if verdict is Verdict.RETAKE_LEASE:
@@ -123,7 +123,7 @@ class Term:
         """Learn from a pause in one's own beats: of one that was longer than a follower's patience only the deposed
         leader knows that it lived. Not of one in which the process did nothing: it was stopped, and rightly replaced.
         """
-        used_seconds = time.process_time()
+        used_seconds = self._processor_seconds()
         pause, busy = sent_at - self._beat_at, used_seconds - self._used_seconds
         self._beat_at, self._used_seconds = sent_at, used_seconds
         if pause < LEAST_SECONDS or (pause < self._timing.ttl_seconds and busy >= pause * BUSY_SHARE):
@@ -160,16 +160,17 @@ class Term:
         office.states.enter(State.RECLAIMING, "control session lost")
         office.drop("control session lost")
         # One nonce for all attempts: the reply to the first that succeeded may be lost.
-        nonce, deadline = secrets.token_hex(16), boottime() + self._timing.ttl_seconds
-        while boottime() < deadline and not self._ends():
+        nonce, deadline = fresh_nonce(office.surroundings.dice), self._boottime() + self._timing.ttl_seconds
+        while self._boottime() < deadline and not self._ends():
             try:
                 await office.link.reopen()
                 office.lease.go_by(control.lease_name)
+                sent_at = self._boottime()
                 seated = await control.reclaim(self._leadership, nonce)
                 if seated is None:
                     return False
-                if await self._retake_lease(seated, deadline):
-                    self._leadership, self._beat_at = seated, boottime()
+                if await self._retake_lease(seated, sent_at, deadline):
+                    self._leadership, self._beat_at = seated, self._boottime()
                     return True
                 await control.resign(seated, "lease taken")
                 return False
@@ -179,14 +180,14 @@ class Term:
         self._problem = NotLeaderError("the control session was lost; the lease's TTL tells")
         return False
 
-    async def _retake_lease(self, seated: Leadership, deadline: float) -> bool:
+    async def _retake_lease(self, seated: Leadership, sent_at: float, deadline: float) -> bool:
         """Take the lease under the new nonce, where one is needed.
 
-        A candidate that saw the witness fall may hold it for a moment: it finds the row moved and gives it back.
+        A candidate that saw the witness fall may hold it for a moment: it finds the row moved and gives it back. What
+        Postgres said is as old as the asking for it (`sent_at`), however long the lease takes.
         """
         office = self._office
-        while boottime() < deadline and not self._ends():
-            sent_at = boottime()
+        while self._boottime() < deadline and not self._ends():
             if await office.lease.take(seated, self._leadership.nonce):
                 office.seat(seated, self._timing.trusted_until(sent_at), SEATED_AGAIN)
                 return True
@@ -200,7 +201,7 @@ class Term:
         request = self._requests[0] if self._requests else ResignRequest("stopped")
         office.states.enter(State.RESIGNING, request.reason)
         office.drop(request.reason)
-        office.abstain_until = boottime() + self._timing.ttl_seconds
+        office.abstain_until = self._boottime() + self._timing.ttl_seconds
         try:
             # The lease first: whoever sees the witness fall finds it free.
             await office.lease.release(leadership.nonce)
