@@ -1,7 +1,7 @@
 """What must hold at every instant of a simulated election, whatever fails: asked as it happens.
 
-The names are those of docs/invariants.md. What a leader may believe is held against what the server has told it: a trust
-window is anchored where a statement was sent that Postgres has executed, and so before that instant.
+The names are those of docs/invariants.md. What a leader may believe is held against what the server has told it: a
+trust window is anchored where a statement was sent that Postgres has executed, and so before that instant.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
 
+from scheduler_core.domain.suspicion import LEAST_SECONDS
 from scheduler_core.domain.trust import Timing
 from scheduler_core.engine.election.trust_window import DOUBT_AFTER_SECONDS, DOUBT_FOR_SECONDS
 
@@ -24,7 +25,11 @@ word of its elector is so old at the most, and waited for so long, and a beat ta
 """
 
 
-class Violation(AssertionError):
+STALL_NOTICED_SECONDS = 1.0
+"""A beat that began before the loop had stood for too long may take so long, and a TTL."""
+
+
+class ViolationError(AssertionError):
     """An invariant is broken; the message begins with its name."""
 
 
@@ -38,6 +43,8 @@ class Term:
     claimed_at: float
     stood_at: float
     """When a session was told last that it stands."""
+    seated_at: float
+    """When the row was last moved to it."""
     succeeded_at: float | None = None
 
 
@@ -62,7 +69,7 @@ class Checks:
     def __init__(self, timeline: Timeline, timing: Timing) -> None:
         self.timeline = timeline
         self.timing = timing
-        self.broken: Violation | None = None
+        self.broken: ViolationError | None = None
         self.tally = Tally()
         self.trace: list[str] = []
         self.terms: list[Term] = []
@@ -90,21 +97,28 @@ class Checks:
     def fail(self, text: str) -> None:
         if self.broken is None:
             self.say(f"VIOLATION {text}")
-            self.broken = Violation(text)
+            self.broken = ViolationError(text)
 
     # The server's row.
 
-    def claimed(self, term: int, nonce: str, instance_id: str) -> None:
-        """I1: terms are unique and only grow. Of a number that neither server can have known nobody else knows."""
+    def claimed(self, term: int, nonce: str, instance_id: str, *, deposes_living: bool) -> None:
+        """I1: terms are unique and only grow. Of a number that neither server can have known nobody else knows.
+
+        Of several candidates one moves the row: nobody has had the time to believe that a leader is dead whose witness
+        is held (`deposes_living`), and who has just sat down.
+        """
         now = self.timeline.now
         self.say(f"{instance_id} claims term {term}")
         self.tally.terms += 1
         greatest = max((other for other in self.terms), key=lambda other: other.number, default=None)
         if greatest is not None and term <= greatest.number and not self._is_forgotten(greatest):
             self.fail(f"I1: {instance_id} claims term {term} after {greatest.number}")
+        last = self.terms[-1] if self.terms else None
+        if last is not None and deposes_living and now - last.seated_at < LEAST_SECONDS - EXACT_SECONDS:
+            self.fail(f"I1: {instance_id} claims term {term} beside {last.number}, whose witness is held")
         if self.terms and self.terms[-1].succeeded_at is None:
             self.terms[-1].succeeded_at = now
-        self.terms.append(Term(term, nonce, instance_id, now, now))
+        self.terms.append(Term(term, nonce, instance_id, now, now, now))
 
     def _is_forgotten(self, term: Term) -> bool:
         lost_at = self.lost_terms.get(term.number)
@@ -113,27 +127,36 @@ class Checks:
     def stands(self, term: int, nonce: str) -> None:
         """A session was told so."""
         last = self.terms[-1] if self.terms else None
-        if last is None or last.number != term:
-            # After the promotion of a standby that has not seen the last term, an older one may stand again.
+        if last is not None and last.number in self.lost_terms:
+            # After the promotion of a standby that has not seen the last terms, an older one may stand again.
             last = next((other for other in reversed(self.terms) if other.number == term), None)
-        if last is None:
-            self.fail(f"I1: term {term} stands, and nobody has claimed it")
+        if last is None or last.number != term:
+            self.fail(f"I1: term {term} stands, and is not the last")
             return
-        last.stood_at, last.nonce = self.timeline.now, nonce
+        last.stood_at = self.timeline.now
+        if last.nonce != nonce:
+            last.nonce, last.seated_at = nonce, self.timeline.now
 
     def ended(self, term: int) -> None:
         self.say(f"term {term} ended")
 
     # What replicas believe.
 
-    def published(self, instance_id: str, term: int | None, until: float) -> None:
-        """I7: a window ends a margin before a TTL after a good beat was sent; no two replicas have one for one term."""
+    def published(self, instance_id: str, term: int | None, until: float, *, stalled_seconds: float) -> None:
+        """I7: a window ends a margin before a TTL after a good beat was sent; no two replicas have one for one term.
+
+        L1: nobody goes on to lead whose scheduler's loop is wedged (`stalled_seconds`).
+        """
         if term is None:
             if self._windows.pop(instance_id, None) is not None:
                 self.say(f"{instance_id} has no window")
             return
         if self._windows.get(instance_id, (0, 0.0))[0] != term:
             self.say(f"{instance_id} has a window for term {term}")
+        before = self._windows.get(instance_id)
+        patience = self.timing.stall_timeout_seconds + self.timing.ttl_seconds + STALL_NOTICED_SECONDS
+        if before is not None and until > before[1] and stalled_seconds > patience:
+            self.fail(f"L1: {instance_id} goes on to lead, and its loop has not moved for {stalled_seconds:.1f} s")
         self._windows[instance_id] = (term, until)
         of_it = next((t for t in reversed(self.terms) if t.number == term and t.instance_id == instance_id), None)
         if of_it is None:
@@ -143,9 +166,9 @@ class Checks:
         if until > latest + EXACT_SECONDS:
             self.fail(f"I7: {instance_id} trusts term {term} for {until - latest:.6f} s longer than its last good beat")
         for other, (others_term, others_until) in self._windows.items():
-            if other != instance_id and others_term == term and others_until > self.timeline.now:
-                if term not in self.lost_terms:
-                    self.fail(f"I1: {other} and {instance_id} trust term {term}")
+            is_open = other != instance_id and others_term == term and others_until > self.timeline.now
+            if is_open and term not in self.lost_terms:
+                self.fail(f"I1: {other} and {instance_id} trust term {term}")
 
     def gone(self, instance_id: str) -> None:
         """The process was killed, and believes nothing any more."""

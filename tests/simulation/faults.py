@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping
 from random import Random
 from typing import TYPE_CHECKING
@@ -233,11 +234,9 @@ def resign(world: World, dice: Random, victim: Replica) -> float:
     successor = dice.choice((None, dice.choice(world.living()).host.name, "nobody"))
 
     async def ask() -> None:
-        try:
+        with contextlib.suppress(SchedulerError, TimeoutError):
             if victim.elector is not None:
                 await victim.elector.resign("asked", successor)
-        except (SchedulerError, TimeoutError):
-            pass
 
     def begin() -> None:
         asked = victim.loop.create_task(ask())
@@ -263,15 +262,11 @@ def leave(world: World, dice: Random, victim: Replica) -> float:
         if elector is None:
             return
         elector.retire()
-        try:
+        with contextlib.suppress(SchedulerError, TimeoutError):
             await elector.resign("stopped")
-        except (SchedulerError, TimeoutError):
-            pass
         await asyncio.sleep(drain_seconds)
-        try:
+        with contextlib.suppress(TimeoutError):
             await elector.stop()
-        except TimeoutError:
-            pass
         world.kill(victim)
 
     seconds = dice.uniform(*REBORN_SECONDS)

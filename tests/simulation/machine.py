@@ -8,6 +8,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 from scheduler_core.domain.run import LoggerLike
+
 from .timeline import Host, Timeline, VirtualLoop
 
 
@@ -33,7 +34,7 @@ class SimulatedThread:
         error: BaseException | None = None
         try:
             await self._main()
-        except BaseException as raised:  # noqa: BLE001 - a thread's last words
+        except BaseException as raised:
             error = raised
         others = [task for task in self.loop.tasks() if task is not asyncio.current_task()]
         for task in others:

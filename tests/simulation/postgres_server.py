@@ -1,7 +1,7 @@
 """Postgres as an election sees it: the leader's row, its terms, advisory locks of sessions, restarts, a standby.
 
-Each statement of `storage.fire.term_statements` and `storage.fire.control_session` is one step that is told here a second
-time, in Python; one that waits for a lock is several. A statement that is not known fails the simulation.
+Each statement of `storage.fire.term_statements` and `storage.fire.control_session` is one step that is told here a
+second time, in Python; one that waits for a lock is several. A statement that is not known fails the simulation.
 """
 
 from __future__ import annotations
@@ -40,7 +40,8 @@ Reply = Callable[[Any], None]
 class Watcher(Protocol):
     """Who looks on as the leader's row moves: by `Timeline.now`, at the server."""
 
-    def claimed(self, term: int, nonce: str, instance_id: str) -> None: ...
+    def claimed(self, term: int, nonce: str, instance_id: str, *, deposes_living: bool) -> None:
+        """The row was moved to this term; `deposes_living`: from one whose witness was held."""
 
     def stands(self, term: int, nonce: str) -> None:
         """A session was told that this term stands."""
@@ -51,7 +52,7 @@ class Watcher(Protocol):
 class Nobody:
     """Looks on at nothing."""
 
-    def claimed(self, term: int, nonce: str, instance_id: str) -> None: ...
+    def claimed(self, term: int, nonce: str, instance_id: str, *, deposes_living: bool) -> None: ...
 
     def stands(self, term: int, nonce: str) -> None: ...
 
@@ -287,6 +288,8 @@ class PostgresServer:
     ) -> dict[str, Any] | None:
         if (self.row.term, self.row.nonce) != (term, read_nonce):
             return None
+        living = self.row.control_pid
+        deposes_living = living is not None and any(backend.pid == living for backend in self._backends)
         new = max(self.row.term + 1, proposed, max(self.terms, default=0) + 1 if self.terms else 0)
         self.row = Row(new, nonce, instance_id, witnessed, None, backend.pid if witnessed else None)
         if self.terms.get(term, self._clock()) is None:
@@ -294,7 +297,7 @@ class PostgresServer:
         self.terms[new] = None
         self._commit()
         self.watcher.ended(term)
-        self.watcher.claimed(new, nonce, instance_id)
+        self.watcher.claimed(new, nonce, instance_id, deposes_living=deposes_living)
         return {"term": new}
 
     def _reclaim(
@@ -386,9 +389,7 @@ class PostgresServer:
         for fell in self._sharers.pop(key, []):
             fell()
 
-    def _await_witness(
-        self, backend: Backend, key: int, wait_seconds: float, done: Reply, *, deadline: float
-    ) -> None:
+    def _await_witness(self, backend: Backend, key: int, wait_seconds: float, done: Reply, *, deadline: float) -> None:
         registered, holder = self.row.control_pid, self._holders.get(key)
         if holder is None or holder.pid != (registered or holder.pid):
             done({"fell": True})

@@ -72,7 +72,9 @@ class RedisServer:
     def evaluate(self, script: str, keys: tuple[str, ...], arguments: tuple[str, ...]) -> Any:
         """What EVAL answers, or the error."""
         if self.answers_errors:
-            return ResponseError("MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist")
+            return ResponseError(
+                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to persist"
+            )
         handler = self._by_text.get(script)
         if handler is None:
             self.timeline.failed(f"the simulated Redis does not know this script: {script}")

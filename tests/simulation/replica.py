@@ -84,6 +84,7 @@ class Replica:
         """Until when its way to Postgres was no good, or it had to sit down anew."""
         self.trust = WatchedTrust(self)
         self.elector: Elector | None = None
+        self.pulse: LoopPulse | None = None
         self.led_term: int | None = None
         """As the scheduler's loop was told."""
         self.loop = VirtualLoop(world.timeline, self.host)
@@ -100,7 +101,10 @@ class Replica:
         """Its elector has said something."""
         if not self.host.is_dead and not self.world.is_over:
             term = trust.leadership.term if trust.leadership else None
-            self.world.checks.published(self.host.name, term, trust.until - self.machine.boottime_at_zero)
+            stalled_seconds = self.pulse.stalled_seconds if self.pulse is not None else 0.0
+            self.world.checks.published(
+                self.host.name, term, trust.until - self.machine.boottime_at_zero, stalled_seconds=stalled_seconds
+            )
 
     # The scheduler's loop.
 
@@ -113,13 +117,11 @@ class Replica:
                 lambda: SimulatedSession(
                     self.world.postgres, self.postgres, self.host.name, ttl_seconds=timing.ttl_seconds
                 ),
-                lambda: simulated_lease(
-                    self.world.redis, self.redis, timeout_seconds=timing.redis_timeout_seconds
-                ),
+                lambda: simulated_lease(self.world.redis, self.redis, timeout_seconds=timing.redis_timeout_seconds),
             ),
         )
         while True:
-            pulse = LoopPulse(NoActiveRuns(), Abilities(), self.machine)
+            self.pulse = pulse = LoopPulse(NoActiveRuns(), Abilities(), self.machine)
             self.elector = Elector(
                 instance=self.instance,
                 timing=timing,

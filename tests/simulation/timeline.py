@@ -19,7 +19,7 @@ class ProcessDiedError(BaseException):
     """Thrown into code that was waiting in a process which was killed meanwhile: nothing of it may go on."""
 
 
-class Stuck(Exception):
+class StuckError(Exception):
     """Nothing is left to do, and nobody has come to an end."""
 
 
@@ -192,7 +192,7 @@ class Timeline:
         task = VirtualLoop(self, Host("director")).create_task(main)
         while not task.done() and not is_over():
             if not self.step() and not task.done():
-                raise Stuck
+                raise StuckError
         return task.result() if task.done() else None
 
     def dispose(self) -> None:

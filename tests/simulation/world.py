@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any, Protocol
 
+from scheduler_core.domain.suspicion import LEAST_SECONDS, LOOKS
 from scheduler_core.domain.trust import RedisOutage, Timing
 
-from .checks import Checks, Tally, Violation
+from .checks import Checks, Tally
 from .faults import FAULTS, ON_BOTH, ON_POSTGRES, ON_REDIS, Fault
 from .postgres_server import PostgresServer
 from .redis_server import RedisServer
 from .replica import Replica
-from .timeline import Stuck, Timeline
+from .timeline import StuckError, Timeline
 
+NAMES = ("a", "b", "c")
 TTLS_SECONDS = (1.0, 3.0, 3.0)
 STALLS_OF_TTL = (1.0, 2.0, 3.3)
 EPISODES = 4
@@ -24,6 +27,12 @@ AT_ONCE = (1, 2, 2, 2, 3, 3)
 
 CONNECT_SECONDS = 2 * 3.0
 """Two sessions that are given up, each after its time-out: the session, and the look whether there is a pooler."""
+
+CALM_SECONDS = CONNECT_SECONDS + 2.0
+"""After so long, and a TTL, every replica is well that can be."""
+
+AT_ONCE_SECONDS = 0.15
+"""A takeover that waits for nothing: a death is noticed, two servers are asked some ten times."""
 
 LOOK_SECONDS = 0.01
 
@@ -36,6 +45,30 @@ def healed_within_seconds(timing: Timing) -> float:
     """
     ttl = timing.ttl_seconds
     return CONNECT_SECONDS + 1.2 + ttl + timing.silence_seconds + ttl + timing.candidacy_seconds + 1.0
+
+
+def successor_within_seconds(name: str, span_seconds: float, timing: Timing, *, is_first: bool) -> float | None:
+    """How soon after a fault of the leader's another has its seat, by arithmetic; None: it may keep it.
+
+    Parameters: is_first, whether no follower has measured long pauses yet.
+    """
+    if name == "kill":
+        return AT_ONCE_SECONDS
+    if name in ("resign", "leave"):
+        # Others let the preferred successor go first, also one that is not there.
+        return timing.candidacy_seconds + AT_ONCE_SECONDS
+    if name in ("stop", "stall", "cut_off"):
+        patience = min(LEAST_SECONDS, timing.silence_seconds) if is_first else timing.silence_seconds
+        # The last beat was not yet seen, and so many looks have to show the same one.
+        seconds = patience + (LOOKS + 1) * timing.beat_every_seconds + AT_ONCE_SECONDS
+        return seconds if span_seconds > seconds else None
+    return None
+
+
+class Scene(Protocol):
+    """What happens, told step by step."""
+
+    def __call__(self, world: World, /) -> Coroutine[Any, Any, None]: ...
 
 
 class World:
@@ -54,6 +87,8 @@ class World:
         self.faults = faults
         self.replicas: list[Replica] = []
         self.is_over = False
+        self.began_at = timeline.now
+        self.digest = ""
         self._born = 0
 
     def living(self) -> list[Replica]:
@@ -80,12 +115,12 @@ class World:
 
     # What happens.
 
-    def play(self, episodes: int = EPISODES) -> Tally:
-        """Let it happen; raises Violation."""
+    def play(self, scene: Scene | None = None) -> Tally:
+        """Let it happen: what the seed says, or a scene; raises ViolationError."""
         try:
             with _no_collector():
-                self.timeline.run(self._happen(episodes), lambda: self.checks.broken is not None)
-        except Stuck:
+                self.timeline.run((scene or World._happen)(self), lambda: self.checks.broken is not None)
+        except StuckError:
             self.checks.fail("L1: nobody has anything left to do")
         finally:
             self._end()
@@ -101,19 +136,48 @@ class World:
         self.timeline.failed = lambda text: None
         self.timeline.dispose()
 
-    async def _happen(self, episodes: int) -> None:
-        dice = self.timeline.random
-        for name in ("a", "b", "c")[: dice.choice((2, 3, 3))]:
+    async def begin(self, replicas: int = 3) -> None:
+        """Until one of so many replicas leads."""
+        for name in NAMES[:replicas]:
             self.be_born(name)
         await self.led()
-        for _ in range(episodes):
+
+    async def _happen(self) -> None:
+        dice = self.timeline.random
+        await self.begin(dice.choice((2, 3, 3)))
+        for number in range(EPISODES):
             await asyncio.sleep(dice.uniform(0.2, 2.0))
+            count = dice.choice(AT_ONCE)
+            if count == 1:
+                await self._take_the_time(dice.choice(list(self.faults)), is_first=number == 0)
+                continue
             ends_at = self.timeline.now
-            for _ in range(dice.choice(AT_ONCE)):
+            for _ in range(count):
                 ends_at = max(ends_at, self.inject(dice.choice(list(self.faults))))
                 await asyncio.sleep(dice.choice((0.0, 0.0, dice.uniform(0.0, 0.1), dice.uniform(0.0, 2.0))))
             await asyncio.sleep(max(0.0, ends_at - self.timeline.now))
             await self.led()
+
+    async def _take_the_time(self, name: str, *, is_first: bool) -> None:
+        """One fault alone, of a leader among replicas that are well: how long until there is another, by arithmetic."""
+        await asyncio.sleep(1.0 if is_first else CALM_SECONDS + self.timing.ttl_seconds)
+        victim, terms = self.leader(), self.checks.tally.terms
+        if victim is None:
+            self.checks.fail("L1: nobody leads, and nothing has failed for a while")
+            return
+        began = self.timeline.now
+        ends_at = self.inject(name, victim)
+        limit = successor_within_seconds(name, ends_at - began, self.timing, is_first=is_first)
+        for _ in range(int((limit or 0.0) / LOOK_SECONDS)):
+            if self.checks.tally.terms > terms:
+                break
+            await asyncio.sleep(LOOK_SECONDS)
+        if self.checks.tally.terms > terms:
+            self.checks.tally.takeovers.append((name, self.checks.terms[terms].claimed_at - began))
+        elif limit is not None:
+            self.checks.fail(f"L1: {limit:.2f} s after {name} nobody has succeeded {victim.host.name}")
+        await asyncio.sleep(max(0.0, ends_at - self.timeline.now))
+        await self.led()
 
     def inject(self, name: str, victim: Replica | None = None) -> float:
         """Let one fault happen; returns when it is over."""
@@ -159,12 +223,3 @@ def _no_collector() -> Iterator[None]:
     finally:
         if was_on:
             gc.enable()
-
-
-def plays(seed: int, **given: object) -> Violation | None:
-    """What a seed breaks, if it breaks anything."""
-    try:
-        World(seed, **given).play()  # type: ignore[arg-type]
-    except Violation as broken:
-        return broken
-    return None

@@ -72,8 +72,8 @@ class Elector:
         self._states = StateLog(logger)
         self._office: Office | None = None
         self._term: Term | None = None
-        self._requests: set[ResignRequest] = set()
-        """Those that nobody has answered yet: no thread may end on them."""
+        self._requests: list[ResignRequest] = []
+        """Those that nobody has answered yet, in the order of asking: no thread may end on them."""
         self._thread: ElectionThread | None = None
         self._taking_part: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._finished: concurrent.futures.Future[None] = concurrent.futures.Future()
@@ -131,8 +131,8 @@ class Elector:
         Raises ServerUnreachableError if nobody could be told: then the lease's TTL tells.
         """
         request = ResignRequest(reason, preferred_successor)
-        self._requests.add(request)
-        request.answered.add_done_callback(lambda _: self._requests.discard(request))
+        self._requests.append(request)
+        request.answered.add_done_callback(lambda _: self._requests.remove(request))
         if self._thread is None or not self._thread.post(self._take_request, request):
             return
         async with asyncio.timeout(self._timing.ttl_seconds * 2):

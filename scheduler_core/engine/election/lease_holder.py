@@ -186,7 +186,7 @@ class LeaseHolder:
         """Give it back; where that can't be said, it runs out by itself."""
         if self._lease is None:
             return
-        await self._end_renewing()
+        await self.renew_no_more()
         try:
             await self._in_time(self._lease.release(nonce))
         except SchedulerError as error:
@@ -236,7 +236,7 @@ class LeaseHolder:
 
     async def close(self) -> None:
         """Let go of the connection to Redis."""
-        await self._end_renewing()
+        await self.renew_no_more()
         if self._lease is not None:
             await self._lease.close()
 
@@ -260,7 +260,8 @@ class LeaseHolder:
             self._answers = False
             raise ServerUnreachableError(f"no answer within {self._patience_seconds} s") from error
 
-    async def _end_renewing(self) -> None:
+    async def renew_no_more(self) -> None:
+        """Give up a renewal that is still under way."""
         renewing, self._renewing = self._renewing, None
         if renewing is not None:
             renewing.cancel()

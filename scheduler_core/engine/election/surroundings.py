@@ -1,7 +1,7 @@
 """What an election has of the machine that it runs on: its clock, its dice, its threads.
 
-Nothing in the election reads a clock, draws or starts a thread by itself: it has these from whoever made it. So the same
-code runs in a simulation, where an hour takes seconds and a seed plays it again.
+Nothing in the election reads a clock, draws or starts a thread by itself: it has these from whoever made it. So the
+same code runs in a simulation, where an hour takes seconds and a seed plays it again.
 """
 
 from __future__ import annotations

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-from scheduler_core.domain.errors import NotLeaderError, SchedulerError
+from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.run import LoggerLike
 from scheduler_core.domain.suspicion import LEAST_SECONDS
-from scheduler_core.domain.trust import Confirmation, State, Verdict, judge
+from scheduler_core.domain.trust import Confirmation, Renewal, State, Verdict, judge
 from scheduler_core.engine.election.office import Office
-from scheduler_core.engine.election.reasons import SEATED_AGAIN
+from scheduler_core.engine.election.reasons import SEAT_NOT_RECLAIMED, SEATED_AGAIN
 from scheduler_core.engine.election.surroundings import fresh_nonce
 from scheduler_core.engine.election.vacancy_watch import SEEN_EVERY_SECONDS, STAND_AGAIN_SECONDS
 from scheduler_core.ports.election import Leadership
@@ -72,6 +72,10 @@ class Term:
         """Lead until the term ends, and answer whoever asked for that."""
         try:
             await self._lead()
+        except SchedulerError:
+            # The row may still name this replica, and nobody else could lead while its witness is held.
+            await self._office.link.close()
+            raise
         finally:
             for request in self._requests:
                 request.answer(self._problem)
@@ -103,7 +107,7 @@ class Term:
         """Renew and confirm; whether the term goes on."""
         office, leadership = self._office, self._leadership
         sent_at = self._boottime()
-        renewal, confirmation = await asyncio.gather(office.lease.renew(leadership), self._confirm())
+        renewal, confirmation = await self._ask()
         verdict = judge(renewal, confirmation, office.lease.outage)
         if verdict is Verdict.RETAKE_LEASE:
             verdict = Verdict.EXTEND if await office.lease.take(leadership, None) else Verdict.STEP_DOWN
@@ -118,6 +122,20 @@ class Term:
         elif verdict is Verdict.RECLAIM:
             return await self._reclaim()
         return True
+
+    async def _ask(self) -> tuple[Renewal, Confirmation]:
+        """Both servers at once. Of a term that has ended nobody waits for the lease: meanwhile its window is open."""
+        lease = self._office.lease
+        renewing = asyncio.create_task(lease.renew(self._leadership), name="renew and wait")
+        try:
+            confirmation = await self._confirm()
+            ended = confirmation is Confirmation.ENDED
+            return Renewal.UNREADABLE if ended else await renewing, confirmation
+        finally:
+            if not renewing.done():
+                renewing.cancel()
+                await asyncio.gather(renewing, return_exceptions=True)
+                await lease.renew_no_more()
 
     def _note_pause(self, sent_at: float) -> None:
         """Learn from a pause in one's own beats: of one that was longer than a follower's patience only the deposed
@@ -177,7 +195,8 @@ class Term:
             except SchedulerError as error:
                 self._logger.debug("not seated again yet: %s", error)
                 await office.wake.sleep(RECLAIM_PAUSE_SECONDS)
-        self._problem = NotLeaderError("the control session was lost; the lease's TTL tells")
+        # An attempt may have succeeded whose reply was lost, or that found no lease.
+        await self._end_term(self._request(SEAT_NOT_RECLAIMED), nonce, self._leadership.nonce)
         return False
 
     async def _retake_lease(self, seated: Leadership, sent_at: float, deadline: float) -> bool:
@@ -197,14 +216,30 @@ class Term:
     # RESIGNING
 
     async def _resign(self) -> None:
-        office, leadership = self._office, self._leadership
-        request = self._requests[0] if self._requests else ResignRequest("stopped")
+        office, request = self._office, self._request("stopped")
         office.states.enter(State.RESIGNING, request.reason)
         office.drop(request.reason)
-        office.abstain_until = self._boottime() + self._timing.ttl_seconds
+        await self._end_term(request, self._leadership.nonce)
+
+    def _request(self, otherwise: str) -> ResignRequest:
+        """Why the term ends: because somebody asked first, or otherwise."""
+        return self._requests[0] if self._requests else ResignRequest(otherwise)
+
+    async def _end_term(self, request: ResignRequest, *nonces: str) -> None:
+        """Say that the term is over, under each name by which the row may know it.
+
+        Where that can't be said the session goes, and with it the witness: it would keep the seat from everybody for as
+        long as this replica lives, and one that drains may live for long.
+        """
+        office = self._office
+        if self._ends():
+            office.abstain_until = self._boottime() + self._timing.ttl_seconds
         try:
-            # The lease first: whoever sees the witness fall finds it free.
-            await office.lease.release(leadership.nonce)
-            await self._control.resign(leadership, request.reason, request.preferred_successor)
+            for nonce in nonces:
+                # The lease first: whoever sees the witness fall finds it free.
+                await office.lease.release(nonce)
+                leadership = replace(self._leadership, nonce=nonce)
+                await self._control.resign(leadership, request.reason, request.preferred_successor)
         except SchedulerError as error:
             self._problem = error
+            await office.link.close()
