@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pytest
 
 from scheduler_core.domain import trust
 from scheduler_core.domain.suspicion import Suspicion
-from scheduler_core.domain.trust import Confirmation, Renewal, Timing, Verdict
+from scheduler_core.domain.trust import Confirmation, RedisOutage, Renewal, Timing, Verdict
 from scheduler_core.engine.election import term as term_module
 from scheduler_core.engine.election.lease_holder import LeaseHolder
 from scheduler_core.engine.election.term import Term
@@ -18,7 +18,9 @@ from scheduler_core.engine.election.trust_window import LeaderTrust
 from scheduler_core.ports.election import Leadership
 from scheduler_core.storage.fire.control_session import PostgresControlSession
 
+from .faults import FAULTS
 from .postgres_server import PostgresServer, Row
+from .world import World
 
 Patch = pytest.MonkeyPatch
 
@@ -176,23 +178,31 @@ def seat_is_kept(patch: Patch) -> None:
     patch.setattr(Term, "_end_term", mutant)
 
 
-MUTANTS: dict[str, Callable[[Patch], None]] = {
-    mutant.__name__: mutant
-    for mutant in (
-        claim_without_compare,
-        reclaim_without_compare,
-        term_by_the_row_alone,
-        lost_reply_leads,
-        window_from_the_answer,
-        window_as_long_as_the_lease,
-        silence_confirms,
-        window_of_the_taken_lease,
-        ended_term_waits_for_redis,
-        starts_without_a_word,
-        wedged_loop_leads,
-        lease_is_kept,
-        dead_lease_keeps_out,
-        pauses_are_not_measured,
-    )
+ANYWHERE = World
+"""Any of the faults, as in every other simulation."""
+
+
+def among(*names: str, outage: RedisOutage | None = None) -> Callable[[int], World]:
+    """Of all faults these alone: where what is looked for takes one of them alone, or two that meet."""
+    return lambda seed: World(seed, {name: FAULTS[name] for name in names}, outage=outage)
+
+
+MUTANTS: Mapping[Callable[[Patch], None], Callable[[int], World]] = {
+    claim_without_compare: ANYWHERE,
+    reclaim_without_compare: ANYWHERE,
+    term_by_the_row_alone: ANYWHERE,
+    lost_reply_leads: ANYWHERE,
+    window_from_the_answer: ANYWHERE,
+    window_as_long_as_the_lease: ANYWHERE,
+    silence_confirms: ANYWHERE,
+    window_of_the_taken_lease: ANYWHERE,
+    ended_term_waits_for_redis: among(
+        "redis_hears_nothing", "redis_is_not_heard", "cut_from_redis", outage=RedisOutage.STOP
+    ),
+    starts_without_a_word: ANYWHERE,
+    wedged_loop_leads: ANYWHERE,
+    lease_is_kept: ANYWHERE,
+    dead_lease_keeps_out: among("kill"),
+    pauses_are_not_measured: among("stop"),
 }
-"""`seat_is_kept` is not among them: it takes four faults that follow on each other, and has a scene of its own."""
+"""Each with where it is looked for. `seat_is_kept` takes four faults, each in its moment: it has a scene of its own."""

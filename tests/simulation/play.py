@@ -55,15 +55,20 @@ class Season:
             yield f"BROKEN {what}\n  again: make simulate-faults SEED={seed} COUNT=1"
 
 
-def play(seeds: Iterable[int], *, is_enough: Callable[[Season], bool] = lambda season: False) -> Season:
-    """Play each, until it is enough."""
+def play(
+    seeds: Iterable[int],
+    make: Callable[[int], World] = World,
+    *,
+    is_enough: Callable[[Season], bool] = lambda season: False,
+) -> Season:
+    """Play each seed's world, until it is enough."""
     season, digest = Season(), hashlib.blake2b(digest_size=12)
     # A logger of the storage's own tells what goes wrong, and it does all the time.
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         for seed in seeds:
-            _add(season, World(seed), seed)
+            _add(season, make(seed), seed)
             if is_enough(season):
                 break
             digest.update(season.digest.encode())
