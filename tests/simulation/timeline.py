@@ -15,6 +15,10 @@ LONGEST_STEP_SECONDS = 40e-6
 """What one step of a loop takes at most. No two loops keep step, so each order of their steps has its chance."""
 
 
+MOST_CANCELS = 20
+"""A task that has taken so many is not ours to end."""
+
+
 class ProcessDiedError(BaseException):
     """Thrown into code that was waiting in a process which was killed meanwhile: nothing of it may go on."""
 
@@ -199,7 +203,10 @@ class Timeline:
         """End whatever is still going on: of a coroutine that is left behind nobody knows when it ends."""
         for loop in self.loops:
             loop.host.is_dead, loop.host.stopped_until, loop.blocked_until = False, 0.0, 0.0
-        while tasks := [task for loop in self.loops for task in loop.tasks()]:
+        for _ in range(MOST_CANCELS):
+            tasks = [task for loop in self.loops for task in loop.tasks()]
+            if not tasks:
+                break
             for task in tasks:
                 task.cancel()
             for _ in range(10_000):
