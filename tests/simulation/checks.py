@@ -114,11 +114,17 @@ class Checks:
         if greatest is not None and term <= greatest.number and not self._is_forgotten(greatest):
             self.fail(f"I1: {instance_id} claims term {term} after {greatest.number}")
         last = self.terms[-1] if self.terms else None
-        if last is not None and deposes_living and now - last.seated_at < LEAST_SECONDS - EXACT_SECONDS:
+        is_fresh = last is not None and now - last.seated_at < LEAST_SECONDS - EXACT_SECONDS
+        if last is not None and is_fresh and deposes_living and not self._is_only_reclaimed(last):
             self.fail(f"I1: {instance_id} claims term {term} beside {last.number}, whose witness is held")
         if self.terms and self.terms[-1].succeeded_at is None:
             self.terms[-1].succeeded_at = now
         self.terms.append(Term(term, nonce, instance_id, now, now, now))
+
+    def _is_only_reclaimed(self, term: Term) -> bool:
+        """Whether its leader has the seat again and does not believe in it yet: each attempt lets the witness fall."""
+        number, until = self._windows.get(term.instance_id, (0, 0.0))
+        return term.seated_at > term.claimed_at and (number != term.number or until <= self.timeline.now)
 
     def _is_forgotten(self, term: Term) -> bool:
         lost_at = self.lost_terms.get(term.number)

@@ -229,8 +229,8 @@ def strange_lease(world: World, dice: Random, victim: Replica) -> float:
 
 
 def resign(world: World, dice: Random, victim: Replica) -> float:
-    """Somebody asks for it, and perhaps is cancelled at some await."""
-    steps = dice.randrange(30) if dice.random() < 0.5 else None
+    """Somebody asks for it, and perhaps is cancelled at some await: at the first one it has been asked."""
+    steps = 1 + dice.randrange(30) if dice.random() < 0.5 else None
     successor = dice.choice((None, dice.choice(world.living()).host.name, "nobody"))
 
     async def ask() -> None:
