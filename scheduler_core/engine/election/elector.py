@@ -4,19 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import random
-import secrets
 from collections import Counter
 from datetime import datetime
 
 from scheduler_core.domain.election.trust import RedisOutage, State, Timing
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.runs.run import LoggerLike
-from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.election.control_link import ControlLink
 from scheduler_core.engine.election.exchange import ElectionListener, LoopPulse
 from scheduler_core.engine.election.lease_holder import LeaseHolder
 from scheduler_core.engine.election.office import Office, StateLog
+from scheduler_core.engine.election.surroundings import THIS_MACHINE, ElectionThread, Surroundings, fresh_nonce
 from scheduler_core.engine.election.term import ResignRequest, Term
 from scheduler_core.engine.election.trust_window import LeaderTrust
 from scheduler_core.engine.election.vacancy_watch import (
@@ -28,7 +26,6 @@ from scheduler_core.engine.election.vacancy_watch import (
 from scheduler_core.engine.wake import Wake
 from scheduler_core.ports.election import Instance, Leadership
 from scheduler_core.ports.storage import Storage
-from scheduler_core.runtime.loop_thread import LoopThread
 
 RECONNECT_SECONDS = (0.05, 1.0)
 """First and longest pause between attempts to reach the servers again."""
@@ -43,7 +40,8 @@ STOP_MARGIN_SECONDS = 5.0
 class Elector:
     """Parameters: instance, this process; timing, the election's timings; storage, whose control session and lease are
     opened in the elector's thread; trust, where it publishes what may be believed; pulse, what the scheduler publishes;
-    listener, called in the elector's thread; uses_lease, False for a process that stands in no election.
+    listener, called in the elector's thread; uses_lease, False for a process that stands in no election;
+    surroundings, of the machine.
     """
 
     def __init__(
@@ -58,7 +56,10 @@ class Elector:
         redis_outage: RedisOutage,
         logger: LoggerLike,
         uses_lease: bool = True,
+        surroundings: Surroundings = THIS_MACHINE,
     ) -> None:
+        self._surroundings = surroundings
+        self._boottime, self._dice = surroundings.boottime, surroundings.dice
         self._instance = instance
         self._timing = timing
         self._storage = storage
@@ -71,9 +72,9 @@ class Elector:
         self._states = StateLog(logger)
         self._office: Office | None = None
         self._term: Term | None = None
-        self._requests: set[ResignRequest] = set()
-        """Those that nobody has answered yet: no thread may end on them."""
-        self._thread: LoopThread | None = None
+        self._requests: list[ResignRequest] = []
+        """Those that nobody has answered yet, in the order of asking: no thread may end on them."""
+        self._thread: ElectionThread | None = None
         self._taking_part: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._finished: concurrent.futures.Future[None] = concurrent.futures.Future()
         self._is_stopping = False
@@ -110,7 +111,9 @@ class Elector:
 
     async def start(self) -> None:
         """Start the thread; returns once this replica takes part. Raises what keeps it from that."""
-        self._thread = LoopThread(self._main, name="scheduler-elector", logger=self._logger, ended=self._ended)
+        self._thread = self._surroundings.thread(
+            self._main, name="scheduler-elector", logger=self._logger, ended=self._ended
+        )
         self._thread.start()
         await _result_of(self._taking_part)
 
@@ -128,8 +131,8 @@ class Elector:
         Raises ServerUnreachableError if nobody could be told: then the lease's TTL tells.
         """
         request = ResignRequest(reason, preferred_successor)
-        self._requests.add(request)
-        request.answered.add_done_callback(lambda _: self._requests.discard(request))
+        self._requests.append(request)
+        request.answered.add_done_callback(lambda _: self._requests.remove(request))
         if self._thread is None or not self._thread.post(self._take_request, request):
             return
         async with asyncio.timeout(self._timing.ttl_seconds * 2):
@@ -178,7 +181,7 @@ class Elector:
                         return
                     self._say(error)
                     await self._start_over(office, error)
-                    await office.wake.sleep(pause * random.uniform(0.8, 1.2))
+                    await office.wake.sleep(pause * self._dice.uniform(0.8, 1.2))
                     pause = min(pause * 2, RECONNECT_SECONDS[1])
         finally:
             self._states.enter(State.STOPPED, "stopped")
@@ -187,9 +190,9 @@ class Elector:
 
     def _say(self, error: Exception) -> None:
         """What is wrong, at once; and the same again once in a while."""
-        if str(error) == self._said and boottime() - self._said_at < SAID_AGAIN_SECONDS:
+        if str(error) == self._said and self._boottime() - self._said_at < SAID_AGAIN_SECONDS:
             return
-        self._said, self._said_at = str(error), boottime()
+        self._said, self._said_at = str(error), self._boottime()
         self._logger.warning("election: %s; trying again", error)
 
     def _open_office(self) -> Office:
@@ -209,13 +212,14 @@ class Elector:
             instance=self._instance,
             timing=self._timing,
             link=link,
-            lease=LeaseHolder(lease, self._timing, self._redis_outage, self._logger),
+            lease=LeaseHolder(lease, self._timing, self._redis_outage, self._logger, self._surroundings),
             trust=self._trust,
             states=self._states,
             pulse=self._pulse,
             listener=self._listener,
             wake=wake,
             logger=self._logger,
+            surroundings=self._surroundings,
             is_retired=self._is_retired,
         )
 
@@ -252,15 +256,15 @@ class Elector:
                 continue
             leadership = await self._stand(office, vacancy)
             if leadership is None:
-                await office.wake.sleep(STAND_AGAIN_SECONDS * random.uniform(0.5, 1.5))
+                await office.wake.sleep(STAND_AGAIN_SECONDS * self._dice.uniform(0.5, 1.5))
 
     # CANDIDATE
 
     async def _stand(self, office: Office, vacancy: Vacancy) -> Leadership | None:
         """Stand for the vacant seat and, if it was got, lead until the term ends; None if somebody else has it."""
         office.states.enter(State.CANDIDATE, vacancy.reason)
-        nonce = secrets.token_hex(16)
-        sent_at = boottime()
+        nonce = fresh_nonce(self._dice)
+        sent_at = self._boottime()
         candidacy = Leadership(vacancy.row.term + 1, nonce, self._instance.instance_id)
         proposed_term = await office.lease.stand(candidacy, vacancy.row.nonce)
         if not proposed_term:
@@ -271,7 +275,7 @@ class Elector:
                 vacancy.row,
                 nonce,
                 reason=vacancy.reason,
-                silent_seconds=boottime() - vacancy.alive_at,
+                silent_seconds=self._boottime() - vacancy.alive_at,
                 proposed_term=proposed_term,
             )
         finally:

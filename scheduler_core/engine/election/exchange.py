@@ -12,7 +12,7 @@ from typing import Protocol
 
 from scheduler_core.domain.jobs.abilities import Abilities
 from scheduler_core.domain.runs.run import Outcome
-from scheduler_core.engine.clock import boottime
+from scheduler_core.engine.election.surroundings import THIS_MACHINE, Surroundings
 from scheduler_core.ports.election import Leadership
 
 
@@ -69,16 +69,19 @@ class LoopPulse:
     immutable value.
     """
 
-    def __init__(self, active_runs: ActiveRuns, abilities: Abilities) -> None:
+    def __init__(
+        self, active_runs: ActiveRuns, abilities: Abilities, surroundings: Surroundings = THIS_MACHINE
+    ) -> None:
+        self._boottime = surroundings.boottime
         self.active_runs = active_runs
         self.abilities = abilities
-        self._moved_at = boottime()
+        self._moved_at = self._boottime()
 
     def beat(self) -> None:
         """The loop moves: called in it, now and then."""
-        self._moved_at = boottime()
+        self._moved_at = self._boottime()
 
     @property
     def stalled_seconds(self) -> float:
         """Since the loop last moved."""
-        return boottime() - self._moved_at
+        return self._boottime() - self._moved_at

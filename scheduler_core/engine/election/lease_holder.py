@@ -15,7 +15,7 @@ from scheduler_core.domain.election.suspicion import Suspicion
 from scheduler_core.domain.election.trust import LeaseWatch, RedisOutage, Renewal, StrangersLease, Timing
 from scheduler_core.domain.errors import SchedulerError, ServerUnreachableError
 from scheduler_core.domain.runs.run import LoggerLike
-from scheduler_core.engine.clock import boottime
+from scheduler_core.engine.election.surroundings import THIS_MACHINE, Surroundings
 from scheduler_core.ports.election import Leadership, Lease, LeaseName, LeaseView
 
 NAME_EVERY_SECONDS = 30.0
@@ -27,7 +27,15 @@ T = TypeVar("T")
 class LeaseHolder:
     """Parameters: lease, None for a process that takes part in no election."""
 
-    def __init__(self, lease: Lease | None, timing: Timing, outage: RedisOutage, logger: LoggerLike) -> None:
+    def __init__(
+        self,
+        lease: Lease | None,
+        timing: Timing,
+        outage: RedisOutage,
+        logger: LoggerLike,
+        surroundings: Surroundings = THIS_MACHINE,
+    ) -> None:
+        self._boottime = surroundings.boottime
         self.errors = 0
         self._lease = lease
         self._timing = timing
@@ -81,7 +89,7 @@ class LeaseHolder:
 
     async def _stand_against(self, candidacy: Leadership, dead_nonce: str | None) -> int:
         """Of a candidate whom the lease refuses: another candidate's ends soon, a stranger's may never."""
-        now, view = boottime(), await self._read()
+        now, view = self._boottime(), await self._read()
         if self._refused is None or self._refused[0] != dead_nonce:
             self._refused = (dead_nonce, now)
         refused_seconds = now - self._refused[1]
@@ -162,7 +170,7 @@ class LeaseHolder:
 
     async def _renew_against(self, leadership: Leadership) -> Renewal:
         """The lease is another's. A candidate's ends, or the row will say that it leads; a stranger's is outlived."""
-        view, now = await self._read(), boottime()
+        view, now = await self._read(), self._boottime()
         if view is None or view.token == leadership.nonce:
             return Renewal.ABSENT
         self._stranger.look(now, view.token, view.beat)
@@ -178,7 +186,7 @@ class LeaseHolder:
         """Give it back; where that can't be said, it runs out by itself."""
         if self._lease is None:
             return
-        await self._end_renewing()
+        await self.renew_no_more()
         try:
             await self._in_time(self._lease.release(nonce))
         except SchedulerError as error:
@@ -192,7 +200,7 @@ class LeaseHolder:
         Parameters: witnessed, whether Postgres tells of that leader's death too: then a lease under another token
         says nothing of it.
         """
-        asked_at = boottime()
+        asked_at = self._boottime()
         if self._lease is None:
             watch.unreadable(asked_at)
             return
@@ -201,11 +209,11 @@ class LeaseHolder:
         except SchedulerError:
             self.errors += 1
             self._answers = False
-            watch.unreadable(boottime())
+            watch.unreadable(self._boottime())
             suspicion.blind()
             return
         self._answers = True
-        now = boottime()
+        now = self._boottime()
         if view is None:
             self._stranger.look(now, None)
             watch.look(now, None)
@@ -228,7 +236,7 @@ class LeaseHolder:
 
     async def close(self) -> None:
         """Let go of the connection to Redis."""
-        await self._end_renewing()
+        await self.renew_no_more()
         if self._lease is not None:
             await self._lease.close()
 
@@ -252,7 +260,8 @@ class LeaseHolder:
             self._answers = False
             raise ServerUnreachableError(f"no answer within {self._patience_seconds} s") from error
 
-    async def _end_renewing(self) -> None:
+    async def renew_no_more(self) -> None:
+        """Give up a renewal that is still under way."""
         renewing, self._renewing = self._renewing, None
         if renewing is not None:
             renewing.cancel()
@@ -264,7 +273,7 @@ class LeaseHolder:
 
     def _name(self, view: LeaseView, what_follows: str) -> None:
         """Tell of a stranger, once in a while."""
-        now = boottime()
+        now = self._boottime()
         if self._named is not None and self._named[0] == view.token and now - self._named[1] < NAME_EVERY_SECONDS:
             return
         self._named = (view.token, now)

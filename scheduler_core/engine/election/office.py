@@ -11,6 +11,7 @@ from scheduler_core.domain.runs.run import LoggerLike
 from scheduler_core.engine.election.control_link import ControlLink
 from scheduler_core.engine.election.exchange import ElectionListener, LoopPulse
 from scheduler_core.engine.election.lease_holder import LeaseHolder
+from scheduler_core.engine.election.surroundings import Surroundings
 from scheduler_core.engine.election.trust_window import LeaderTrust
 from scheduler_core.engine.wake import Wake
 from scheduler_core.ports.election import ControlSession, Instance, LeaderRow, Leadership
@@ -69,6 +70,7 @@ class Office:
     listener: ElectionListener
     wake: Wake
     logger: LoggerLike
+    surroundings: Surroundings
     is_stopping: bool = False
     """Whether the elector is to leave the election."""
     is_retired: bool = False

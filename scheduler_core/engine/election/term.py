@@ -9,17 +9,15 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
-import secrets
-import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from scheduler_core.domain.election.suspicion import LEAST_SECONDS
-from scheduler_core.domain.election.trust import Confirmation, State, Verdict, judge
-from scheduler_core.domain.errors import NotLeaderError, SchedulerError
+from scheduler_core.domain.election.trust import Confirmation, Renewal, State, Verdict, judge
+from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.runs.run import LoggerLike
-from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.election.office import Office
-from scheduler_core.engine.election.reasons import SEATED_AGAIN
+from scheduler_core.engine.election.reasons import SEAT_NOT_RECLAIMED, SEATED_AGAIN
+from scheduler_core.engine.election.surroundings import fresh_nonce
 from scheduler_core.engine.election.vacancy_watch import SEEN_EVERY_SECONDS, STAND_AGAIN_SECONDS
 from scheduler_core.ports.election import Leadership
 
@@ -54,11 +52,13 @@ class Term:
     def __init__(self, office: Office, leadership: Leadership) -> None:
         self._office = office
         self._timing = office.timing
+        self._boottime = office.surroundings.boottime
+        self._processor_seconds = office.surroundings.processor_seconds
         self._control = office.control
         self._logger: LoggerLike = office.logger
         self._leadership = leadership
-        self._beat_at = boottime()
-        self._used_seconds = time.process_time()
+        self._beat_at = self._boottime()
+        self._used_seconds = self._processor_seconds()
         self._requests: list[ResignRequest] = []
         self._problem: SchedulerError | None = None
         """Why the successor could not be told."""
@@ -72,6 +72,10 @@ class Term:
         """Lead until the term ends, and answer whoever asked for that."""
         try:
             await self._lead()
+        except SchedulerError:
+            # The row may still name this replica, and nobody else could lead while its witness is held.
+            await self._office.link.close()
+            raise
         finally:
             for request in self._requests:
                 request.answer(self._problem)
@@ -79,19 +83,19 @@ class Term:
     async def _lead(self) -> None:
         office = self._office
         # The first beat follows the claim at once: a candidate's lease is short.
-        next_beat_at = seen_at = boottime()
+        next_beat_at = seen_at = self._boottime()
         while not self._ends():
-            await office.wake.sleep(next_beat_at - boottime())
+            await office.wake.sleep(next_beat_at - self._boottime())
             if self._ends():
                 break
-            next_beat_at = boottime() + self._timing.beat_every_seconds
+            next_beat_at = self._boottime() + self._timing.beat_every_seconds
             if (stalled_seconds := office.pulse.stalled_seconds) > self._timing.stall_timeout_seconds:
                 await self._give_up_stalled(stalled_seconds)
                 return
             if not await self._beat():
                 return
-            if boottime() - seen_at >= SEEN_EVERY_SECONDS:
-                seen_at = boottime()
+            if self._boottime() - seen_at >= SEEN_EVERY_SECONDS:
+                seen_at = self._boottime()
                 await self._show_life()
         await self._resign()
 
@@ -102,8 +106,8 @@ class Term:
     async def _beat(self) -> bool:
         """Renew and confirm; whether the term goes on."""
         office, leadership = self._office, self._leadership
-        sent_at = boottime()
-        renewal, confirmation = await asyncio.gather(office.lease.renew(leadership), self._confirm())
+        sent_at = self._boottime()
+        renewal, confirmation = await self._ask()
         verdict = judge(renewal, confirmation, office.lease.outage)
         if verdict is Verdict.RETAKE_LEASE:
             verdict = Verdict.EXTEND if await office.lease.take(leadership, None) else Verdict.STEP_DOWN
@@ -119,11 +123,25 @@ class Term:
             return await self._reclaim()
         return True
 
+    async def _ask(self) -> tuple[Renewal, Confirmation]:
+        """Both servers at once. Of a term that has ended nobody waits for the lease: meanwhile its window is open."""
+        lease = self._office.lease
+        renewing = asyncio.create_task(lease.renew(self._leadership), name="renew and wait")
+        try:
+            confirmation = await self._confirm()
+            ended = confirmation is Confirmation.ENDED
+            return Renewal.UNREADABLE if ended else await renewing, confirmation
+        finally:
+            if not renewing.done():
+                renewing.cancel()
+                await asyncio.gather(renewing, return_exceptions=True)
+                await lease.renew_no_more()
+
     def _note_pause(self, sent_at: float) -> None:
         """Learn from a pause in one's own beats: of one that was longer than a follower's patience only the deposed
         leader knows that it lived. Not of one in which the process did nothing: it was stopped, and rightly replaced.
         """
-        used_seconds = time.process_time()
+        used_seconds = self._processor_seconds()
         pause, busy = sent_at - self._beat_at, used_seconds - self._used_seconds
         self._beat_at, self._used_seconds = sent_at, used_seconds
         if pause < LEAST_SECONDS or (pause < self._timing.ttl_seconds and busy >= pause * BUSY_SHARE):
@@ -160,33 +178,35 @@ class Term:
         office.states.enter(State.RECLAIMING, "control session lost")
         office.drop("control session lost")
         # One nonce for all attempts: the reply to the first that succeeded may be lost.
-        nonce, deadline = secrets.token_hex(16), boottime() + self._timing.ttl_seconds
-        while boottime() < deadline and not self._ends():
+        nonce, deadline = fresh_nonce(office.surroundings.dice), self._boottime() + self._timing.ttl_seconds
+        while self._boottime() < deadline and not self._ends():
             try:
                 await office.link.reopen()
                 office.lease.go_by(control.lease_name)
+                sent_at = self._boottime()
                 seated = await control.reclaim(self._leadership, nonce)
                 if seated is None:
                     return False
-                if await self._retake_lease(seated, deadline):
-                    self._leadership, self._beat_at = seated, boottime()
+                if await self._retake_lease(seated, sent_at, deadline):
+                    self._leadership, self._beat_at = seated, self._boottime()
                     return True
                 await control.resign(seated, "lease taken")
                 return False
             except SchedulerError as error:
                 self._logger.debug("not seated again yet: %s", error)
                 await office.wake.sleep(RECLAIM_PAUSE_SECONDS)
-        self._problem = NotLeaderError("the control session was lost; the lease's TTL tells")
+        # An attempt may have succeeded whose reply was lost, or that found no lease.
+        await self._end_term(self._request(SEAT_NOT_RECLAIMED), nonce, self._leadership.nonce)
         return False
 
-    async def _retake_lease(self, seated: Leadership, deadline: float) -> bool:
+    async def _retake_lease(self, seated: Leadership, sent_at: float, deadline: float) -> bool:
         """Take the lease under the new nonce, where one is needed.
 
-        A candidate that saw the witness fall may hold it for a moment: it finds the row moved and gives it back.
+        A candidate that saw the witness fall may hold it for a moment: it finds the row moved and gives it back. What
+        Postgres said is as old as the asking for it (`sent_at`), however long the lease takes.
         """
         office = self._office
-        while boottime() < deadline and not self._ends():
-            sent_at = boottime()
+        while self._boottime() < deadline and not self._ends():
             if await office.lease.take(seated, self._leadership.nonce):
                 office.seat(seated, self._timing.trusted_until(sent_at), SEATED_AGAIN)
                 return True
@@ -196,14 +216,30 @@ class Term:
     # RESIGNING
 
     async def _resign(self) -> None:
-        office, leadership = self._office, self._leadership
-        request = self._requests[0] if self._requests else ResignRequest("stopped")
+        office, request = self._office, self._request("stopped")
         office.states.enter(State.RESIGNING, request.reason)
         office.drop(request.reason)
-        office.abstain_until = boottime() + self._timing.ttl_seconds
+        await self._end_term(request, self._leadership.nonce)
+
+    def _request(self, otherwise: str) -> ResignRequest:
+        """Why the term ends: because somebody asked first, or otherwise."""
+        return self._requests[0] if self._requests else ResignRequest(otherwise)
+
+    async def _end_term(self, request: ResignRequest, *nonces: str) -> None:
+        """Say that the term is over, under each name by which the row may know it.
+
+        Where that can't be said the session goes, and with it the witness: it would keep the seat from everybody for as
+        long as this replica lives, and one that drains may live for long.
+        """
+        office = self._office
+        if self._ends():
+            office.abstain_until = self._boottime() + self._timing.ttl_seconds
         try:
-            # The lease first: whoever sees the witness fall finds it free.
-            await office.lease.release(leadership.nonce)
-            await self._control.resign(leadership, request.reason, request.preferred_successor)
+            for nonce in nonces:
+                # The lease first: whoever sees the witness fall finds it free.
+                await office.lease.release(nonce)
+                leadership = replace(self._leadership, nonce=nonce)
+                await self._control.resign(leadership, request.reason, request.preferred_successor)
         except SchedulerError as error:
             self._problem = error
+            await office.link.close()

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import os
-import threading
 import weakref
 from dataclasses import dataclass, replace
 from typing import Protocol
 
 from scheduler_core.domain.runs.run import Run
-from scheduler_core.engine.clock import boottime
+from scheduler_core.engine.election.surroundings import THIS_MACHINE, Surroundings
 from scheduler_core.ports.election import Leadership
 
 DOUBT_AFTER_SECONDS = 0.5
@@ -50,10 +49,11 @@ class Trust:
 class LeaderTrust:
     """The trust window of a replica that may lead: published by its elector, and by nobody else."""
 
-    def __init__(self) -> None:
+    def __init__(self, surroundings: Surroundings = THIS_MACHINE) -> None:
+        self._boottime = surroundings.boottime
         self.lost = asyncio.Event()
         self._trust = Trust()
-        self._published = threading.Condition()
+        self._published = surroundings.condition()
         self._doubted: Trust | None = None
         """What was not renewed while somebody waited for that."""
         _windows.add(self)
@@ -63,7 +63,7 @@ class LeaderTrust:
     def leadership(self) -> Leadership | None:
         """The current leadership while it can be trusted, else None."""
         trust = self._trust
-        return trust.leadership if boottime() < trust.until else None
+        return trust.leadership if self._boottime() < trust.until else None
 
     def allows(self, run: Run) -> bool:
         """Whether a run of this term may start at this very instant.
@@ -71,10 +71,15 @@ class LeaderTrust:
         Without the control session the witness has fallen: a successor may have adopted the run already.
         """
         trust = self._trust
-        if trust.leadership is not None and boottime() - trust.since > DOUBT_AFTER_SECONDS:
+        if trust.leadership is not None and self._boottime() - trust.since > DOUBT_AFTER_SECONDS:
             trust = self._next(trust)
         leadership = trust.leadership
-        return leadership is not None and leadership.term == run.term and trust.holds_life and boottime() < trust.until
+        return (
+            leadership is not None
+            and leadership.term == run.term
+            and trust.holds_life
+            and self._boottime() < trust.until
+        )
 
     def _next(self, trust: Trust) -> Trust:
         """What the elector says next, if in time: its last word is old enough for somebody to have taken over.
@@ -96,11 +101,11 @@ class LeaderTrust:
 
     def seat(self, leadership: Leadership, until: float) -> None:
         """This replica leads, believably until then (`boottime`)."""
-        self._publish(replace(self._trust, leadership=leadership, until=until, since=boottime()))
+        self._publish(replace(self._trust, leadership=leadership, until=until, since=self._boottime()))
 
     def extend(self, until: float) -> None:
         """The last beat was good: believable until then."""
-        self._publish(replace(self._trust, until=until, since=boottime()))
+        self._publish(replace(self._trust, until=until, since=self._boottime()))
 
     def drop(self) -> Leadership | None:
         """This replica leads no more; returns the leadership that it had."""

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 from scheduler_core.domain.election.trust import State
 from scheduler_core.domain.errors import SchedulerError
-from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.election.office import Office
 from scheduler_core.engine.election.reasons import LEASE_SILENT, NOBODY_LED, WITNESS_FELL
 from scheduler_core.ports.election import LeaderRow
@@ -41,6 +40,7 @@ class VacancyWatch:
     def __init__(self, office: Office) -> None:
         self._office = office
         self._timing = office.timing
+        self._boottime = office.surroundings.boottime
         self._control = office.control
         # Often enough for the server, which ends a session that was silent for nearly a TTL.
         self._seen_every_seconds = min(SEEN_EVERY_SECONDS, office.timing.ttl_seconds / 4)
@@ -54,7 +54,7 @@ class VacancyWatch:
         office.states.enter(State.FOLLOWING, "no vacancy yet")
         self._follow(await control.leader())
         looking = asyncio.create_task(self._look_on(), name="look at the lease")
-        seen_at = boottime()
+        seen_at = self._boottime()
         try:
             while not office.is_stopping:
                 if looking.done():
@@ -62,26 +62,26 @@ class VacancyWatch:
                 row = self._row
                 if row.nonce is None:
                     # Nobody holds the seat: the leader resigned, or there never was one.
-                    if self._lets_pass(row, boottime() - self._follows_since):
+                    if self._lets_pass(row, self._boottime() - self._follows_since):
                         await office.wake.sleep(STAND_AGAIN_SECONDS)
                         self._follow(await control.leader())
                         continue
-                    return self._vacancy(NOBODY_LED, boottime())
+                    return self._vacancy(NOBODY_LED, self._boottime())
                 if await self._await_fall(row):
-                    fell_at = boottime()
+                    fell_at = self._boottime()
                     if await self._has_moved():
                         continue
                     if await control.uptime_seconds() > self._timing.ttl_seconds:
                         return self._vacancy(WITNESS_FELL, await self._fell_at(fell_at))
                     # Postgres itself restarted and took every witness along: give the leader time to sit down.
                     await office.wake.sleep(ABSTAIN_SECONDS)
-                elif office.suspicion.is_suspicious(boottime()) and await self._is_the_leaders_silence():
-                    return self._vacancy(LEASE_SILENT, boottime() - self._watch.silent_seconds(boottime()))
-                silent_seconds = self._watch.silent_seconds(boottime())
+                elif office.suspicion.is_suspicious(self._boottime()) and await self._is_the_leaders_silence():
+                    return self._vacancy(LEASE_SILENT, self._boottime() - self._watch.silent_seconds(self._boottime()))
+                silent_seconds = self._watch.silent_seconds(self._boottime())
                 if silent_seconds >= self._timing.silence_seconds and self._silence_counts():
-                    return self._vacancy(LEASE_SILENT, boottime() - silent_seconds)
-                if boottime() - seen_at >= self._seen_every_seconds:
-                    seen_at = boottime()
+                    return self._vacancy(LEASE_SILENT, self._boottime() - silent_seconds)
+                if self._boottime() - seen_at >= self._seen_every_seconds:
+                    seen_at = self._boottime()
                     await control.seen()
                     await self._has_moved()
             return None
@@ -92,7 +92,7 @@ class VacancyWatch:
     def _follow(self, row: LeaderRow) -> None:
         """Begin to watch a leader, if it is another one."""
         if row != self._row or self._follows_since == 0.0:
-            self._row, self._watch, self._follows_since = row, self._timing.watch(), boottime()
+            self._row, self._watch, self._follows_since = row, self._timing.watch(), self._boottime()
             self._office.suspicion.begin()
 
     async def _has_moved(self) -> bool:
@@ -105,11 +105,11 @@ class VacancyWatch:
         """Look at the lease with every beat, as long as nobody ends it."""
         office = self._office
         while office.lease.can_be_read:
-            looked_at = boottime()
+            looked_at = self._boottime()
             row = self._row
             witnessed = row.witnessed and self._control.witnesses_work
             await office.lease.observe(self._watch, office.suspicion, row.nonce, witnessed=witnessed)
-            await asyncio.sleep(max(0.0, looked_at + self._timing.beat_every_seconds - boottime()))
+            await asyncio.sleep(max(0.0, looked_at + self._timing.beat_every_seconds - self._boottime()))
 
     def _silence_counts(self) -> bool:
         """Whether a lease without a sign of life tells of a death: not of a leader who has not had one, as long as
@@ -120,9 +120,9 @@ class VacancyWatch:
 
     async def _is_the_leaders_silence(self) -> bool:
         """Whether Postgres answers as ever: a leader beats only while it does."""
-        asked_at = boottime()
+        asked_at = self._boottime()
         moved = await self._has_moved()
-        if boottime() - asked_at > self._timing.beat_every_seconds:
+        if self._boottime() - asked_at > self._timing.beat_every_seconds:
             self._office.suspicion.blind()
             return False
         return not moved
@@ -133,7 +133,7 @@ class VacancyWatch:
         if noticed_at - self._follows_since > FRESH_SECONDS or self._office.vacancies.is_known(row):
             return noticed_at
         ago = None if row.instance_id is None else await self._last_seen_seconds(row.instance_id)
-        return noticed_at if ago is None else min(noticed_at, boottime() - ago + SEEN_EVERY_SECONDS)
+        return noticed_at if ago is None else min(noticed_at, self._boottime() - ago + SEEN_EVERY_SECONDS)
 
     async def _last_seen_seconds(self, instance_id: str) -> float | None:
         try:
@@ -152,13 +152,13 @@ class VacancyWatch:
         office = self._office
         alive_at = office.vacancies.since(self._row, alive_at)
         stalled = office.pulse.stalled_seconds > self._timing.stall_timeout_seconds
-        if not office.instance.eligible or office.is_retired or stalled or boottime() < office.abstain_until:
+        if not office.instance.eligible or office.is_retired or stalled or self._boottime() < office.abstain_until:
             return None
         return Vacancy(self._row, reason, alive_at)
 
     async def _await_fall(self, row: LeaderRow) -> bool:
         """Wait a bounded while for the leader's witness to fall; shorter when the lease is about to tell."""
-        office, now = self._office, boottime()
+        office, now = self._office, self._boottime()
         if not office.instance.eligible:
             await office.wake.sleep(self._seen_every_seconds)
             return False
@@ -169,6 +169,6 @@ class VacancyWatch:
         else:
             await office.wake.sleep(min(wait, self._timing.ttl_seconds / 10))
             fell = False
-        if not fell and self._watch.silent_seconds(boottime()) < self._timing.beat_every_seconds * 2:
+        if not fell and self._watch.silent_seconds(self._boottime()) < self._timing.beat_every_seconds * 2:
             office.vacancies.forget()
         return fell
