@@ -50,7 +50,7 @@ class Condition(Protocol):
 
 
 class Surroundings(Protocol):
-    """See the module."""
+    """The machine as an election sees it: the real one (`THIS_MACHINE`), or one that a simulation makes up."""
 
     @property
     def dice(self) -> Dice: ...
