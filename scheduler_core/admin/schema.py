@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import SchemaError
 from scheduler_core.domain.revision import Fit, explain, fit
@@ -20,22 +18,17 @@ async def bring_to_head(container: Container) -> str:
 
     Returns: how the schema stands now. Raises SchemaError.
     """
-    await migrate.upgrade_async(await _database_url(container), container.settings.schema)
+    await migrate.upgrade_async(await container.find_database_url(), container.settings.schema)
     await container.create_history()
     return await require_head(container)
 
 
 async def require_head(container: Container) -> str:
     """How the schema stands. Raises SchemaError if this code does not work with it, or it is not at head."""
-    url, schema = await _database_url(container), container.settings.schema
-    await migrate.check(url, schema)
-    current, own = await migrate.revisions(url, schema)
+    await container.check_schema()
+    schema = container.settings.schema
+    current, own = await migrate.revisions(await container.find_database_url(), schema)
     told = explain(schema, current, own)
     if fit(current, own) is Fit.OLDER:
         raise SchemaError(told)
     return told
-
-
-async def _database_url(container: Container) -> str:
-    # Embedded servers are started by asking for it.
-    return await asyncio.to_thread(lambda: container.database_url)

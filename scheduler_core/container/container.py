@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import os
 import secrets
@@ -200,12 +199,11 @@ class Container(Stores):
 
         Raises ServerUnreachableError, SchemaError.
         """
-        url, schema = await asyncio.to_thread(lambda: self.database_url), self.settings.schema
         from scheduler_core.storage.postgres import migrate
 
         if self.settings.auto_migrate:
-            await migrate.upgrade_async(url, schema)
-        if (notice := await migrate.check(url, schema)) is not None:
+            await migrate.upgrade_async(await self.find_database_url(), self.settings.schema)
+        if (notice := await self.check_schema()) is not None:
             self.log.warning("%s", notice)
         try:
             await self.create_history()
@@ -226,7 +224,7 @@ class Container(Stores):
         """
         from scheduler_core.storage.postgres import migrate
 
-        return await migrate.check(await asyncio.to_thread(lambda: self.database_url), self.settings.schema)
+        return await migrate.check(await self.find_database_url(), self.settings.schema)
 
     async def start(self, jobs: Sequence[ScheduleJob] = ()) -> BaseScheduler:
         """Prepare, and start this replica with these jobs and those added before.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import getpass
 import logging
 import os
@@ -65,6 +66,10 @@ class Stores:
     def database_url(self) -> str:
         """The configured Postgres, else the embedded one, which is started."""
         return self._servers.database_url
+
+    async def find_database_url(self) -> str:
+        """The same, in a thread: starting servers takes seconds, and others wait for this loop."""
+        return await asyncio.to_thread(lambda: self.database_url)
 
     @property
     def redis_url(self) -> str:

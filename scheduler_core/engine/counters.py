@@ -65,7 +65,7 @@ class Counters:
     ended: Counter[tuple[str, str, str]] = field(default_factory=Counter)
     """Runs whose end this replica recorded, by status, origin and reason ("" where there is none)."""
     attempts: Counter[str] = field(default_factory=Counter)
-    """Attempts that ended, by outcome; `lost` are those of dead replicas that this one buried."""
+    """Attempts that ended, by outcome; `lost` are those of dead replicas that this one reaped."""
     unfired: Counter[tuple[str, str]] = field(default_factory=Counter)
     """Occurrences that were accounted for without a run of their own, by status and reason."""
     claimed: int = 0

@@ -9,7 +9,7 @@ from scheduler_core.domain.runs.ticket import Ticket
 # The worker owns the run from here on, as a replica owns what it has begun: its life witness keeps the run, its outcome
 # is guarded by its name, and its death is found by recovery. One row in one statement, so that of two workers with the
 # same ticket the second finds it taken, and so that nothing else is locked while it waits. A term of adoption that is
-# not the ticket's means that a successor has the run in hand. A worker whose answer got lost finds its own name.
+# not the ticket's means that a successor has the run in flight. A worker whose answer got lost finds its own name.
 TAKE = """
 UPDATE {schema}.runs r
 SET status = 'running', reason = NULL, instance_id = :instance_id, next_attempt_at = NULL,

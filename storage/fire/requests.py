@@ -42,8 +42,8 @@ SELECT old.job_id, old.status, old.version IS NOT NULL AS job_exists, added.sche
 FROM old LEFT JOIN added ON true
 """
 
-# A run that waits ends here and now; whoever has it in hand is told, and drops it. A run that executes is only
-# marked: its owner ends it, or, if the owner is dead, whoever buries it. The row's lock decides between an outcome
+# A run that waits ends here and now; whoever has it in flight is told, and drops it. A run that executes is only
+# marked: its owner ends it, or, if the owner is dead, whoever reaps it. The row's lock decides between an outcome
 # and this: the second of the two looks at the row again, and a run that has ended is left alone. The run is locked
 # before its job, as everywhere.
 CANCEL = f"""

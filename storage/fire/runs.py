@@ -214,7 +214,7 @@ class RunStore:
         comes as InvalidRun.
 
         Parameters: mine, runs that this process has in flight already; trust_seconds, how long a former leader may have
-        gone on starting runs; full, jobs whose backfilled runs wait for those that are in hand.
+        gone on starting runs; full, jobs whose backfilled runs wait for those that are in flight.
         """
         unanswered_seconds = 3 * self._timeout_seconds
         since = self._unfinished_since

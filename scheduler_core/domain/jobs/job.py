@@ -24,7 +24,6 @@ from scheduler_core.domain.jobs.fields import (
 )
 from scheduler_core.domain.jobs.job_policies import POLICY
 from scheduler_core.domain.jobs.policies import Delivery, Misfire, Overlap
-from scheduler_core.domain.jobs.status import JobStatus
 from scheduler_core.domain.schedule import (
     Dst,
     Schedule,
@@ -41,7 +40,6 @@ from scheduler_core.domain.value import value as value_class
 __all__ = [
     "Delivery",
     "JobDefinition",
-    "JobStatus",
     "Misfire",
     "Overlap",
     "ScheduleJob",

@@ -19,7 +19,7 @@ from fastapi.responses import HTMLResponse, RedirectResponse, Response
 from scheduler_core.container import Container
 from scheduler_core.domain.access.access import Scope
 from scheduler_core.domain.errors import InvalidJobError, JobConflictError, JobNotFoundError, SchedulerError
-from scheduler_core.domain.jobs.fields import check_text, choice
+from scheduler_core.domain.jobs.checks import CHECKS
 from scheduler_core.domain.jobs.job import JobDefinition
 from scheduler_core.domain.jobs.job_policies import POLICIES, Group, Kind, Policy
 from scheduler_core.domain.jobs.rows import read_definition
@@ -39,10 +39,10 @@ router = APIRouter(route_class=PageRoute)
 
 # What is no policy, and stands at the head of the form.
 _HEAD = (
-    Policy("name", check_text, "Name", Kind.TEXT, Group.WHEN),
+    Policy("name", CHECKS["name"], "Name", Kind.TEXT, Group.WHEN),
     Policy(
         "schedule_type",
-        choice(ScheduleType),
+        CHECKS["schedule_type"],
         "Schedule",
         Kind.CHOICE,
         Group.WHEN,
@@ -50,7 +50,7 @@ _HEAD = (
     ),
     Policy(
         "schedule_value",
-        check_text,
+        CHECKS["schedule_value"],
         "Its value",
         Kind.JSON,
         Group.WHEN,
