@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from scheduler_core.admin.explain import open_hold
-from scheduler_core.admin.lease import lease_troubles
+from scheduler_core.admin.lease import lease_findings
 from scheduler_core.admin.proposal import Stored, read_stored
 from scheduler_core.admin.status import leader_status
 from scheduler_core.container import Container
@@ -33,13 +33,13 @@ WISHES = frozenset({"paused", "reverted"})
 
 
 async def examine(container: Container, declared: Sequence[ScheduleJob] | None = None) -> dict[str, Any]:
-    """Gather facts and troubles. `declared` are the jobs of the code that the stored ones are compared with."""
+    """Gather facts and findings. `declared` are the jobs of the code that the stored ones are compared with."""
     notice = await container.check_schema()
     lacking = await container.get_rights().lacking()
     if not lacking.can_look:
         return {
             "facts": {"version": version(), "servers": container.servers},
-            "troubles": list(lacking.troubles),
+            "findings": list(lacking.findings),
         }
     audit = container.get_audit()
     before = datetime.now(UTC)
@@ -55,45 +55,45 @@ async def examine(container: Container, declared: Sequence[ScheduleJob] | None =
         "clock skew": f"{skew:+.3f} s against Postgres",
         "partitions until": str(server["last_partition"]),
     }
-    troubles: list[dict[str, Any]] = list(lacking.troubles)
+    findings: list[dict[str, Any]] = list(lacking.findings)
     if notice is not None:
-        troubles.append({"kind": "schema", "subject": container.settings.schema, "detail": notice})
+        findings.append({"kind": "schema", "subject": container.settings.schema, "detail": notice})
     if server["current_schema"] == container.settings.schema:
-        troubles.append({"kind": "search path", "subject": container.settings.schema, "detail": SHARES_SCHEMA})
-    found = await audit.troubles(overdue_seconds=container.settings.overdue_seconds)
+        findings.append({"kind": "search path", "subject": container.settings.schema, "detail": SHARES_SCHEMA})
+    found = await audit.findings(overdue_seconds=container.settings.overdue_seconds)
     if (hold := await open_hold(container)) is not None:
         # By a clock that has jumped everything may be overdue or open for long, and every machine's clock wrong.
-        found = [trouble for trouble in found if trouble["kind"] not in ("overdue", "clock", "open transaction")]
+        found = [finding for finding in found if finding["kind"] not in ("overdue", "clock", "open transaction")]
         detail = f"planning has stopped: {describe_hold(hold)}; {WHAT_TO_DO}"
         found.append({"kind": "clock", "subject": "Postgres", "detail": detail})
-    troubles += found
-    troubles += await container.get_tables().troubles(TableScheduler.families())
+    findings += found
+    findings += await container.get_tables().findings(TableScheduler.families())
     if container.settings.timezone is None and (problem := host_zone().problem) is not None:
-        troubles.append({"kind": "timezone", "subject": "this host", "detail": problem})
+        findings.append({"kind": "timezone", "subject": "this host", "detail": problem})
     if hold is None and abs(skew) > SKEW_WARNING_SECONDS:
-        troubles.append({"kind": "clock", "subject": "this machine", "detail": f"{skew:+.1f} s off Postgres's clock"})
+        findings.append({"kind": "clock", "subject": "this machine", "detail": f"{skew:+.1f} s off Postgres's clock"})
     try:
         status = await leader_status(container)
         facts["leader"] = status["instance_id"] or "nobody"
         facts["replicas"] = len(status["replicas"])
         if status["instance_id"] is None and status["replicas"]:
-            troubles.append({"kind": "leader", "subject": "-", "detail": "replicas live, and nobody leads"})
-        troubles += await lease_troubles(container)
+            findings.append({"kind": "leader", "subject": "-", "detail": "replicas live, and nobody leads"})
+        findings += await lease_findings(container)
     except SchedulerError as error:
-        troubles.append({"kind": "redis", "subject": "-", "detail": str(error)})
+        findings.append({"kind": "redis", "subject": "-", "detail": str(error)})
     stored = await read_stored(container)
-    troubles += [
+    findings += [
         {"kind": "unreadable", "subject": job_id, "detail": problem} for job_id, problem in stored.unreadable.items()
     ]
     if declared is None:
-        troubles += await audit.undeclared()
+        findings += await audit.undeclared()
     else:
-        troubles += await _differing(container, stored, declared)
-    return {"facts": facts, "troubles": troubles}
+        findings += await _differing(container, stored, declared)
+    return {"facts": facts, "findings": findings}
 
 
 async def _differing(container: Container, stored: Stored, declared: Sequence[ScheduleJob]) -> list[dict[str, Any]]:
-    """Where the stored jobs are not those of the code. A job that a command or a file added is no trouble."""
+    """Where the stored jobs are not those of the code. A job that a command or a file added is no finding."""
     definitions = [job.definition(container.settings.default_timezone) for job in declared]
     names = {definition.job_id for definition in definitions}
     difference = compare(stored.definitions, definitions)

@@ -22,7 +22,7 @@ async def lease_remaining_seconds(container: Container) -> float | None:
     return None if view is None else view.remaining_seconds
 
 
-async def lease_troubles(container: Container) -> list[dict[str, Any]]:
+async def lease_findings(container: Container) -> list[dict[str, Any]]:
     """Who else goes by this scheduler's name on this Redis. Raises ServerUnreachableError."""
     leader = await _leaders_nonce(container)
     async with _named_lease(container) as lease:

@@ -24,8 +24,8 @@ def doctor(
         print_json(report)
     else:
         print_table([{"field": k, "value": v} for k, v in report["facts"].items()], ("field", "value"), empty="")
-        print_table(report["troubles"], ("kind", "subject", "detail"), empty="Nothing needs attention.")
-        if report["troubles"]:
+        print_table(report["findings"], ("kind", "subject", "detail"), empty="Nothing needs attention.")
+        if report["findings"]:
             console.print("\nA pause or a revert is somebody's wish and no error; everything else wants a look.")
-    if any(trouble["kind"] not in WISHES for trouble in report["troubles"]):
+    if any(finding["kind"] not in WISHES for finding in report["findings"]):
         raise typer.Exit(1)

@@ -43,5 +43,5 @@ class Tables(Protocol):
     async def remember(self, family: TableFamily) -> None:
         """Have the family in the database, so that its tables are missed when they run short."""
 
-    async def troubles(self, registered: Iterable[TableFamily] = ()) -> Sequence[Mapping[str, str]]:
+    async def findings(self, registered: Iterable[TableFamily] = ()) -> Sequence[Mapping[str, str]]:
         """What a person should look at, in the database and among the families that this process has registered."""

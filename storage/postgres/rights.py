@@ -71,7 +71,7 @@ SELECT current_user AS role,
 class LackingRights:
     """What a replica would need and a role lacks. `can_look`: whether the role may read what a doctor reads."""
 
-    troubles: tuple[dict[str, str], ...] = ()
+    findings: tuple[dict[str, str], ...] = ()
     can_look: bool = True
 
 
@@ -94,11 +94,11 @@ class Rights:
             },
         )
         assert row is not None
-        troubles = (
+        findings = (
             *(_of_rows(row.role, right) for right in row.rights),
             *(_of_days(row.role, function) for function in row.functions),
         )
-        return LackingRights(troubles, can_look=not any(right.startswith(("SELECT", "USAGE")) for right in row.rights))
+        return LackingRights(findings, can_look=not any(right.startswith(("SELECT", "USAGE")) for right in row.rights))
 
 
 def grants(schema: str, role: str) -> list[str]:

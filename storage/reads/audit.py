@@ -285,7 +285,7 @@ class Audit:
         """Who led, the latest first."""
         return await self._rows(TERMS, limit=limit)
 
-    async def troubles(self, *, overdue_seconds: float) -> list[dict[str, Any]]:
+    async def findings(self, *, overdue_seconds: float) -> list[dict[str, Any]]:
         """What a person should look at."""
         found = await self._rows(TROUBLES, overdue=overdue_seconds)
         found += [_uncallable(**row) for row in await self._rows(UNCALLABLE)]

@@ -61,7 +61,7 @@ class FamilyStore:
         unknown = [_never_created(family) for family in registered if (family.schema, family.name) not in known]
         return rows + unknown
 
-    async def troubles(self, registered: Iterable[TableFamily] = ()) -> list[dict[str, str]]:
+    async def findings(self, registered: Iterable[TableFamily] = ()) -> list[dict[str, str]]:
         """The families that run short of tables."""
         return [
             {"kind": "tables", "subject": f"{row['schema_name']}.{row['family']}", "detail": _shortage(row)}

@@ -229,11 +229,11 @@ class TableStore:
         if not self._is_ours(family):
             await self.families.remember(family)
 
-    async def troubles(self, registered: Iterable[TableFamily] = ()) -> list[dict[str, str]]:
+    async def findings(self, registered: Iterable[TableFamily] = ()) -> list[dict[str, str]]:
         """What a person should look at: families that run short of tables, and days that can't be dropped."""
         runs = self.history[0]
         kept = await history.kept_days(self._database.fetch, runs, Found())
-        return await self.families.troubles(registered) + [
+        return await self.families.findings(registered) + [
             {"kind": "kept", "subject": runs.daily_table(day), "detail": f"is past history_days and stays: {why}"}
             for day, why in sorted(kept.items())
         ]

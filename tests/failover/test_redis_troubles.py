@@ -182,7 +182,7 @@ def _doctors_findings(on: Stage, database_url: str) -> list[str]:
         environment=on.replicas.environment | {"SCHEDULER_DATABASE_URL": database_url},
         folder=on.replicas.logs,
     )
-    return [trouble["detail"] for trouble in json.loads(done.stdout)["troubles"] if trouble["kind"] == "lease"]
+    return [finding["detail"] for finding in json.loads(done.stdout)["findings"] if finding["kind"] == "lease"]
 
 
 def test_a_lease_that_is_evicted_again_and_again_deposes_nobody(stage: Stage) -> None:  # noqa: F811

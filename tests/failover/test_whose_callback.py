@@ -72,7 +72,7 @@ def test_jobs_that_a_request_added_outlive_every_process_that_was_there(
     replicas.wait_for(sql, 2)
     all_fire(environment)
     report = json.loads(scheduler("doctor", "--json", environment=environment, folder=tmp_path).stdout)
-    assert {trouble["kind"] for trouble in report["troubles"]} & {"no callback", "undeclared", "overdue"} == set()
+    assert {finding["kind"] for finding in report["findings"]} & {"no callback", "undeclared", "overdue"} == set()
     told = as_text(scheduler("explain", "customer-7", environment=environment, folder=tmp_path)).stdout
     assert "can call" not in told
     pruned = scheduler("jobs", "prune", "--app", "apps.ticking", "--json", environment=environment, folder=tmp_path)
@@ -94,7 +94,7 @@ def test_one_finding_says_what_all_jobs_of_a_callback_wait_for_and_none_says_to_
     waiting = "SELECT count(DISTINCT job_id) FROM scheduler.runs WHERE reason = 'no_callback'"
     eventually(lambda: sql.execute(waiting).fetchone() == (5,), what="all wait")
     report = json.loads(scheduler("doctor", "--json", environment=environment, folder=tmp_path).stdout)
-    [found] = [trouble for trouble in report["troubles"] if trouble["kind"] == "no callback"]
+    [found] = [finding for finding in report["findings"] if finding["kind"] == "no callback"]
     assert found["subject"] == "apps.customers:sync"
     assert found["detail"] == (
         "5 jobs call it, 'customer-0' for one, and no living replica can: start a replica of the application 'shop' "

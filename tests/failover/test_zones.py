@@ -93,9 +93,9 @@ def test_without_a_replica_that_knows_it_everybody_is_told(
     replicas.wait_for(sql, 2)
     fires(sql, "in_zone")
     doctor = json.loads(command("doctor", "--json", code=1).stdout)
-    (different,) = [t for t in doctor["troubles"] if t["kind"] == "zone data"]
+    (different,) = [t for t in doctor["findings"] if t["kind"] == "zone data"]
     assert "goes by release 2019c of the time zone data" in different["detail"]
-    assert not [t for t in doctor["troubles"] if t["kind"] == "no timezone"]
+    assert not [t for t in doctor["findings"] if t["kind"] == "no timezone"]
 
     new.send_signal(signal.SIGKILL)
     eventually(lambda: sql.execute(LEADS).fetchone() not in (None, (new.pid,)), what="the older one leads")
@@ -103,8 +103,8 @@ def test_without_a_replica_that_knows_it_everybody_is_told(
     waits = "SELECT detail FROM scheduler.alarms WHERE job_id = 'in_zone' AND kind = 'overdue' AND closed_at IS NULL"
     detail = eventually(lambda: sql.execute(waits).fetchone(), what="an alarm")
     assert detail == (f"the leader does not know its time zone {ZONE!r}",)
-    troubles = json.loads(command("doctor", "--json", code=1).stdout)["troubles"]
-    (lacking,) = [t for t in troubles if t["kind"] == "no timezone"]
+    findings = json.loads(command("doctor", "--json", code=1).stdout)["findings"]
+    (lacking,) = [t for t in findings if t["kind"] == "no timezone"]
     assert (lacking["subject"], ZONE in lacking["detail"]) == ("in_zone", True)
     assert "nor in those of any replica that lives" in lacking["detail"]
     told = json.loads(command("explain", "in_zone", "--json").stdout)["sentences"][0]

@@ -153,7 +153,7 @@ def test_the_leader_is_shown_and_can_be_asked_to_resign(
         assert {replica["role"] for replica in status["replicas"]} == {"leader", "follower"}
         assert 0 < status["lease_expires_in"] <= 3
         command("doctor")
-        assert json.loads(command("doctor", "--json").stdout)["troubles"] == []
+        assert json.loads(command("doctor", "--json").stdout)["findings"] == []
         command("leader", "resign")
         # By SQL: in the moment in which nobody leads, the command says so, and ends with 1.
         later = "SELECT FROM scheduler.leader WHERE term > %s AND nonce IS NOT NULL"
@@ -176,14 +176,14 @@ def test_the_doctor_says_when_somebody_s_tables_land_in_our_schema(
         sql.execute(f"GRANT CREATE ON DATABASE {sql.info.dbname} TO {role}")
         command("migrate", database_url=url_as(sql, role), schema=schema)
         found = json.loads(command("doctor", "--json", code=1, database_url=url_as(sql, role), schema=schema).stdout)
-        assert [trouble["subject"] for trouble in found["troubles"] if trouble["kind"] == "search path"] == [schema]
+        assert [finding["subject"] for finding in found["findings"] if finding["kind"] == "search path"] == [schema]
 
 
 def test_the_doctor_finds_what_needs_a_person(command: Command, sql: psycopg.Connection[Any]) -> None:
     add(command)
     sql.execute("UPDATE scheduler.jobs SET due_at = now() - interval '1 hour', timezone = 'Mars/Olympus'")
     report = json.loads(command("doctor", "--json", code=1).stdout)
-    assert {trouble["kind"] for trouble in report["troubles"]} == {"overdue", "unreadable"}
+    assert {finding["kind"] for finding in report["findings"]} == {"overdue", "unreadable"}
 
 
 @pytest.mark.parametrize(
@@ -202,7 +202,7 @@ def test_the_doctor_says_which_zone_it_is_and_from_where(
     report = json.loads(done.stdout)
     assert report["facts"]["default timezone"] == fact
     assert "the package tzdata" in report["facts"]["time zone data"]
-    kinds = [trouble["kind"] for trouble in report["troubles"]]
+    kinds = [finding["kind"] for finding in report["findings"]]
     assert ("timezone" in kinds, done.returncode) == ((True, 1) if fact == "unknown" else (False, 0))
     if fact == "unknown":
         words = ("jobs", "add", "j", "--callback", "app:f", "--daily", "09:00")

@@ -77,10 +77,10 @@ def test_next_shows_what_the_calendars_leave_out(scheduler: Any, sql: Sql) -> No
     sql.execute("DELETE FROM scheduler.calendars")
     assert "scheduler calendars add business" in scheduler("next", "j", code=1)
     report = json.loads(scheduler("doctor", "--json", code=1))
-    assert [(t["kind"], t["subject"]) for t in report["troubles"]] == [("no calendar", "j")]
+    assert [(t["kind"], t["subject"]) for t in report["findings"]] == [("no calendar", "j")]
     scheduler("calendars", "add", "business", "--date", "2020-01-01")
     report = json.loads(scheduler("doctor", "--json", code=1))
-    assert [(t["kind"], t["subject"]) for t in report["troubles"]] == [("calendar ends", "business")]
+    assert [(t["kind"], t["subject"]) for t in report["findings"]] == [("calendar ends", "business")]
 
 
 @pytest.mark.parametrize(

@@ -295,8 +295,8 @@ def doctor(environment: dict[str, str], folder: Path, *words: str) -> dict[str, 
     )  # fmt: skip
     assert done.returncode in {0, 1}, done.stderr.decode()
     found: dict[str, dict[str, str]] = {}
-    for trouble in json.loads(done.stdout)["troubles"]:
-        found.setdefault(trouble["kind"], {})[trouble["subject"]] = trouble["detail"]
+    for finding in json.loads(done.stdout)["findings"]:
+        found.setdefault(finding["kind"], {})[finding["subject"]] = finding["detail"]
     return found
 
 

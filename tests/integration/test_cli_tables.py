@@ -45,7 +45,7 @@ def test_a_dry_run_prints_what_psql_takes_and_changes_nothing(command: Command, 
     """Every family of the app, to the last statement: after it there is nothing left to do."""
     assert listed(command, *APP, code=1)["visits"]["days_left"] is None
     doctor = json.loads(command("doctor", "--json", *APP, code=1).stdout)
-    assert "no table was ever created" in {t["subject"]: t["detail"] for t in doctor["troubles"]}["public.visits"]
+    assert "no table was ever created" in {t["subject"]: t["detail"] for t in doctor["findings"]}["public.visits"]
     script = command("tables", "create", "--dry-run", *APP).stdout
     assert sql.execute("SELECT to_regclass('public.orders')").fetchone() == (None,)
     play(sql, script)
@@ -82,10 +82,10 @@ def test_what_runs_short_is_bad_news_to_list_and_doctor(command: Command, sql: S
     name = listed(command)["visits"]["last_table"]
     sql.execute(f"DROP TABLE public.{name}")
     assert listed(command, code=1)["visits"]["is_short"] is True
-    troubles = json.loads(command("doctor", "--json", code=1).stdout)["troubles"]
-    (trouble,) = [t for t in troubles if t["kind"] == "tables"]
-    assert trouble["subject"] == "public.visits"
-    assert "1 more day" in trouble["detail"]
+    findings = json.loads(command("doctor", "--json", code=1).stdout)["findings"]
+    (finding,) = [t for t in findings if t["kind"] == "tables"]
+    assert finding["subject"] == "public.visits"
+    assert "1 more day" in finding["detail"]
     command("tables", "forget", "visits")
     assert "visits" not in listed(command)
     assert "scheduler tables list" in command("tables", "forget", "visits", code=2).stderr

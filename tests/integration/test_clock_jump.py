@@ -160,11 +160,11 @@ async def test_everybody_who_asks_is_told(replica: Replica, clock: ShiftedClock,
         await is_held(sql)
         await eventually_async(lambda: container.get_scheduler().health_snapshot().clock_jump is not None)
         doctor = await examine(container)
-        (trouble,) = [t for t in doctor["troubles"] if t["kind"] == "clock"]
-        assert trouble["subject"] == "Postgres"
-        assert "jumped 8 h ahead" in trouble["detail"]
-        assert "scheduler clock agree" in trouble["detail"]
-        assert not [t for t in doctor["troubles"] if t["kind"] == "overdue"], "by the clock in question all is overdue"
+        (finding,) = [t for t in doctor["findings"] if t["kind"] == "clock"]
+        assert finding["subject"] == "Postgres"
+        assert "jumped 8 h ahead" in finding["detail"]
+        assert "scheduler clock agree" in finding["detail"]
+        assert not [t for t in doctor["findings"] if t["kind"] == "overdue"], "by the clock in question all is overdue"
         told = await explanation_of(container, "nightly")
         assert told.sentences[0].startswith("Nothing is planned: the database's clock jumped 8 h ahead")
         alarm = await eventually_async(
@@ -188,7 +188,7 @@ async def test_everybody_who_asks_is_told(replica: Replica, clock: ShiftedClock,
             "nothing else was wrong"
         )
         assert "has never" not in command("clock", "show").stdout
-        assert not [t for t in (await examine(container))["troubles"] if t["kind"] in ("clock", "overdue")]
+        assert not [t for t in (await examine(container))["findings"] if t["kind"] in ("clock", "overdue")]
 
 
 async def test_a_jump_that_nobody_looked_at_in_time_is_told_all_the_same(

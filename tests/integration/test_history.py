@@ -218,14 +218,14 @@ async def test_a_run_that_has_not_ended_keeps_its_day(
     with caplog.at_level(logging.WARNING, "scheduler_core"):
         await look_after_history(prepared.get_tables(), logging.getLogger("scheduler_core"))
     assert {day_name("runs", old), day_name("attempts", old)} <= attached(sql)
-    (trouble,) = await prepared.get_tables().troubles()
-    assert (trouble["kind"], trouble["subject"]) == ("kept", day_name("runs", old))
-    assert "job j" in trouble["detail"]
-    assert trouble["detail"] in caplog.text
+    (finding,) = await prepared.get_tables().findings()
+    assert (finding["kind"], finding["subject"]) == ("kept", day_name("runs", old))
+    assert "job j" in finding["detail"]
+    assert finding["detail"] in caplog.text
     sql.execute("UPDATE scheduler.runs SET status = 'succeeded'")
     await TableScheduler.cleanup_old_tables()
     assert not {day_name("runs", old), day_name("attempts", old)} & attached(sql)
-    assert await prepared.get_tables().troubles() == []
+    assert await prepared.get_tables().findings() == []
 
 
 async def test_a_day_that_was_detached_too_early_comes_back(prepared: Container, sql: Sql, old: date) -> None:

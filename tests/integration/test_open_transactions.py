@@ -17,8 +17,8 @@ from scheduler_core.storage.reads import audit
 
 
 async def found(container: Container) -> dict[str, str]:
-    troubles = await container.get_audit().troubles(overdue_seconds=10.0)
-    return {one["subject"]: one["detail"] for one in troubles if one["kind"] == "open transaction"}
+    findings = await container.get_audit().findings(overdue_seconds=10.0)
+    return {one["subject"]: one["detail"] for one in findings if one["kind"] == "open transaction"}
 
 
 @pytest.mark.parametrize("begins", ["SELECT pg_current_xact_id()", "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ"])

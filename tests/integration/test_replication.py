@@ -135,9 +135,9 @@ async def test_the_doctor_says_which_table_is_not_named(container: Container, sq
     name = f"runs_{today:%Y%m%d}"
     sql.execute(f"ALTER TABLE scheduler.{name} REPLICA IDENTITY NOTHING")
     [found] = [
-        trouble
-        for trouble in json.loads(command("doctor", "--json", code=1).stdout)["troubles"]
-        if trouble["kind"] == "replica identity"
+        finding
+        for finding in json.loads(command("doctor", "--json", code=1).stdout)["findings"]
+        if finding["kind"] == "replica identity"
     ]
     assert found["subject"] == name
     assert "scheduler migrate" in found["detail"]

@@ -119,10 +119,10 @@ async def test_a_revert_of_a_revert_gives_the_job_back_to_code(
     await deploys.start(job(200))
     operator = container.get_operations()
     await operator.revert("j", 1)
-    assert {"reverted"} == {row["kind"] for row in await container.get_audit().troubles(overdue_seconds=1e6)}
+    assert {"reverted"} == {row["kind"] for row in await container.get_audit().findings(overdue_seconds=1e6)}
     await operator.revert("j", 2)
     assert seconds(sql) == 200
-    assert await container.get_audit().troubles(overdue_seconds=1e6) == []
+    assert await container.get_audit().findings(overdue_seconds=1e6) == []
     await deploys.start(job(100))
     assert seconds(sql) == 100, "nothing is set aside any more"
 

@@ -154,8 +154,8 @@ async def test_a_replica_that_owns_nothing_does_all_that_a_replica_does(stage: S
     term = scheduler.leadership.term if scheduler.leadership else 0
     assert await replica.ask_to_resign(term)
     await eventually_async(lambda: scheduler.leadership is not None and scheduler.leadership.term > term)
-    found = (await examine(replica))["troubles"]
-    assert {trouble["kind"] for trouble in found} <= {"undeclared"}
+    found = (await examine(replica))["findings"]
+    assert {finding["kind"] for finding in found} <= {"undeclared"}
 
 
 async def test_a_day_later_the_next_day_is_made(stage: Stage, replica: Container) -> None:
@@ -183,13 +183,13 @@ async def test_without_the_right_to_make_days_it_starts_with_those_there_are_and
     await fires(stage, scheduler)
     [said] = [record.getMessage() for record in caplog.records if "partitions ahead can't be made" in record.message]
     assert "permission denied for function create_history_day" in said
-    [found] = [trouble for trouble in (await examine(replica))["troubles"] if trouble["kind"] == "rights"]
+    [found] = [finding for finding in (await examine(replica))["findings"] if finding["kind"] == "rights"]
     assert f"GRANT EXECUTE ON FUNCTION {function} TO {stage.role('replica')}" in found["detail"]
     await replica.stop()
     stage.sql.execute(f"GRANT EXECUTE ON FUNCTION {function} TO {stage.role('replica')}")
     await replica.prepare()
     assert last in stage.partitions()
-    assert (await replica.get_rights().lacking()).troubles == ()
+    assert (await replica.get_rights().lacking()).findings == ()
 
 
 @pytest.mark.parametrize("right", ["SELECT", "INSERT", "UPDATE"])
@@ -198,7 +198,7 @@ async def test_what_is_missing_is_said_on_the_first_day_with_its_grant(
 ) -> None:
     await replica.prepare()
     stage.sql.execute(f"REVOKE {right} ON {stage.schema}.runs FROM {stage.role('replica')}")
-    [found] = [trouble for trouble in (await examine(replica))["troubles"] if trouble["kind"] == "rights"]
+    [found] = [finding for finding in (await examine(replica))["findings"] if finding["kind"] == "rights"]
     assert f"GRANT {right} ON {stage.schema}.runs TO {stage.role('replica')}" in found["detail"]
 
 

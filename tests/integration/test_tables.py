@@ -538,14 +538,14 @@ async def test_a_family_that_runs_short_is_seen_in_sql_and_by_the_doctor(
         sql.execute(f"DROP TABLE public.{plain.daily_table(day + timedelta(days=ahead))}")
         sql.execute(f"DROP TABLE public.{family.daily_table(day + timedelta(days=ahead))}")
         assert sql.execute(short).fetchall() == expected
-    subjects = [trouble["subject"] for trouble in await container.get_tables().troubles()]
+    subjects = [finding["subject"] for finding in await container.get_tables().findings()]
     assert subjects == ["public.copy", "public.log"]
     # A gap counts from before it, and today's is the worst to miss.
     sql.execute(f"DROP TABLE public.{family.daily_table(day)}")
     assert one(sql, days_left, "log") == -1
-    assert "no table for today" in (await container.get_tables().troubles())[1]["detail"]
+    assert "no table for today" in (await container.get_tables().findings())[1]["detail"]
     await families.create_daily_tables()
-    assert await container.get_tables().troubles() == []
+    assert await container.get_tables().findings() == []
 
 
 async def test_few_days_ahead_are_no_alarm_in_themselves(families: type[TableScheduler], sql: Sql) -> None:

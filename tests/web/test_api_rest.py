@@ -64,7 +64,7 @@ async def test_what_auditors_ask(viewer: httpx.AsyncClient, container: Container
     families = (await viewer.get("/api/v1/tables")).json()["items"]
     assert {family["family"] for family in families} >= {"runs", "attempts"}
     found = (await viewer.get("/api/v1/doctor")).json()
-    assert [trouble["subject"] for trouble in found["troubles"] if trouble["kind"] == "paused"] == ["j"]
+    assert [finding["subject"] for finding in found["findings"] if finding["kind"] == "paused"] == ["j"]
     assert "postgres" in found["facts"]
 
 

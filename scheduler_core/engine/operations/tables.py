@@ -210,5 +210,5 @@ async def look_after_history(tables: Tables, log: LoggerLike) -> None:
             log.info("history: %s is past its time and was dropped", name)
         for problem in work.problems:
             log.warning("history: %s", problem)
-    for trouble in await tables.troubles(TableScheduler.families()):
-        log.warning("tables of %s: %s", trouble["subject"], trouble["detail"])
+    for finding in await tables.findings(TableScheduler.families()):
+        log.warning("tables of %s: %s", finding["subject"], finding["detail"])

@@ -33,4 +33,4 @@ async def forget_family(schema: PathName, family: PathName, _caller: Operator, c
 async def examine_all(_caller: Viewer, container: ContainerDep) -> dict[str, Any]:
     """Servers, schema, clocks, replicas and jobs: is everything well, and if not, what is it?"""
     found = await examine(container)
-    return {**found, "healthy": all(trouble["kind"] in WISHES for trouble in found["troubles"])}
+    return {**found, "healthy": all(finding["kind"] in WISHES for finding in found["findings"])}

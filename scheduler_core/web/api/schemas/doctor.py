@@ -9,7 +9,7 @@ from pydantic import Field
 from scheduler_core.web.api.schemas.base import ResponseModel
 
 
-class Trouble(ResponseModel):
+class Finding(ResponseModel):
     kind: str = Field(examples=["overdue"])
     subject: str
     detail: str | None
@@ -20,4 +20,4 @@ class Examination(ResponseModel):
 
     healthy: bool
     facts: dict[str, Any]
-    troubles: list[Trouble]
+    findings: list[Finding]
