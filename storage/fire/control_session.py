@@ -39,6 +39,7 @@ from scheduler_core.storage.fire.term_statements import (
     RESIGN,
     SEEN,
 )
+from scheduler_core.storage.fire.witness_session import is_direct, settle_witness_session
 from scheduler_core.storage.postgres.database import DRIVER_ERRORS
 from scheduler_core.storage.postgres.errors import explain
 from scheduler_core.storage.postgres.keys import LEASE_NAME, NUDGE_CHANNEL, advisory_key, lease_name
@@ -126,9 +127,11 @@ class PostgresControlSession:
             # which the server may believe in for long, has nothing that we would have to wait for.
             life = advisory_key("life", self._schema, instance.instance_id, secrets.token_hex(8))
             if self._is_direct is None:
-                self._is_direct = await self._is_session(connection)
+                self._is_direct = await is_direct(connection, lambda: self._connect("scheduler probe"))
             if self._is_direct:
-                await self._settle_session(connection)
+                self._max_wait_seconds = await settle_witness_session(
+                    connection, ttl_seconds=self._ttl_seconds, lock_timeout_seconds=self._lock_timeout_seconds
+                )
                 self._witnesses_work = await connection.fetchval("SELECT pg_try_advisory_lock($1)", life)
             started: datetime = await connection.fetchval(
                 self._sql(REGISTER),
@@ -169,45 +172,6 @@ class PostgresControlSession:
                 raise explain(error, self._url, self._schema) from error
             raise
         return started
-
-    async def _settle_session(self, connection: asyncpg.Connection[Any]) -> None:
-        # A stopped process keeps its socket: the server itself must end the session, and with it the witness,
-        # when the pings (at least four in a TTL) stay away, and before the TTL is over. A peer that vanished without a
-        # word likewise.
-        idle_ms = int(self._ttl_seconds * 950)
-        await connection.execute(
-            f"SELECT set_config('idle_session_timeout', '{idle_ms}', false), "
-            f"set_config('tcp_user_timeout', '{idle_ms}', false), "
-            "set_config('tcp_keepalives_idle', '1', false), "
-            "set_config('tcp_keepalives_interval', '1', false), "
-            "set_config('tcp_keepalives_count', '3', false), "
-            "set_config('client_connection_check_interval', '100', false), "
-            "set_config('idle_in_transaction_session_timeout', '1000', false), "
-            f"set_config('lock_timeout', '{int(self._lock_timeout_seconds * 1000)}', false)"
-        )
-        deadlock_ms = await connection.fetchval("SELECT setting::int FROM pg_settings WHERE name = 'deadlock_timeout'")
-        # A wait that outlasts deadlock_timeout starts the deadlock detector and may be logged.
-        self._max_wait_seconds = max(0.05, min(0.7, self._ttl_seconds / 4, deadlock_ms / 1000 * 0.7))
-
-    async def _is_session(self, connection: asyncpg.Connection[Any]) -> bool:
-        """Whether this connection has a server process of its own, in one transaction and in the next.
-
-        Postgres greets a client with the process id of its backend; a pooler must greet before it has one, and so
-        greets with a number of its own. One that repeats a backend's number is found by a second connection: it
-        takes a process for itself, for as long as a transaction lasts. If that is ours, or if we get another one
-        now, there is a pooler. (The second test alone is blind while other clients of the pooler are busy.)
-        """
-        pid = await connection.fetchval("SELECT pg_backend_pid()")
-        if pid != connection.get_server_pid():
-            return False
-        other = await self._connect("scheduler probe")
-        try:
-            async with other.transaction():
-                taken = await other.fetchval("SELECT pg_backend_pid()")
-                again = await connection.fetchval("SELECT pg_backend_pid()")
-            return bool(pid == again and pid != taken)
-        finally:
-            other.terminate()
 
     async def _connect(self, application_name: str) -> asyncpg.Connection[Any]:
         connection, _ = await open_settled_session(
@@ -269,11 +233,8 @@ class PostgresControlSession:
         Returns None if somebody else moved it. A lost reply is not an answer: the row is read again.
         """
         me = self._me()
-        key = self._key_of(nonce)
-        if self._witnesses_work:
-            if not await self._call(lambda c: c.fetchval("SELECT pg_try_advisory_lock($1)", key)):
-                return None
-            self._leadership_key = key
+        if not await self._take_witness(nonce):
+            return None
         try:
             term = await self._move_row(
                 CLAIM_TERM,
@@ -311,11 +272,8 @@ class PostgresControlSession:
 
     async def reclaim(self, leadership: Leadership, nonce: str) -> Leadership | None:
         """Sit down on the same term with a fresh witness, if nobody took it meanwhile."""
-        key = self._key_of(nonce)
-        if self._witnesses_work:
-            if not await self._call(lambda c: c.fetchval("SELECT pg_try_advisory_lock($1)", key)):
-                return None
-            self._leadership_key = key
+        if not await self._take_witness(nonce):
+            return None
         term = await self._move_row(RECLAIM, leadership.term, leadership.nonce, nonce, self._witnesses_work)
         if term is None:
             await self._let_go()
@@ -355,6 +313,16 @@ class PostgresControlSession:
             )
             logger.warning("sessions %s held the leader's row and were ended", pids)
             return await self._call(lambda c: c.fetchval(self._sql(statement), *arguments))
+
+    async def _take_witness(self, nonce: str) -> bool:
+        """Hold a leadership's witness, where sessions can hold any; False if somebody else holds it."""
+        if not self._witnesses_work:
+            return True
+        key = self._key_of(nonce)
+        if not await self._call(lambda c: c.fetchval("SELECT pg_try_advisory_lock($1)", key)):
+            return False
+        self._leadership_key = key
+        return True
 
     async def _let_go(self) -> None:
         key, self._leadership_key = self._leadership_key, None
