@@ -270,7 +270,7 @@ def run(status: RunStatus, **known: Any) -> RunFacts:
         ),
         (
             run(RunStatus.SKIPPED, reason="something_new"),
-            "The occurrence of 2026-06-01 14:00:00+02:00 was skipped: something_new.",
+            "The occurrence of 2026-06-01 14:00:00+02:00 was skipped: something new.",
         ),
         (
             run(RunStatus.MISSED, reason="misfire", missed_count=60, missed_from=NOW - 59 * MINUTE),
@@ -333,6 +333,12 @@ def run(status: RunStatus, **known: Any) -> RunFacts:
 def test_a_run(told: RunFacts, sentence: str) -> None:
     assert describe_run(told, stored().definition, "Europe/Berlin") == sentence
     assert describe_run(told, None, "UTC").endswith("."), "of a removed job too"
+
+
+@pytest.mark.parametrize(("reason", "why"), [("too_late", "too late"), (None, "nobody wrote down why")])
+@pytest.mark.parametrize("status", [RunStatus.SKIPPED, RunStatus.MISSED])
+def test_a_reason_without_a_sentence_speaks_for_itself(status: RunStatus, reason: str | None, why: str) -> None:
+    assert describe_run(run(status, reason=reason), None, "UTC").endswith(f": {why}.")
 
 
 def test_unfinished_runs_come_first() -> None:

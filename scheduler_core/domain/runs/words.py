@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from uuid import UUID
@@ -81,9 +82,7 @@ def describe_run(run: RunFacts, definition: JobDefinition | None, timezone: str)
     if run.status is RunStatus.MISSED:
         return _missed(run, definition, timezone)
     if run.status is RunStatus.SKIPPED and run.missed_count is not None and run.missed_count > 1:
-        why = _SKIPPED.get(run.reason or "", run.reason or "nobody wrote down why").replace(
-            "excludes it", "excludes them"
-        )
+        why = _why(run, _SKIPPED).replace("excludes it", "excludes them")
         return f"{_counted(run, timezone)} were skipped: {why}."
     subject = _ORIGINS[run.origin].format(at=at(run.scheduled_for, timezone))
     sentence = f"{subject} {_verb(run, definition, timezone)}"
@@ -146,7 +145,14 @@ def _skipped(run: RunFacts, definition: JobDefinition | None, timezone: str) -> 
     if run.reason == "locked":
         key = definition and (definition.lock_key or f"job:{definition.job_id}")
         return f"was skipped: somebody else held the job's lock{f' {key!r}' if key else ''}"
-    return f"was skipped: {_SKIPPED.get(run.reason or '', run.reason or 'nobody wrote down why')}"
+    return f"was skipped: {_why(run, _SKIPPED)}"
+
+
+def _why(run: RunFacts, sentences: Mapping[str, str]) -> str:
+    """The sentence of a run's reason; one that has none of its own speaks for itself (`too_late`: "too late")."""
+    if run.reason is None:
+        return "nobody wrote down why"
+    return sentences.get(run.reason, run.reason.replace("_", " "))
 
 
 def _missed(run: RunFacts, definition: JobDefinition | None, timezone: str) -> str:
@@ -156,7 +162,7 @@ def _missed(run: RunFacts, definition: JobDefinition | None, timezone: str) -> s
             why += f' (misfire_grace is {definition.misfire_grace:g} s, misfire is "{definition.misfire.value}")'
         why += ": nobody led at that time, or the job was changed"
     else:
-        why = _MISSED.get(run.reason or "", run.reason or "nobody wrote down why")
+        why = _why(run, _MISSED)
     return f"{_counted(run, timezone)} did not run: {why}."
 
 
