@@ -23,6 +23,7 @@ from scheduler_core.cli.signals import StopSignals
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import InvalidSettingsError, SchedulerError, ServerUnreachableError
 from scheduler_core.runtime.child_processes import die_with_parent, end_with_us
+from scheduler_core.runtime.task_ends import end_tasks
 from scheduler_core.settings import load_settings
 
 DEMO_APP = "scheduler_core.cli.demo"
@@ -78,8 +79,7 @@ class _Dev:
             self._greet()
             watching = asyncio.create_task(self._watch(), name="watch")
             await self.asked.wait()
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+            await end_tasks(watching)
         finally:
             if self.face is not None:
                 await self.face.close()

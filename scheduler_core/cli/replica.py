@@ -19,6 +19,7 @@ from scheduler_core.cli.traces import close_traces, configure_traces
 from scheduler_core.container import Container
 from scheduler_core.domain.errors import CallbackNotFoundError
 from scheduler_core.runtime.event_loops import run_to_its_end
+from scheduler_core.runtime.task_ends import end_tasks
 from scheduler_core.service import declared_jobs
 from scheduler_core.settings import load_settings
 from scheduler_core.web import require_extra
@@ -133,7 +134,7 @@ async def _replica(container: Container, *, serves: bool) -> None:
         if server is not None:
             # Another process on this host may serve as soon as it can: running work is drained without the port.
             server.ask_to_stop()
-        await asyncio.gather(starting, waiting, return_exceptions=True)
+        await end_tasks(starting, waiting)
         await container.stop()
         if metrics is not None:
             # To the last: whoever asks whether this process lives must not kill it while its work is drained.

@@ -21,6 +21,8 @@ import struct
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from scheduler_core.runtime.task_ends import end_tasks
+
 CHUNK_BYTES = 65_536
 CONNECT_TIMEOUT_SECONDS = 5.0
 LISTEN_HOST = "127.0.0.1"
@@ -120,9 +122,7 @@ class Proxy:
             self._listener.close()
         for connection in list(self._connections):
             connection.cut()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await end_tasks(*self._tasks)
 
     def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.get_running_loop().create_task(self._serve(reader, writer), name="drill proxy connection")
@@ -157,9 +157,7 @@ class Proxy:
         try:
             await asyncio.wait({up, down}, return_when=asyncio.FIRST_EXCEPTION)
         finally:
-            up.cancel()
-            down.cancel()
-            await asyncio.gather(up, down, return_exceptions=True)
+            await end_tasks(up, down)
 
     async def _pump(
         self, connection: Connection, way: str, reader: asyncio.StreamReader, writer: asyncio.StreamWriter

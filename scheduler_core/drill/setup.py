@@ -20,6 +20,7 @@ from scheduler_core.drill.replicas import Replicas
 from scheduler_core.drill.schedule import DrillPlan
 from scheduler_core.drill.servers import open_servers
 from scheduler_core.drill.stage import Stage
+from scheduler_core.runtime.task_ends import end_tasks
 
 JOBS_BEGIN_SECONDS = 2.0
 """The first instant lies so far ahead that the jobs are stored before it."""
@@ -74,8 +75,7 @@ async def _first_leader(stage: Stage, folder: Path) -> None:
                 f"their logs are in {folder}"
             )
     finally:
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
+        await end_tasks(waiting)
 
 
 def _on_the_millisecond(instant: datetime) -> datetime:

@@ -18,6 +18,7 @@ from scheduler_core.engine.replica_context import ReplicaContext
 from scheduler_core.engine.supervision import TaskGroup, keep_going
 from scheduler_core.engine.wake import Wake
 from scheduler_core.ports.election import Leadership
+from scheduler_core.runtime.task_ends import end_tasks
 
 IDLE_SECONDS = 1.0
 CLAIM_AGAIN_SECONDS = (0.05, 0.5)
@@ -173,7 +174,6 @@ class LeaderLoop:
         try:
             await asyncio.wait({recovering}, timeout=LAST_ADOPTION_SECONDS)
         finally:
-            recovering.cancel()
-            await asyncio.gather(recovering, return_exceptions=True)
+            await end_tasks(recovering)
         if self._trust.leadership() is None:
             self.hand_back()

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 from scheduler_core.domain.runs.run import LoggerLike
+from scheduler_core.runtime.task_ends import end_tasks
 
 RESTART_SECONDS = 0.2
 
@@ -55,13 +56,9 @@ class TaskGroup:
         if not errands:
             return
         _, left = await asyncio.wait(errands, timeout=timeout_seconds)
-        for task in left:
-            task.cancel()
-        await asyncio.gather(*left, return_exceptions=True)
+        await end_tasks(*left)
 
     async def stop(self) -> None:
         """End the loops."""
         loops, self._loops = self._loops, []
-        for task in loops:
-            task.cancel()
-        await asyncio.gather(*loops, return_exceptions=True)
+        await end_tasks(*loops)

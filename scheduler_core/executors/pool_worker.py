@@ -17,6 +17,7 @@ from scheduler_core.engine.remote.worker import Worker
 from scheduler_core.executors.messages import MAX_MESSAGE_BYTES, read_ticket, send, tell_told
 from scheduler_core.executors.service import open_service
 from scheduler_core.runtime.event_loops import run_to_its_end
+from scheduler_core.runtime.task_ends import end_tasks
 from scheduler_core.settings import Settings
 
 logger = logging.getLogger("scheduler_core")
@@ -52,9 +53,7 @@ async def serve(line: socket.socket) -> None:
     except asyncio.CancelledError:
         end_cancelled(logger.error)
     finally:
-        for task in (listening, waiting):
-            task.cancel()
-        await asyncio.gather(listening, waiting, return_exceptions=True)
+        await end_tasks(listening, waiting)
         await service.worker.stop(settings.drain_timeout)
         await service.container.close()
         writer.close()

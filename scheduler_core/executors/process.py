@@ -20,6 +20,7 @@ from scheduler_core.domain.runs.ticket import Ticket, Told
 from scheduler_core.executors.messages import MAX_MESSAGE_BYTES, read_told, send, tell_ticket
 from scheduler_core.ports.executor import ExecutorContext
 from scheduler_core.runtime.child_processes import end_with_us
+from scheduler_core.runtime.task_ends import end_tasks
 
 TICKETS_PER_PROCESS = 4
 """One is being called; the others are there when it has ended. More would wait while another process is idle."""
@@ -200,8 +201,7 @@ class _Process:
             self._context.logger.warning("the process %d does not leave and is killed", self._child.pid)
             self._child.kill()
         if self._listening is not None:
-            self._listening.cancel()
-            await asyncio.gather(self._listening, return_exceptions=True)
+            await end_tasks(self._listening)
 
 
 async def _end(child: asyncio.subprocess.Process) -> None:

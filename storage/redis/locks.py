@@ -15,6 +15,7 @@ from typing import Any
 
 from scheduler_core.domain.errors import InvalidSettingsError, LockLostError, ServerUnreachableError
 from scheduler_core.runtime.loop_affinity import Elsewhere, LoopAffinity
+from scheduler_core.runtime.task_ends import end_tasks
 from scheduler_core.storage.redis.answers import CLIENT_ERRORS, meaning
 from scheduler_core.storage.redis.leases import answered
 
@@ -171,8 +172,7 @@ class LockService:
                 raise LockLostError(f"the lock {key!r} was lost while it was held: its TTL is {ttl} s") from None
             raise
         finally:
-            keeper.cancel()
-            await asyncio.gather(keeper, return_exceptions=True)
+            await end_tasks(keeper)
             await self.release(key, token)
 
     async def _run(self, script: str, key: str, *arguments: str | int) -> Any:

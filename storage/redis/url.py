@@ -23,6 +23,7 @@ from redis.backoff import NoBackoff
 from redis.exceptions import RedisError
 
 from scheduler_core.domain.errors import InvalidSettingsError
+from scheduler_core.runtime.task_ends import end_tasks
 
 FORMS = (
     "write redis://user:password@host:6379/0 (rediss:// for TLS), unix:///path/to/socket, or "
@@ -186,9 +187,7 @@ class _Sentinels(Sentinel):
                 if state and self.check_master_state(state, service_name):
                     return str(state["ip"]), int(state["port"])
         finally:
-            for task in asked:
-                task.cancel()
-            await asyncio.gather(*asked, return_exceptions=True)
+            await end_tasks(*asked)
         raise MasterNotFoundError(service_name) from why
 
 

@@ -17,6 +17,7 @@ from scheduler_core.domain.errors import SchedulerError, ServerUnreachableError
 from scheduler_core.domain.runs.run import LoggerLike
 from scheduler_core.engine.election.surroundings import THIS_MACHINE, Surroundings
 from scheduler_core.ports.election import Leadership, Lease, LeaseName, LeaseView
+from scheduler_core.runtime.task_ends import end_tasks
 
 NAME_EVERY_SECONDS = 30.0
 """Between two warnings of the same stranger."""
@@ -264,8 +265,7 @@ class LeaseHolder:
         """Give up a renewal that is still under way."""
         renewing, self._renewing = self._renewing, None
         if renewing is not None:
-            renewing.cancel()
-            await asyncio.gather(renewing, return_exceptions=True)
+            await end_tasks(renewing)
 
     def _next_beat(self) -> int:
         self._beat += 1

@@ -20,6 +20,7 @@ from scheduler_core.engine.election.reasons import SEAT_NOT_RECLAIMED, SEATED_AG
 from scheduler_core.engine.election.surroundings import fresh_nonce
 from scheduler_core.engine.election.vacancy_watch import SEEN_EVERY_SECONDS, STAND_AGAIN_SECONDS
 from scheduler_core.ports.election import Leadership
+from scheduler_core.runtime.task_ends import end_tasks
 
 RECLAIM_PAUSE_SECONDS = 0.05
 """Between two attempts to have a control session again."""
@@ -133,8 +134,7 @@ class Term:
             return Renewal.UNREADABLE if ended else await renewing, confirmation
         finally:
             if not renewing.done():
-                renewing.cancel()
-                await asyncio.gather(renewing, return_exceptions=True)
+                await end_tasks(renewing)
                 await lease.renew_no_more()
 
     def _note_pause(self, sent_at: float) -> None:

@@ -10,6 +10,7 @@ from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.engine.election.office import Office
 from scheduler_core.engine.election.reasons import LEASE_SILENT, NOBODY_LED, WITNESS_FELL
 from scheduler_core.ports.election import LeaderRow
+from scheduler_core.runtime.task_ends import end_tasks
 
 ABSTAIN_SECONDS = 0.05
 """Pause of a replica that may not lead, or has just resigned, before it looks again."""
@@ -86,8 +87,7 @@ class VacancyWatch:
                     await self._has_moved()
             return None
         finally:
-            looking.cancel()
-            await asyncio.gather(looking, return_exceptions=True)
+            await end_tasks(looking)
 
     def _follow(self, row: LeaderRow) -> None:
         """Begin to watch a leader, if it is another one."""

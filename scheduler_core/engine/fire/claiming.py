@@ -28,6 +28,7 @@ from scheduler_core.engine.fire.start_timers import StartTimers
 from scheduler_core.engine.wake import Wake
 from scheduler_core.ports.election import Leadership
 from scheduler_core.ports.runs import DueJob, InvalidRow, Runs
+from scheduler_core.runtime.task_ends import end_tasks
 
 CLAIM_AHEAD_SECONDS = 0.05
 """What is due within this is claimed already and started by a timer: lateness then owes nothing to a claim."""
@@ -156,8 +157,7 @@ class Claiming:
                 await claiming
         finally:
             if claiming is not None:
-                claiming.cancel()
-                await asyncio.gather(claiming, return_exceptions=True)
+                await end_tasks(claiming)
         return next_due_ats
 
     def _plan(self, job: StoredJob, now: datetime) -> Plan | None:

@@ -19,6 +19,7 @@ from scheduler_core.domain.runs.run import LoggerLike
 from scheduler_core.domain.runs.words import NO_TIMEZONE, UNREADABLE
 from scheduler_core.ports.runs import DueJob, InvalidRow
 from scheduler_core.ports.storage import Storage
+from scheduler_core.runtime.task_ends import end_tasks
 
 MOST_CACHED = 50_000
 """Some 2 kB each: what is due seldom is read again each time."""
@@ -89,8 +90,7 @@ class JobCache:
                 yield found
         finally:
             if reading is not None:
-                reading.cancel()
-                await asyncio.gather(reading, return_exceptions=True)
+                await end_tasks(reading)
 
     def _missing(self, due: Sequence[DueJob]) -> list[str]:
         jobs = self._jobs

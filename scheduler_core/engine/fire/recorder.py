@@ -23,6 +23,7 @@ from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.fire.active_run import ActiveRun
 from scheduler_core.engine.supervision import keep_going
 from scheduler_core.ports.runs import Runs
+from scheduler_core.runtime.task_ends import end_tasks
 
 MAX_BATCH = 2_000
 MAX_QUEUED = 20_000
@@ -156,8 +157,7 @@ class Recorder:
                 self.queued + len(self._batch),
             )
         if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
+            await end_tasks(self._task)
 
     def _close(self, _task: asyncio.Task[None]) -> None:
         """Nothing more is written: whoever waits for it waits in vain."""

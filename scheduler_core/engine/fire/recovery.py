@@ -25,6 +25,7 @@ from scheduler_core.engine.supervision import keep_going
 from scheduler_core.engine.wake import Wake
 from scheduler_core.ports.election import Leadership
 from scheduler_core.ports.runs import InvalidRun, Owner, Runs
+from scheduler_core.runtime.task_ends import end_tasks
 
 BATCH = 500
 MAX_DELIVERIES = 3
@@ -90,8 +91,7 @@ class Recovery:
         try:
             return await self._look(leadership, over)
         finally:
-            marking.cancel()
-            await asyncio.gather(marking, return_exceptions=True)
+            await end_tasks(marking)
             self._runs.unmark_unfinished()
 
     async def _mark(self) -> None:

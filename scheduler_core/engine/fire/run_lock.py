@@ -13,6 +13,7 @@ from scheduler_core.domain.runs.ending import LOCKED, Ending, How
 from scheduler_core.domain.runs.run import Failure, LoggerLike, Run
 from scheduler_core.engine.fire.callback_call import failure_of
 from scheduler_core.ports.election import Locks
+from scheduler_core.runtime.task_ends import end_tasks
 
 RENEWALS_PER_TTL = 3
 
@@ -82,8 +83,7 @@ async def held_lock(locks: Locks, key: str, ttl_seconds: float, run: Run, logger
     try:
         yield True
     finally:
-        keeper.cancel()
-        await asyncio.gather(keeper, return_exceptions=True)
+        await end_tasks(keeper)
         try:
             await locks.release(key, token)
         except Exception as error:  # noqa: BLE001 - as above

@@ -11,6 +11,7 @@ from starlette.types import Receive, Send
 from starlette.types import Scope as AsgiScope
 
 from scheduler_core.domain.access.access import Scope
+from scheduler_core.runtime.task_ends import end_tasks
 from scheduler_core.web.access import Caller, require
 from scheduler_core.web.pages.hub import Hub, Key, Read, Watched, hub_of
 from scheduler_core.web.pages.screens import VIEWS, fragment
@@ -67,8 +68,7 @@ class EventStream(Response):
             except TimeoutError:
                 return
             finally:
-                leaving.cancel()
-                await asyncio.gather(leaving, return_exceptions=True)
+                await end_tasks(leaving)
             await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _send_news(self, view: Watched, send: Send, leaving: asyncio.Task[None]) -> None:
@@ -80,8 +80,7 @@ class EventStream(Response):
                 (news, leaving), timeout=min(QUIET_SECONDS, left), return_when=asyncio.FIRST_COMPLETED
             )
             if news not in done:
-                news.cancel()
-                await asyncio.gather(news, return_exceptions=True)
+                await end_tasks(news)
             if leaving in done:
                 return
             body = b": nothing new\n\n"
