@@ -1,0 +1,39 @@
+"""What the machine has found, each as the few steps that it takes."""
+
+from __future__ import annotations
+
+from .machine import Machine
+from .model import Spec
+
+
+def test_an_edit_of_a_job_that_is_disabled_after_failures_runs_nothing_of_it(machine: Machine) -> None:
+    machine.put("a", Spec(disable_after=1))
+    machine.look(61)
+    machine.agrees()
+    machine.end_call(0, fails=True)
+    machine.agrees()
+    machine.let_pass(600)
+    machine.put("a", Spec(disable_after=1, name="B"))
+    machine.agrees()
+
+
+def test_an_edit_after_a_pause_that_has_ended_swallows_nothing(machine: Machine) -> None:
+    machine.put("a", Spec())
+    machine.pause(0, 30.5)
+    machine.look(61)
+    machine.agrees()
+    machine.let_pass(60)
+    machine.put("a", Spec(name="B"))
+    machine.agrees()
+
+
+def test_a_count_at_an_instant_that_was_made_up_for_is_not_lost(machine: Machine) -> None:
+    """Of a pause's occurrences the last one was made up for before the pause ended: the others are counted all the same."""
+    machine.put("a", Spec())
+    machine.pause(0, None)
+    machine.let_pass(600)
+    machine.agrees()
+    machine.backfill(0, 1)
+    machine.agrees()
+    machine.resume(0)
+    machine.agrees()
