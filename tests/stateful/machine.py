@@ -72,7 +72,7 @@ class Servers:
             )
         )
         self.runner.run(self.container.prepare())
-        self.clock.bind_functions()
+        self.clock.bind_schema()
         # Each example begins with nothing.
         sql.execute("ALTER TABLE scheduler.job_changes DISABLE TRIGGER append_only")
         self.watched = WatchedDatabase(self.container._servers.engine())

@@ -28,6 +28,13 @@ FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace, unnest(p.proconfig
 WHERE n.nspname = 'scheduler' AND setting LIKE 'search_path=%'
 """
 
+# So do the migrations, and with them what columns are given by default.
+DEFAULTS = """
+SELECT CAST(adrelid AS regclass), attname, replace(pg_get_expr(adbin, adrelid), 'pg_catalog.', '')
+FROM pg_attrdef JOIN pg_attribute a ON a.attrelid = adrelid AND a.attnum = adnum
+WHERE pg_get_expr(adbin, adrelid) LIKE '%clock_timestamp()%'
+"""
+
 
 class StandingClock:
     """Parameters: sql, a session on a database without the schema, in autocommit: what is made after this goes by it."""
@@ -44,10 +51,12 @@ class StandingClock:
         sql.execute(f'ALTER DATABASE "{sql.info.dbname}" SET search_path TO {path}')
         sql.execute(f"SET search_path TO {path}")
 
-    def bind_functions(self) -> None:
-        """Have the schema's own functions go by it, once they are there."""
+    def bind_schema(self) -> None:
+        """Have what the schema does by itself go by it, once it is there."""
         for function, path in self._sql.execute(WITH_A_PATH).fetchall():
             self._sql.execute(f"ALTER FUNCTION {function} SET search_path TO standing_clock, pg_catalog, {path}")
+        for table, column, default in self._sql.execute(DEFAULTS).fetchall():
+            self._sql.execute(f"ALTER TABLE {table} ALTER {column} SET DEFAULT {default}")
 
     def begin_anew(self) -> None:
         """Put it back to the start."""
