@@ -88,16 +88,6 @@ class Servers:
         self.runner.close()
 
 
-@contextmanager
-def serving(database_url: str, sql: psycopg.Connection[Any]) -> Iterator[Servers]:
-    sql.autocommit = True
-    servers = Servers(database_url, sql)
-    try:
-        yield servers
-    finally:
-        servers.close()
-
-
 class Machine(RuleBasedStateMachine):
     """Parameters: servers, that it has for itself."""
 
@@ -116,8 +106,8 @@ class Machine(RuleBasedStateMachine):
         self.failures: set[tuple[Any, ...]] = set()
         self.before: dict[str, tuple[set[UUID], set[tuple[Any, ...]]]] = {}
         """What had ended, and failed, when a job was added: its row counts what came after."""
-        self.told: set[UUID] = set()
-        """The runs that the replica has been told to cancel."""
+        self.asked_for: set[UUID] = set()
+        """The runs that somebody triggered, or had run again."""
 
     def do(self, work: Coroutine[Any, Any, Any]) -> Any:
         """One step, to its end."""
@@ -226,6 +216,7 @@ class Machine(RuleBasedStateMachine):
         job_id = self.one_of(self.model.jobs, which)
         run = self.do(self.operations.trigger(job_id))
         assert run.definition_version == self.model.jobs[job_id].version
+        self.asked_for.add(run.run_id)
 
     @precondition(lambda self: self.runs)
     @rule(which=ANY)
@@ -240,6 +231,7 @@ class Machine(RuleBasedStateMachine):
         else:
             again = self.do(self.run_operations.rerun(run.run_id))
             assert again.definition_version == self.model.jobs[run.job_id].version
+            self.asked_for.add(again.run_id)
 
     @precondition(lambda self: any(run.status in UNFINISHED for run in self.runs.values()))
     @rule(which=ANY)
@@ -366,6 +358,8 @@ class Machine(RuleBasedStateMachine):
         for job_id, job in self.model.jobs.items():
             self.model.skipped_ahead(job_id, rows[job_id].next_run, now)
             self.check_job(job_id, job, rows[job_id], now)
+        assert {i for i, run in self.runs.items() if run.origin in ("trigger", "rerun")} == self.asked_for
+        assert {row.name for row in self.ask("SELECT name FROM scheduler.calendars")} == self.model.calendars.keys()
         for job_id in self.model.fates:
             self.check_occurrences(job_id)
         self.check_log()
@@ -456,3 +450,13 @@ def definition_of(job_id: str, spec: Spec) -> JobDefinition:
         disable_after=spec.disable_after,
         calendars=[spec.calendar] if spec.calendar is not None else [],
     ).definition("UTC")
+
+
+@contextmanager
+def playing(servers: Servers) -> Iterator[Machine]:
+    """A machine whose steps are played by hand."""
+    machine = Machine(servers)
+    try:
+        yield machine
+    finally:
+        machine.teardown()

@@ -1,9 +1,12 @@
-"""What the machine has found, each as the few steps that it takes."""
+"""Short histories: what the machine has found, and what it has to notice."""
 
 from __future__ import annotations
 
-from .machine import Machine
+import pytest
+
+from .machine import Machine, Servers, playing
 from .model import Spec
+from .mutants import MUTANTS, Mutant
 
 
 def test_an_edit_of_a_job_that_is_disabled_after_failures_runs_nothing_of_it(machine: Machine) -> None:
@@ -37,3 +40,14 @@ def test_a_count_at_an_instant_that_was_made_up_for_is_not_lost(machine: Machine
     machine.agrees()
     machine.resume(0)
     machine.agrees()
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.__name__)
+def test_a_guard_that_is_gone_is_noticed(mutant: Mutant, servers: Servers, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The history is well with it, and is not without."""
+    history = MUTANTS[mutant]
+    with playing(servers) as machine:
+        history(machine)
+    mutant(monkeypatch)
+    with playing(servers) as machine, pytest.raises((AssertionError, pytest.fail.Exception)):
+        history(machine)
