@@ -1,4 +1,4 @@
-"""What code and operators do to jobs, in any order, on a real Postgres: after each step a plain model agrees with the rows.
+"""What operators do to jobs, in any order, on a real Postgres: after each step a plain model agrees with the rows.
 
     standing_clock   a database whose time moves only when a test says so
     hand_led         a replica, its election apart, whose looks are made by hand

@@ -200,14 +200,14 @@ class Model:
 
     def _plan(self, job: Job, due: list[datetime], now: datetime) -> dict[datetime, str]:
         spec = job.spec
-        fates = {instant: "calendar" for instant in due if self.excludes(spec.calendar, instant)}
+        fates = dict.fromkeys((instant for instant in due if self.excludes(spec.calendar, instant)), "calendar")
         allowed = [instant for instant in due if instant not in fates]
         late = [instant for instant in allowed if instant < now - timedelta(seconds=spec.misfire_grace)]
         in_time = allowed[len(late) :]
         keeps = {"skip": 0, "all": spec.catch_up_limit, "latest": 0 if in_time else 1}[spec.misfire]
         dropped = late[: max(0, len(late) - keeps)]
         fates |= dict.fromkeys(dropped, "misfire")
-        return fates | {instant: FIRED for instant in allowed[len(dropped) :]}
+        return fates | dict.fromkeys(allowed[len(dropped) :], FIRED)
 
     def excludes(self, calendar: str | None, instant: datetime) -> bool:
         if calendar is None:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from pytest import MonkeyPatch
+import pytest
 
 from scheduler_core.engine.operations import jobs as verbs
 from scheduler_core.ports.runs import Settlement
@@ -18,17 +18,17 @@ from scheduler_core.storage.jobs.definitions import JobStore
 from .machine import Machine
 from .model import Spec
 
-Mutant = Callable[[MonkeyPatch], None]
+Mutant = Callable[[pytest.MonkeyPatch], None]
 
 
-def rewritten(patch: MonkeyPatch, module: Any, name: str, old: str, new: str) -> None:
+def rewritten(patch: pytest.MonkeyPatch, module: Any, name: str, old: str, new: str) -> None:
     """A statement with a piece taken out, which has to be there."""
     statement: str = getattr(module, name)
     assert old in statement, f"{name} has no {old!r}"
     patch.setattr(module, name, statement.replace(old, new))
 
 
-def pause_leaves_due(patch: MonkeyPatch) -> None:
+def pause_leaves_due(patch: pytest.MonkeyPatch) -> None:
     """A pause leaves when the job is looked at next as it was, and so it fires on."""
     with_cursor = verbs.with_cursor
 
@@ -38,7 +38,7 @@ def pause_leaves_due(patch: MonkeyPatch) -> None:
     patch.setattr(verbs, "with_cursor", mutant)
 
 
-def pause_accounts_for_nothing(patch: MonkeyPatch) -> None:
+def pause_accounts_for_nothing(patch: pytest.MonkeyPatch) -> None:
     """What was owed is passed over in silence."""
     settle = JobStore.settle
 
@@ -48,17 +48,17 @@ def pause_accounts_for_nothing(patch: MonkeyPatch) -> None:
     patch.setattr(JobStore, "settle", mutant)
 
 
-def cancel_counts_as_a_run(patch: MonkeyPatch) -> None:
+def cancel_counts_as_a_run(patch: pytest.MonkeyPatch) -> None:
     """A cancelled run counts as one that ended by itself."""
     rewritten(patch, requests, "CANCEL", "SET last_status = 'cancelled'", "SET run_count = j.run_count + 1")
 
 
-def outcomes_are_not_counted(patch: MonkeyPatch) -> None:
+def outcomes_are_not_counted(patch: pytest.MonkeyPatch) -> None:
     """Failed attempts are missing from the counter."""
     rewritten(patch, runs_module, "RECORD", "error_count = j.error_count + c.failed_attempts,", "")
 
 
-def revert_keeps_version(patch: MonkeyPatch) -> None:
+def revert_keeps_version(patch: pytest.MonkeyPatch) -> None:
     """A revert does not say which version it brings back."""
     settle = JobStore.settle
 
@@ -68,7 +68,7 @@ def revert_keeps_version(patch: MonkeyPatch) -> None:
     patch.setattr(JobStore, "settle", mutant)
 
 
-def remove_leaves_the_job(patch: MonkeyPatch) -> None:
+def remove_leaves_the_job(patch: pytest.MonkeyPatch) -> None:
     """A removed job is still there, with a cursor that lives."""
     settle = JobStore.settle
 
@@ -78,17 +78,17 @@ def remove_leaves_the_job(patch: MonkeyPatch) -> None:
     patch.setattr(JobStore, "settle", mutant)
 
 
-def edit_moves_the_phase(patch: MonkeyPatch) -> None:
+def edit_moves_the_phase(patch: pytest.MonkeyPatch) -> None:
     """An edit counts from when it was made."""
     patch.setattr(verbs, "_counts_alike", lambda old, new: False)
 
 
-def rerun_of_the_unfinished(patch: MonkeyPatch) -> None:
+def rerun_of_the_unfinished(patch: pytest.MonkeyPatch) -> None:
     """A run that has not ended runs again."""
     rewritten(patch, requests, "RERUN", "AND old.status NOT IN {unfinished}", "")
 
 
-def backfill_of_the_done(patch: MonkeyPatch) -> None:
+def backfill_of_the_done(patch: pytest.MonkeyPatch) -> None:
     """What has run is made up for."""
     rewritten(patch, requests, "BACKFILL", "WHERE r.status = 'missed'", "")
     patch.setattr(requests.RequestStore, "rows_between", _no_rows)
@@ -98,12 +98,12 @@ async def _no_rows(*_: Any) -> dict[Any, str]:
     return {}
 
 
-def calendar_in_use_goes(patch: MonkeyPatch) -> None:
+def calendar_in_use_goes(patch: pytest.MonkeyPatch) -> None:
     """A calendar in use is removed."""
     rewritten(patch, calendars, "REMOVE", "AND NOT EXISTS (SELECT FROM naming)", "")
 
 
-def count_is_lost(patch: MonkeyPatch) -> None:
+def count_is_lost(patch: pytest.MonkeyPatch) -> None:
     """As it was, before it was found here."""
     rewritten(
         patch,
@@ -114,7 +114,7 @@ def count_is_lost(patch: MonkeyPatch) -> None:
     )
 
 
-def deaths_are_not_counted(patch: MonkeyPatch) -> None:
+def deaths_are_not_counted(patch: pytest.MonkeyPatch) -> None:
     """A run that ends with its owner is missing from the counter."""
     rewritten(patch, runs_module, "REAP", "SET run_count = j.run_count + c.ended,", "SET")
 

@@ -37,7 +37,7 @@ WHERE pg_get_expr(adbin, adrelid) LIKE '%clock_timestamp()%'
 
 
 class StandingClock:
-    """Parameters: sql, a session on a database without the schema, in autocommit: what is made after this goes by it."""
+    """Parameters: sql, in autocommit, on a database without the schema: what is made after this goes by it."""
 
     def __init__(self, sql: psycopg.Connection[Any]) -> None:
         self._sql = sql

@@ -31,7 +31,7 @@ def test_an_edit_after_a_pause_that_has_ended_swallows_nothing(machine: Machine)
 
 
 def test_a_count_at_an_instant_that_was_made_up_for_is_not_lost(machine: Machine) -> None:
-    """Of a pause's occurrences the last one was made up for before the pause ended: the others are counted all the same."""
+    """The last occurrence of a pause was made up for before it ended: the others are counted all the same."""
     machine.put("a", Spec())
     machine.pause(0, None)
     machine.let_pass(600)
