@@ -55,7 +55,7 @@ DEBIAN_SERVERS := { test -x $(call postgres_bin,$(OTHER_POSTGRES))/postgres && c
 	  { apt-get install -qq -y --no-install-recommends $(DEBIAN_PACKAGES) || \
 	    { apt-get update -qq && apt-get install -qq -y --no-install-recommends $(DEBIAN_PACKAGES); }; }; }
 
-.PHONY: setup demo test other-postgres other-pythons $(PYTHONS:%=python-%) unit check format docs newcomer bench chaos simulate-faults endings fuzz screens clean
+.PHONY: setup demo test other-postgres other-pythons $(PYTHONS:%=python-%) unit check format docs newcomer bench chaos simulate-faults stateful endings fuzz screens clean
 
 setup: $(STAMP)
 
@@ -140,6 +140,11 @@ simulate-faults: setup
 	$(eval FIRST_SEED := $(SEED))
 	@echo "to play these again: make simulate-faults SEED=$(FIRST_SEED) COUNT=$(COUNT)"
 	@$(BIN)/python -m tests.simulation --seed $(FIRST_SEED) --count $(COUNT)
+
+# What operators do to jobs, in any order and others each time, for SECONDS: a model has to agree with the rows. What is
+# broken is told as the shortest history that shows it. A slice of it is in `make test`.
+stateful: setup
+	@STATEFUL_SECONDS=$(SECONDS) $(BIN)/python -m pytest -q -s --timeout $$(( $(SECONDS) + 900 )) tests/stateful/test_machine.py
 
 # The pictures of docs/screens: every screen and every action of the dashboard, in both themes.
 screens: setup

@@ -52,6 +52,8 @@ class Ledger:
         """Runs that are due at once and that nobody has begun."""
         self._clock = clock
         self._tallies: dict[str, _Tally] = {}
+        self._last_versions: dict[str, int] = {}
+        """Of jobs that were removed."""
         self._taken: set[tuple[str, datetime]] = set()
 
     # What the scheduler asks.
@@ -132,11 +134,13 @@ class Ledger:
     async def load(self, job_ids: Iterable[str]) -> list[StoredJob]:
         return [self._whole(job_id) for job_id in job_ids if job_id in self.jobs]
 
-    async def declare(self, jobs: Iterable[StoredJob], _instance_id: str, _actor: Actor) -> Declared:
+    async def declare(self, jobs: Iterable[StoredJob], instance_id: str, actor: Actor) -> Declared:
         added: list[StoredJob] = []
         changed: list[str] = []
         for job in jobs:
-            new = replace(job, digest=job.definition.digest)
+            # A job that comes back goes on counting where it left off.
+            version = self._last_versions.get(job.job_id, 0) + 1
+            new = replace(job, digest=job.definition.digest, version=version)
             standing = self.jobs.setdefault(job.job_id, new)
             if standing is new:
                 added.append(job)
@@ -144,9 +148,13 @@ class Ledger:
                 changed.append(job.job_id)
         return Declared(added, changed)
 
-    async def settle(self, settlement: Settlement, _actor: Actor, _at: datetime) -> bool:
+    async def settle(self, settlement: Settlement, actor: Actor, at: datetime) -> bool:
+        read = settlement.plan.job
+        job = self.jobs.get(read.job_id)
+        if job is None or (job.version, job.next_run) != (read.version, read.next_run):
+            return False
         self.triggered += self._keep(settlement.plan)
-        job = self.jobs[settlement.plan.job.job_id]
+        job = self.jobs[read.job_id]
         changes = settlement.changes
         definition = replace(job.definition, **{k: v for k, v in changes.items() if k in _DEFINITION})
         changed = replace(
@@ -159,7 +167,8 @@ class Ledger:
         if "consecutive_failures" in changes:
             self._tally(job.job_id).consecutive_failures = changes["consecutive_failures"]
         if settlement.remove:
-            del self.jobs[job.job_id]
+            self._last_versions[job.job_id] = self.jobs.pop(job.job_id).version
+            self._tallies.pop(job.job_id, None)
         return True
 
     async def trigger(
@@ -172,7 +181,7 @@ class Ledger:
         while (job_id, instant) in self._taken:
             # A standing clock gives two triggers the same instant, and a run is named by its job and its instant.
             instant += _TICK
-        run = self._begin(job, instant, instant, origin)
+        run = self._begin(job, instant, instant, origin, run_id)
         self.triggered.append(run)
         return run
 
@@ -202,9 +211,11 @@ class Ledger:
             self.runs[run.run_id] = run
         return [self._begin(job, fire.scheduled_for, fire.due_at, Origin.SCHEDULE) for fire in plan.fires]
 
-    def _begin(self, job: StoredJob, scheduled_for: datetime, due_at: datetime, origin: Origin) -> Run:
+    def _begin(
+        self, job: StoredJob, scheduled_for: datetime, due_at: datetime, origin: Origin, run_id: UUID | None = None
+    ) -> Run:
         self._taken.add((job.job_id, scheduled_for))
-        run = Run(self._new_id(), job.job_id, scheduled_for, due_at, origin, TERM, job.version)
+        run = Run(run_id or self._new_id(), job.job_id, scheduled_for, due_at, origin, TERM, job.version)
         self.runs[run.run_id] = RecordedRun(run.run_id, job.job_id, scheduled_for, due_at, origin, RunStatus.PENDING)
         return run
 

@@ -11,14 +11,14 @@ class LocalLocks:
     def __init__(self) -> None:
         self._held: dict[str, object] = {}
 
-    async def acquire(self, key: str, _ttl: float) -> Any:
+    async def acquire(self, key: str, ttl: float) -> Any:
         """A token, or None while somebody holds the lock."""
         if key in self._held:
             return None
         token = self._held[key] = object()
         return token
 
-    async def renew(self, key: str, token: Any, _ttl: float) -> bool:
+    async def renew(self, key: str, token: Any, ttl: float) -> bool:
         """Whether the lock is still held under this token."""
         return self._held.get(key) is token
 

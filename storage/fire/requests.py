@@ -11,6 +11,8 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+from scheduler_core.domain.errors import JobConflictError
+from scheduler_core.domain.planning.segments import TICK
 from scheduler_core.domain.runs.run import Origin, Run, RunStatus
 from scheduler_core.ports.election import RESIGN_REQUEST
 from scheduler_core.ports.runs import CANCEL_REQUEST, CancelAnswer, CancelledRuns, RerunAnswer
@@ -135,7 +137,8 @@ KEPT_FROM = """
 SELECT (max(day) + 1)::timestamp AT TIME ZONE 'UTC' AS instant FROM {schema}.daily_summaries WHERE is_final
 """
 
-MAX_TRIES = 5
+MAX_TRIES = 100
+"""Runs of one job that somebody asks for at one instant."""
 
 
 class RequestStore:
@@ -164,7 +167,8 @@ class RequestStore:
                 moment, version = row.scheduled_for, row.definition_version
                 run = Run(new_run_id_, row.job_id, moment, moment, Origin.RERUN, 0, version)
                 return RerunAnswer(row.job_id, status, True, run)
-        raise AssertionError("five fires of one job in five single microseconds")
+            at = at and at + TICK
+        raise JobConflictError(f"the job of run {run_id} is asked to run too often at one instant: try again")
 
     async def cancel(self, run_id: UUID, by: str) -> CancelAnswer | None:
         """End a waiting run, ask for a running one to be ended; None if there is no such run."""

@@ -105,7 +105,10 @@ WITH held AS (
                         CAST(:due_ats AS timestamptz[]), CAST(:statuses AS text[]), CAST(:reasons AS text[]),
                         CAST(:missed_counts AS bigint[]), CAST(:missed_froms AS timestamptz[]))
          AS a (run_id, scheduled_for, due_at, status, reason, missed_count, missed_from)
-    ON CONFLICT (job_id, scheduled_for) DO NOTHING
+    -- As in the claim: an occurrence that has its row (somebody backfilled it) is left alone, and no count gets lost.
+    ON CONFLICT (job_id, scheduled_for) DO UPDATE
+    SET missed_count = excluded.missed_count, missed_from = excluded.missed_from
+    WHERE excluded.missed_count IS NOT NULL AND {{schema}}.runs.missed_count IS NULL
 ), nudged AS (
     SELECT pg_notify('{NUDGE_CHANNEL}', :schema || ':' || job_id) FROM held
 )

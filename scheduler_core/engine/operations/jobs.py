@@ -286,7 +286,7 @@ class Operations:
             if job.paused_at is None and job.auto_disabled_at is None:
                 return None
             resumed = replace(job, paused_at=None, paused_until=None, auto_disabled_at=None)
-            plan = settlement(job, now, "paused" if job.paused_at is not None else "disabled")
+            plan = settlement(job, now, _silenced_by(job, now))
             changes = {
                 "paused_at": None,
                 "paused_until": None,
@@ -360,7 +360,7 @@ def redefinition(job: StoredJob, definition: JobDefinition, now: datetime, signa
         schedule=schedule,
         finished_at=job.finished_at if same_schedule else None,
     )
-    plan = settlement(job, now, None if definition.enabled and job.paused_at is None else _reason(job))
+    plan = settlement(job, now, _silenced_by(job, now) or (None if definition.enabled else "disabled"))
     if same_schedule and job.definition.enabled:
         cursor = plan.next_run
     elif same_schedule and job.finished_at is not None:
@@ -386,8 +386,11 @@ def _counts_alike(old: JobDefinition, new: JobDefinition) -> bool:
     return new.schedule_type is not ScheduleType.ONCE or (old.schedule_value is None) == (new.schedule_value is None)
 
 
-def _reason(job: StoredJob) -> str:
-    return "paused" if job.paused_at is not None else "disabled"
+def _silenced_by(job: StoredJob, now: datetime) -> str | None:
+    """Why nothing of a job fires now, whatever is due; None where it does. A pause that has ended silences nothing."""
+    if job.is_paused(now):
+        return "paused"
+    return "disabled" if job.auto_disabled_at is not None else None
 
 
 def _not_found(job_id: str) -> JobNotFoundError:
