@@ -57,6 +57,7 @@ def end_some_session(world: FireWorld, dice: Random, victim: FireReplica) -> flo
 def clock_step(world: FireWorld, dice: Random, victim: FireReplica) -> float:
     """Somebody sets the server's clock."""
     world.postgres.ahead_seconds += dice.choice(STEPS_SECONDS)
+    world.was_clock_set = True
     return 0.0
 
 
@@ -68,6 +69,7 @@ def clock_jump(world: FireWorld, dice: Random, victim: FireReplica) -> float:
         world.postgres.ahead_seconds -= ahead
 
     world.postgres.ahead_seconds += ahead
+    world.was_clock_set = True
     world.timeline.after(seconds, mend)
     return seconds
 
@@ -127,4 +129,3 @@ FAULTS: Mapping[str, FireFault] = {
     "lost_replies": lost_replies,
     **ON_STATEMENTS,
 }
-

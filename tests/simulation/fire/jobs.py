@@ -46,8 +46,14 @@ def work_in_thread(ctx: RunContext) -> None:
 
 INTERVALS_SECONDS = {"plain": 1, "once_at_most": 1, "retried": 3, "long": 4, "threaded": 2, "all": 2, "removed": 2}
 
-BUSY_SECONDS = {"plain": (0.0, 0.0, 0.05), "once_at_most": (0.0, 0.02, 0.6), "retried": (0.0, 0.1),
-                "long": (1.0, 3.0), "all": (0.0, 0.3), "removed": (0.0, 0.1)}
+BUSY_SECONDS = {
+    "plain": (0.0, 0.0, 0.05),
+    "once_at_most": (0.0, 0.02, 0.6),
+    "retried": (0.0, 0.1),
+    "long": (1.0, 3.0),
+    "all": (0.0, 0.3),
+    "removed": (0.0, 0.1),
+}
 """How long a call of each may take."""
 
 FAILS = {"retried": 0.5, "threaded": 0.2, "once_at_most": 0.1}

@@ -55,6 +55,9 @@ ORDER BY 1
 """
 
 
+LONGEST_REMOVAL = timedelta(seconds=8)
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One call of a callback."""
@@ -101,7 +104,7 @@ class Record:
         runs = self._world.real.fetch(RUNS)
         attempts = self._world.real.fetch(ATTEMPTS)
         jobs = self._world.real.fetch(JOBS)
-        for row in (*runs, *attempts, *jobs):
+        for row in (*runs, *attempts, *jobs, *self._world.real.fetch(ADDED)):
             self._world.checks.say(" ".join(_shown(name, value) for name, value in row.items() if name != "run_id"))
         self._check_gaps(runs, jobs)
         self._check_calls(runs, attempts, {job.job_id: job.delivery for job in jobs})
@@ -140,8 +143,14 @@ class Record:
                 continue
             step = timedelta(seconds=INTERVALS_SECONDS[added.job_id])
             instant = added.anchor + step
-            # What fell due while the removal was under way belongs to neither side.
-            end -= timedelta(seconds=self._world.longest_verb_seconds) if removed_at else timedelta(0)
+            if removed_at is not None:
+                # It accounts for what was due as it was decided on, a while before it is logged.
+                last = max((at for at in covered[added.job_id] if at <= removed_at), default=added.anchor)
+                if last < removed_at - step - LONGEST_REMOVAL and not self._world.was_clock_set:
+                    self._fail(
+                        f"I4: {added.job_id} was removed at {removed_at:%H:%M:%S.%f}, and accounted for by {last}"
+                    )
+                end = last
             while instant < end:
                 times = covered[added.job_id].pop(instant, 0)
                 if times != 1:
@@ -205,5 +214,3 @@ def _runs() -> bool:
     except RuntimeError:
         return False
     return True
-
-

@@ -18,7 +18,6 @@ from ..postgres_server import SCHEMA, Connection, open_connection
 from .stepped_postgres import SteppedPostgres
 
 
-
 class SteppedConnection(Connection):
     """As much of `asyncpg.Connection` as the product uses."""
 
@@ -58,7 +57,9 @@ class SteppedPool:
         async with self._room:
             driver = await self._check_out()
             try:
-                yield SimpleNamespace(sync_connection=SimpleNamespace(connection=SimpleNamespace(driver_connection=driver)))
+                yield SimpleNamespace(
+                    sync_connection=SimpleNamespace(connection=SimpleNamespace(driver_connection=driver))
+                )
             finally:
                 self._check_in(driver)
 
@@ -94,9 +95,7 @@ class SteppedDatabase(Database):
         return SteppedPool(self, self._open_stepped, self._pool_size)
 
     async def _open_stepped(self) -> Any:
-        return await open_connection(
-            self._server, self._link, self._owner, CONNECT_TIMEOUT_SECONDS, make=_pooled
-        )
+        return await open_connection(self._server, self._link, self._owner, CONNECT_TIMEOUT_SECONDS, make=_pooled)
 
 
 def _pooled(server: Any, link: Link, owner: str, _timeout_seconds: float) -> SteppedConnection:
@@ -122,5 +121,3 @@ _binder = Database("postgresql://postgres@simulated/d", SCHEMA)
 def bind(template: str) -> tuple[str, tuple[str, ...]]:
     """A statement as the driver wants it, and the names of its parameters in their order."""
     return _binder._bind_names(template)
-
-

@@ -212,7 +212,7 @@ class Session:
     statement: Statement | None = None
     waiting: deque[Callable[[], None]] = field(default_factory=deque)
     is_alive: bool = True
-    is_control: bool = False
+    is_let_go: bool = False
     idle_since: float = 0.0
     idle_limit_seconds: float | None = None
     lock_timeout_seconds: float = LOCK_TIMEOUT_SECONDS
@@ -237,6 +237,7 @@ class SteppedPostgres:
         self.term = (0, None)
         """As it was committed last."""
         self._sessions: list[Session] = []
+        self._ever: list[Session] = []
         self._running: list[Statement] = []
         self._witness_waiters: list[Callable[[], None]] = []
         self._opened = 0
@@ -261,6 +262,7 @@ class SteppedPostgres:
         self._opened += 1
         session = Session(real.get_server_pid(), owner, ended, real, self._opened, idle_since=self.timeline.now)
         self._sessions.append(session)
+        self._ever.append(session)
         return session
 
     def end(self, session: Session, sqlstate: str | None = None) -> None:
@@ -280,6 +282,10 @@ class SteppedPostgres:
             session.ended(sqlstate)
 
     def _let_go(self, session: Session) -> None:
+        """Once only, whoever comes first: its client, the server's crash, or the statement that it was at."""
+        if session.is_let_go:
+            return
+        session.is_let_go = True
         self.real.give_back(session.real)
         self._look_at_witnesses()
         self._settle()
@@ -328,12 +334,9 @@ class SteppedPostgres:
         self._witness_waiters.clear()
         for statement in list(self._running):
             self._abort(statement)
-            if not statement.session.is_alive:
-                self.real.give_back(statement.session.real)
-        for session in self._sessions:
+        for session in self._ever:
             session.is_alive = False
-            self.real.give_back(session.real)
-        self._sessions.clear()
+            self._let_go(session)
 
     # Statements.
 
@@ -391,7 +394,9 @@ class SteppedPostgres:
             self._later(statement, answer)
             return
         if self.only_reads:
-            self._later(statement, asyncpg.ReadOnlySQLTransactionError("cannot execute UPDATE in a read-only transaction"))
+            self._later(
+                statement, asyncpg.ReadOnlySQLTransactionError("cannot execute UPDATE in a read-only transaction")
+            )
             return
         real.wait(session.real.execute(clock + "; BEGIN"))
         statement.task = real.loop.create_task(
@@ -409,8 +414,11 @@ class SteppedPostgres:
             pending = [s for s in self._running if not s.is_executed]
             if all(statement.is_blocked for statement in pending):
                 return
-            done, _ = real.wait(asyncio.wait({s.task for s in pending if s.task is not None}, timeout=0.002,
-                                             return_when=asyncio.FIRST_COMPLETED))
+            done, _ = real.wait(
+                asyncio.wait(
+                    {s.task for s in pending if s.task is not None}, timeout=0.002, return_when=asyncio.FIRST_COMPLETED
+                )
+            )
             if not done:
                 self._look_who_waits(pending)
 
@@ -420,9 +428,7 @@ class SteppedPostgres:
         blockers = {row.pid: set(row.blockers) for row in self.real.fetch(asked, list(by_pid))}
         blocked: set[int] = set()
         while True:
-            more = {
-                pid for pid, of_it in blockers.items() if pid not in blocked and of_it - (by_pid.keys() - blocked)
-            }
+            more = {pid for pid, of_it in blockers.items() if pid not in blocked and of_it - (by_pid.keys() - blocked)}
             if not more:
                 break
             blocked |= more
@@ -555,7 +561,6 @@ class SteppedPostgres:
 
     def _settle_session(self, session: Session, sql: str) -> None:
         given = dict(re.findall(r"set_config\('(\w+)', '(\w+)', false\)", sql))
-        session.is_control = True
         session.idle_limit_seconds = int(given["idle_session_timeout"]) / 1000
         session.lock_timeout_seconds = int(given["lock_timeout"]) / 1000
         self._watch_idle(session)

@@ -31,7 +31,6 @@ AT_ONCE = (1, 2, 2, 2, 3)
 LOOK_SECONDS = 0.25
 
 VERBS_EVERY_SECONDS = (0.3, 2.5)
-LONGEST_VERB_SECONDS = 40.0
 
 ENDED_WITHIN_SECONDS = 120.0
 """After the last fault: a seat, a TTL until an owner is dead, the statements that are given up, retries with their
@@ -75,7 +74,7 @@ class FireWorld:
         self.operator = Operator(self)
         self.is_over = False
         self.are_operators_at_rest = False
-        self.longest_verb_seconds = LONGEST_VERB_SECONDS
+        self.was_clock_set = False
         self.began_at = timeline.now
         self.digest = ""
         self._born = 0
@@ -118,13 +117,13 @@ class FireWorld:
     def play(self, scene: FireScene | None = None) -> Tally:
         """Let it happen: what the seed says, or a scene; raises ViolationError."""
         stage[:] = [self]
-        try:
-            with _no_collector():
+        with _no_collector():
+            try:
                 self.timeline.run((scene or FireWorld._happen)(self), lambda: self.checks.broken is not None)
-        except StuckError:
-            self.checks.fail("L1: nobody has anything left to do")
-        finally:
-            self._end()
+            except StuckError:
+                self.checks.fail("L1: nobody has anything left to do")
+            finally:
+                self._end()
         if self.checks.broken is not None:
             raise self.checks.broken
         return self.checks.tally
@@ -258,10 +257,7 @@ class FireWorld:
             self.record.triggered[run.run_id] = "a rerun"
 
     async def _remove(self) -> None:
-        began = self.timeline.now
         await self.operator.jobs.remove("removed")
-        self.longest_verb_seconds = max(LONGEST_VERB_SECONDS, self.timeline.now - began)
 
 
 VERBS = ("pause", "resume", "trigger", "trigger", "cancel", "cancel", "rerun", "remove")
-
