@@ -91,7 +91,7 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         return asyncio.Task(coro, loop=self, name=name, context=context)
 
     def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
-        """A thread comes to it in a moment, and is done as soon; a process that is stopped stops its threads as well."""
+        """A thread comes to it in a moment, and is done as soon; a stopped process stops its threads as well."""
         answered = self.create_future()
         worker = VirtualLoop(self.timeline, self.host)
 

@@ -1,4 +1,4 @@
-"""Guards of the fire path, each taken out from outside, in the SQL and in the Python: what the simulation has to notice.
+"""Guards of the fire path, each taken out from outside, in SQL and in Python: what the simulation has to notice.
 
 Those of the SQL that `tests/model` and the tests of claim, outcomes and terms know are among them, by the same names.
 """
@@ -53,7 +53,9 @@ def for_key_share(patch: Patch) -> None:
 
 def lease_is_authority(patch: Patch) -> None:
     """Who believes that it leads writes, whichever term stands."""
-    _rewrite(patch, runs, "CLAIM", FENCE, "WHERE CAST(:nonce AS text) IS NOT NULL AND CAST(:term AS bigint) > 0 FOR SHARE")
+    _rewrite(
+        patch, runs, "CLAIM", FENCE, "WHERE CAST(:nonce AS text) IS NOT NULL AND CAST(:term AS bigint) > 0 FOR SHARE"
+    )
 
 
 def claim_without_compare(patch: Patch) -> None:
@@ -105,13 +107,21 @@ def locks_in_another_order(patch: Patch) -> None:
 
 def count_gets_lost(patch: Patch) -> None:
     """What a claim counts is not written down."""
-    _rewrite(patch, runs, "CLAIM", "WHERE (f.job_id IN (SELECT job_id FROM moved)) IS TRUE", "WHERE f.missed_count IS NULL")
+    _rewrite(
+        patch, runs, "CLAIM", "WHERE (f.job_id IN (SELECT job_id FROM moved)) IS TRUE", "WHERE f.missed_count IS NULL"
+    )
 
 
 def counted_twice(patch: Patch) -> None:
     """A batch that is sent again after a lost reply does not look for its own traces."""
-    _rewrite(patch, runs, "RECORD", "AND r.attempt <= t.attempt AND (r.attempt < t.attempt OR t.outcome IS NULL)\n", "\n")
-    patch.setattr(runs, "RECORD", runs.RECORD.replace("(r.status IN {waiting} OR r.status = 'running'", "(true OR r.status = 'running'"))
+    _rewrite(
+        patch, runs, "RECORD", "AND r.attempt <= t.attempt AND (r.attempt < t.attempt OR t.outcome IS NULL)\n", "\n"
+    )
+    patch.setattr(
+        runs,
+        "RECORD",
+        runs.RECORD.replace("(r.status IN {waiting} OR r.status = 'running'", "(true OR r.status = 'running'"),
+    )
 
 
 # In the Python.

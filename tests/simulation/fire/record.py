@@ -47,7 +47,7 @@ FROM {SCHEMA}.job_changes WHERE action IN ('added', 'removed') ORDER BY job_id, 
 UNENDED = f"""
 SELECT 'run ' || job_id || ' at ' || scheduled_for || ' is ' || status || coalesce(' (' || reason || ')', '')
        || coalesce(' under ' || instance_id, '') AS what
-FROM {SCHEMA}.runs WHERE status IN {UNFINISHED} AND greatest(due_at, next_attempt_at) < $1
+FROM {SCHEMA}.runs WHERE status IN {UNFINISHED} AND due_at < $1
 UNION ALL
 SELECT 'job ' || job_id || ' is due since ' || due_at FROM {SCHEMA}.jobs
 WHERE due_at < $1 AND enabled AND auto_disabled_at IS NULL
@@ -180,7 +180,8 @@ class Record:
                 if len(calls) > 1 + failed:
                     self._fail(f"I5: {what}, at_most_once, was called {len(calls)} times on {hosts}, {failed} failed")
                 continue
-            reasons = len(told) + (run.status in ("succeeded", "cancelled")) + run.orphaned
+            goes_on = run.status not in ("failed", "lost")  # of these the last attempt has a row of its own
+            reasons = len(told) + goes_on + run.orphaned
             if len(calls) > max(1, reasons):
                 self._fail(f"I6: {what} was called {len(calls)} times on {hosts}, and {reasons} are explained")
         for (job_id, instant), count in instants.items():

@@ -9,7 +9,6 @@ from functools import cached_property, lru_cache
 from types import SimpleNamespace
 from typing import Any
 
-
 from scheduler_core.storage.fire.control_session import PostgresControlSession
 from scheduler_core.storage.postgres.database import CONNECT_TIMEOUT_SECONDS, Database
 

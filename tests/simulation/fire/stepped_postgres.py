@@ -16,6 +16,7 @@ from collections import deque
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from itertools import zip_longest
 from typing import Any, TypeVar
 
 import asyncpg
@@ -57,20 +58,25 @@ SELECT DISTINCT pid FROM pg_locks
 WHERE relation = CAST('{SCHEMA}.leader' AS regclass) AND granted AND mode <> 'AccessShareLock' AND pid <> $1
 """
 
+OWNERS_OF = f"""
+SELECT job_id, scheduled_for, instance_id FROM {SCHEMA}.runs
+WHERE run_id = ANY($1::uuid[]) AND status IN ('succeeded', 'failed', 'skipped') AND instance_id IS NOT NULL
+"""
+
 # Ahead of pg_catalog in search_path, and so what an unqualified name means: a sequence is outside of all transactions,
 # so that everybody reads the same time, also whoever has waited for a lock.
 VIRTUAL_TIME = r"""
-CREATE SCHEMA sim;
-CREATE SEQUENCE sim.clock MINVALUE -1000000000000000;
-CREATE SEQUENCE sim.started MINVALUE -1000000000000000;
+CREATE SCHEMA IF NOT EXISTS sim;
+CREATE SEQUENCE IF NOT EXISTS sim.clock MINVALUE -1000000000000000;
+CREATE SEQUENCE IF NOT EXISTS sim.started MINVALUE -1000000000000000;
 SELECT setval('sim.clock', 1), setval('sim.started', 1);
-CREATE FUNCTION sim.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS
+CREATE OR REPLACE FUNCTION sim.clock_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS
     $$ SELECT to_timestamp(pg_sequence_last_value('sim.clock') / 1e6) $$;
-CREATE FUNCTION sim.now() RETURNS timestamptz LANGUAGE sql VOLATILE AS
+CREATE OR REPLACE FUNCTION sim.now() RETURNS timestamptz LANGUAGE sql VOLATILE AS
     $$ SELECT to_timestamp(pg_sequence_last_value('sim.clock') / 1e6) $$;
-CREATE FUNCTION sim.statement_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS
+CREATE OR REPLACE FUNCTION sim.statement_timestamp() RETURNS timestamptz LANGUAGE sql VOLATILE AS
     $$ SELECT to_timestamp(pg_sequence_last_value('sim.clock') / 1e6) $$;
-CREATE FUNCTION sim.pg_postmaster_start_time() RETURNS timestamptz LANGUAGE sql VOLATILE AS
+CREATE OR REPLACE FUNCTION sim.pg_postmaster_start_time() RETURNS timestamptz LANGUAGE sql VOLATILE AS
     $$ SELECT to_timestamp(pg_sequence_last_value('sim.started') / 1e6) $$;
 DO $$
 DECLARE
@@ -551,11 +557,24 @@ class SteppedPostgres:
         elif name == "RESIGN" and self.term == (given[0], given[1]):
             self.term = (given[0], None)
             self.checks.ended(given[0])
+        elif name == "RECORD":
+            self._look_at_owners(owner, given, {row["run_id"] for row in answer})
         elif name in FENCED and FENCED[name](answer):
             places = _parameters(getattr(FENCED_IN[name], name))
             under = (given[places["term"]], given[places["nonce"]])
             if under != self.term:
                 self.checks.fail(f"I2: {owner} commits {name} under term {under[0]}, and {self.term[0]} stands")
+
+    def _look_at_owners(self, owner: str, given: tuple[Any, ...], refused: set[Any]) -> None:
+        """I5: what ended a run was told by whoever has it."""
+        places = _parameters(runs.RECORD)
+        run_ids, statuses = given[places["run_ids"]], given[places["statuses"]]
+        told = [run_id for run_id, status in zip_longest(run_ids, statuses) if status != "queued"]
+        for row in self.real.fetch(OWNERS_OF, [run_id for run_id in told if run_id not in refused]):
+            if row.instance_id != owner:
+                self.checks.fail(
+                    f"I5: {owner} says how {row.job_id} of {row.scheduled_for} ended: it is {row.instance_id}'s"
+                )
 
     # What is told a second time.
 

@@ -197,7 +197,7 @@ class FireWorld:
     # Operators.
 
     async def _operate(self) -> None:
-        dice = self.timeline.random
+        dice, director = self.timeline.random, asyncio.get_running_loop()
         while not self.are_operators_at_rest:
             await asyncio.sleep(dice.uniform(*VERBS_EVERY_SECONDS))
             verb, cancelled_after = dice.choice(VERBS), dice.choice((None, None, dice.randrange(1, 40)))
@@ -209,7 +209,7 @@ class FireWorld:
                         await getattr(self, f"_{verb}")()
                         self.checks.say(f"operator: {verb}")
                 finally:
-                    done.set()
+                    director.call_soon_threadsafe(done.set)
 
             def begin(after: int | None = cancelled_after, work: Any = act) -> None:
                 task = self.operator.loop.create_task(work())
@@ -222,10 +222,8 @@ class FireWorld:
                 else:
                     task.cancel()
 
-            self.checks.tally.faults[f"operator: {verb}"] += 0
             self.operator.loop.call_soon_threadsafe(begin)
-            while not done.is_set():
-                await asyncio.sleep(0.05)
+            await done.wait()
 
     def _some_job(self) -> str:
         return self.timeline.random.choice(("plain", "once_at_most", "retried", "long", "threaded", "all"))
