@@ -10,23 +10,18 @@ from pathlib import Path
 
 import pytest
 
-from .fire.mutants import (
-    MUTANTS,
-    lease_is_authority,
-    plans_from_now,
-    start_is_not_durable,
-)
+from .fire.mutants import MUTANTS, plans_from_now, start_is_not_durable
 from .fire.server import prepared
 from .fire.stepped_postgres import RealPostgres
 from .fire.world import FireWorld
 from .play import play
 
 ROOT = Path(__file__).parents[2]
-SEEDS = range(1, 7)
+SEEDS = range(1, 5)
 MUTANT_SECONDS = 60.0
 """Of a processor's time."""
 
-QUICK = (lease_is_authority, plans_from_now, start_is_not_durable)
+QUICK = (plans_from_now, start_is_not_durable)
 """Found within a few worlds; `SIMULATED_MUTANTS=all` looks for every one."""
 
 ASKED = tuple(MUTANTS) if os.environ.get("SIMULATED_MUTANTS") == "all" else QUICK
@@ -45,8 +40,8 @@ def test_no_invariant_breaks_and_a_seed_is_one_history(real: RealPostgres, datab
     assert season.broken == {}
     assert season.faults.total() > 4 * len(SEEDS)
     assert season.starts > 100, "callbacks were called"
-    again = play(SEEDS[:2], lambda seed: FireWorld(seed, real))
-    words = [sys.executable, "-m", "tests.simulation", "--kind", "fire", "--seed", "1", "--count", "2"]
+    again = play(SEEDS[:1], lambda seed: FireWorld(seed, real))
+    words = [sys.executable, "-m", "tests.simulation", "--kind", "fire", "--seed", "1", "--count", "1"]
     environment = {**os.environ, "PYTHONHASHSEED": "7"}
     elsewhere = subprocess.run(
         [*words, "--database-url", database_url],

@@ -229,23 +229,25 @@ def _only(*names: str) -> Mapping[str, FireFault]:
     return {name: FAULTS[name] for name in names}
 
 
+CUT_OFF = _only("stop", "stall", "cut_off", "cut_from_postgres", "postgres_hears_nothing", "postgres_is_not_heard")
+
 MUTANTS: Mapping[Callable[[Patch], None], Mapping[str, FireFault]] = {
     no_for_share: _only("slow_disk", "resign", "kill", "end_session"),
     for_key_share: _only("slow_disk", "resign", "kill", "end_session"),
     lease_is_authority: _only("slow_disk", "resign", "kill", "end_session", "stall"),
     claim_without_compare: FAULTS,
-    record_without_guard: FAULTS,
-    reap_the_living: FAULTS,
-    adopt_in_the_window: FAULTS,
+    record_without_guard: CUT_OFF,
+    reap_the_living: CUT_OFF,
+    adopt_in_the_window: CUT_OFF,
     lost_claim_forgotten: _only("lost_replies", "end_some_session", "postgres_is_not_heard"),
     locks_in_another_order: _only("slow_disk"),
     count_gets_lost: FAULTS,
     counted_twice: FAULTS,
-    start_without_trust: FAULTS,
+    start_without_trust: CUT_OFF,
     start_is_not_durable: FAULTS,
     plans_from_now: FAULTS,
     adopts_what_is_in_flight: FAULTS,
-    outcomes_are_dropped: FAULTS,
+    outcomes_are_dropped: CUT_OFF,
     turn_is_never_over: FAULTS,
     pause_swallows: FAULTS,
     keeps_what_it_can_not_start: FAULTS,
