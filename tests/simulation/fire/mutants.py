@@ -14,7 +14,6 @@ import pytest
 
 from scheduler_core.domain.planning.planning import Plan, StoredJob, plan
 from scheduler_core.domain.runs.ending import Ending
-from scheduler_core.domain.runs.run import Run
 from scheduler_core.engine.election.trust_window import LeaderTrust
 from scheduler_core.engine.fire.attempts import Attempts
 from scheduler_core.engine.fire.claiming import Claiming
@@ -155,23 +154,6 @@ def plans_from_now(patch: Patch) -> None:
     patch.setattr(Claiming, "calculate_next_run", mutant)
 
 
-def adopts_what_is_in_flight(patch: Patch) -> None:
-    """Recovery does not leave alone what this process has, nor notices that it is there already."""
-    adopt = RunStore.adopt
-
-    async def mutant(store: RunStore, leadership: Any, **given: Any) -> Any:
-        return await adopt(store, leadership, **{**given, "mine": ()})
-
-    patch.setattr(RunStore, "adopt", mutant)
-
-    def schedule(in_flight: InFlightRuns, run: Run) -> bool:
-        in_flight._runs.add(run.run_id)
-        in_flight._scheduled[run.run_id] = run
-        return True
-
-    patch.setattr(InFlightRuns, "schedule", schedule)
-
-
 def outcomes_are_dropped(patch: Patch) -> None:
     """An outcome that can't be written at once is given up."""
     write = Recorder._write_batch
@@ -246,7 +228,6 @@ MUTANTS: Mapping[Callable[[Patch], None], Mapping[str, FireFault]] = {
     start_without_trust: CUT_OFF,
     start_is_not_durable: FAULTS,
     plans_from_now: FAULTS,
-    adopts_what_is_in_flight: FAULTS,
     outcomes_are_dropped: CUT_OFF,
     turn_is_never_over: FAULTS,
     pause_swallows: FAULTS,

@@ -58,6 +58,19 @@ SELECT DISTINCT pid FROM pg_locks
 WHERE relation = CAST('{SCHEMA}.leader' AS regclass) AND granted AND mode <> 'AccessShareLock' AND pid <> $1
 """
 
+LIVING = f"""
+SELECT instance_id FROM {SCHEMA}.instances
+WHERE instance_id = ANY($1::text[]) AND life_key IS NOT NULL AND EXISTS (
+    SELECT FROM pg_locks
+    WHERE locktype = 'advisory' AND granted AND mode = 'ExclusiveLock' AND objsubid = 1 AND pid = control_pid
+      AND classid = ((life_key >> 32) & 4294967295)::oid AND objid = (life_key & 4294967295)::oid)
+"""
+
+LOST_SINCE = f"""
+SELECT job_id, instance_id FROM {SCHEMA}.attempts
+WHERE outcome = 'lost' AND instance_id = ANY($1::text[]) AND finished_at >= $2
+"""
+
 OWNERS_OF = f"""
 SELECT job_id, scheduled_for, instance_id FROM {SCHEMA}.runs
 WHERE run_id = ANY($1::uuid[]) AND status IN ('succeeded', 'failed', 'skipped') AND instance_id IS NOT NULL
@@ -204,6 +217,8 @@ class Statement:
     is_over: bool = False
     waits_since: float | None = None
     sent_at: float = 0.0
+    living: Sequence[str] = ()
+    """Of the owners that it takes for dead, those whose witness was held as it was sent."""
 
 
 @dataclass(slots=True, eq=False)
@@ -405,6 +420,9 @@ class SteppedPostgres:
             )
             return
         real.wait(session.real.execute(clock + "; BEGIN"))
+        if self._name(statement) == "REAP":
+            dead = statement.arguments[_parameters(runs.REAP)["dead"]]
+            statement.living = [row.instance_id for row in real.fetch(LIVING, dead)]
         statement.task = real.loop.create_task(
             session.real.fetch(statement.sql, *statement.arguments, record_class=Row)
         )
@@ -559,7 +577,11 @@ class SteppedPostgres:
             self.checks.ended(given[0])
         elif name == "RECORD":
             self._look_at_owners(owner, given, {row["run_id"] for row in answer})
-        elif name in FENCED and FENCED[name](answer):
+        if name == "REAP" and statement.living:
+            since = EPOCH + timedelta(seconds=statement.sent_at + self.ahead_seconds)
+            for row in self.real.fetch(LOST_SINCE, list(statement.living), since):
+                self.checks.fail(f"I6: {owner} reaps {row.job_id} of {row.instance_id}, whose witness is held")
+        if name in FENCED and FENCED[name](answer):
             places = _parameters(getattr(FENCED_IN[name], name))
             under = (given[places["term"]], given[places["nonce"]])
             if under != self.term:
