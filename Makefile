@@ -134,12 +134,14 @@ chaos: setup
 	@echo "to play this drill again: make chaos SEED=$(CHAOS_SEED) COUNT=$(COUNT) FAULT=$(FAULT)"
 	@$(BIN)/scheduler drill --fault $(FAULT) --kills $(COUNT) --seed $(CHAOS_SEED) $(ARGS)
 
-# The real election in virtual time, two and three faults at once: COUNT seeds, from SEED on; the same seed is the same
-# history (docs/failover.md). SEED=N COUNT=1 tells one that is broken step by step. A slice of it is in `make test`.
+# The real election, and the whole fire path on a stepped Postgres, in virtual time, two and three faults at once: COUNT
+# seeds of KIND (election, fire or both), from SEED on; the same seed is the same history (docs/failover.md). COUNT=1
+# tells one that is broken step by step. A slice of each is in `make test`.
+KIND ?= both
 simulate-faults: setup
 	$(eval FIRST_SEED := $(SEED))
-	@echo "to play these again: make simulate-faults SEED=$(FIRST_SEED) COUNT=$(COUNT)"
-	@$(BIN)/python -m tests.simulation --seed $(FIRST_SEED) --count $(COUNT)
+	@echo "to play these again: make simulate-faults KIND=$(KIND) SEED=$(FIRST_SEED) COUNT=$(COUNT)"
+	@$(BIN)/python -m tests.simulation --kind $(KIND) --seed $(FIRST_SEED) --count $(COUNT)
 
 # What operators do to jobs, in any order and others each time, for SECONDS: a model has to agree with the rows. What is
 # broken is told as the shortest history that shows it. A slice of it is in `make test`.

@@ -35,6 +35,22 @@ else:  # pragma: no cover - not Linux
         return time.monotonic()
 
 
+class MachineClock(Protocol):
+    """What a machine's own clocks show: the real one's (`SYSTEM_CLOCK`), or those of one that a simulation makes up."""
+
+    def boottime(self) -> float:
+        """Seconds on a clock that never goes back and goes on during suspension."""
+
+    def monotonic(self) -> float:
+        """Seconds on the clock that sleeps are measured on."""
+
+    def wall_seconds(self) -> float:
+        """Seconds since 1970 on a clock that may be set."""
+
+    def boot_id(self) -> str:
+        """Names what `boottime` counts from."""
+
+
 class Clock(Protocol):
     """The time that the executing of runs goes by: the database's, or a test's."""
 
@@ -65,17 +81,29 @@ def boot_id() -> str:
         return f"process {uuid4()}"
 
 
-def machine_now() -> Machine:
+class SystemClock:
+    """The real ones: the plain functions themselves."""
+
+    boottime = staticmethod(boottime)
+    monotonic = staticmethod(time.monotonic)
+    wall_seconds = staticmethod(time.time)
+    boot_id = staticmethod(boot_id)
+
+
+SYSTEM_CLOCK: MachineClock = SystemClock()
+
+
+def machine_now(clock: MachineClock = SYSTEM_CLOCK) -> Machine:
     """What this machine's own clocks show."""
-    return Machine(boot_id(), boottime(), datetime.fromtimestamp(time.time(), UTC))
+    return Machine(clock.boot_id(), clock.boottime(), datetime.fromtimestamp(clock.wall_seconds(), UTC))
 
 
-def reading_of(now: datetime, sent_at: float, received_at: float) -> Reading:
+def reading_of(now: datetime, sent_at: float, received_at: float, clock: MachineClock = SYSTEM_CLOCK) -> Reading:
     """The database's time as an answer gave it, asked at `sent_at`, heard at `received_at` (boottime), just now."""
-    machine = machine_now()
+    machine = machine_now(clock)
     middle = (sent_at + received_at) / 2
     # The wall clock has no way back to the middle but through the other one.
-    wall_at = datetime.fromtimestamp(time.time() - (machine.boottime_seconds - middle), UTC)
+    wall_at = datetime.fromtimestamp(clock.wall_seconds() - (machine.boottime_seconds - middle), UTC)
     return Reading(now, Machine(machine.boot, middle, wall_at), (received_at - sent_at) / 2)
 
 
@@ -88,6 +116,7 @@ class DatabaseClock:
     that the database's clock was set.
     """
 
+    machine: MachineClock = SYSTEM_CLOCK
     _offset_seconds: float | None = None
     _error_seconds: float = float("inf")
     _read_at: float = 0.0
@@ -113,12 +142,12 @@ class DatabaseClock:
     def now(self) -> datetime:
         """The database's time, as well as this process knows it; its own wall clock before the first answer."""
         if self._offset_seconds is None:
-            return datetime.now(UTC)
-        return datetime.fromtimestamp(boottime() + self._offset_seconds, UTC)
+            return datetime.fromtimestamp(self.machine.wall_seconds(), UTC)
+        return datetime.fromtimestamp(self.machine.boottime() + self._offset_seconds, UTC)
 
     def monotonic(self) -> float:
         """The local clock for distances."""
-        return time.monotonic()
+        return self.machine.monotonic()
 
     def timeout(self, seconds: float) -> AbstractAsyncContextManager[asyncio.Timeout]:
         """`asyncio.timeout`: seconds are the same by every honest clock."""
@@ -137,9 +166,11 @@ class DatabaseClock:
         """This machine's wall clock minus the database's; None before the first answer."""
         if self._offset_seconds is None:
             return None
-        return time.time() - boottime() - self._offset_seconds
+        return self.machine.wall_seconds() - self.machine.boottime() - self._offset_seconds
 
     def monotonic_at(self, instant: datetime) -> float:
         """The reading of the monotonic clock at an instant of the database's, unless the machine sleeps until then."""
-        offset = self._offset_seconds if self._offset_seconds is not None else time.time() - boottime()
-        return time.monotonic() + (instant - _EPOCH).total_seconds() - offset - boottime()
+        machine, offset = self.machine, self._offset_seconds
+        if offset is None:
+            offset = machine.wall_seconds() - machine.boottime()
+        return machine.monotonic() + (instant - _EPOCH).total_seconds() - offset - machine.boottime()

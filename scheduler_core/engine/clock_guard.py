@@ -24,7 +24,7 @@ from scheduler_core.domain.clock import (
     judge,
 )
 from scheduler_core.domain.runs.run import LoggerLike
-from scheduler_core.engine.clock import DatabaseClock, boottime, machine_now, reading_of
+from scheduler_core.engine.clock import SYSTEM_CLOCK, DatabaseClock, MachineClock, machine_now, reading_of
 from scheduler_core.ports.clock import ClockView, DatabaseTime, ReplicaTime
 from scheduler_core.ports.election import Leadership
 from scheduler_core.ports.storage import Storage
@@ -44,16 +44,24 @@ class ClockGuard:
     """One replica's guard.
 
     Parameters: store, where what planning goes by is stored; instance_id, this replica, "" for a part of one that only
-    wants to know; limit_seconds, the furthest jump that is none, 0 for no limit; logger, None: another part tells.
+    wants to know; limit_seconds, the furthest jump that is none, 0 for no limit; logger, None: another part tells;
+    machine, whose clocks the database's is held against.
     """
 
     def __init__(
-        self, store: DatabaseTime, instance_id: str, *, limit_seconds: float, logger: LoggerLike | None
+        self,
+        store: DatabaseTime,
+        instance_id: str,
+        *,
+        limit_seconds: float,
+        logger: LoggerLike | None,
+        machine: MachineClock = SYSTEM_CLOCK,
     ) -> None:
-        self.clock = DatabaseClock()
+        self.clock = DatabaseClock(machine)
         """What the replica goes by: the database's clock as long as it is believed, and carried forward from there."""
         self.jump: Jump | None = None
         """By how much the database's clock is off what this replica can go by; None while it goes by it."""
+        self._machine = machine
         self._store = store
         self._instance_id = instance_id
         self._limit_seconds = limit_seconds
@@ -68,7 +76,7 @@ class ClockGuard:
 
         Where not, and where only wall clocks could tell, a look decides.
         """
-        reading = reading_of(now, sent_at, received_at)
+        reading = reading_of(now, sent_at, received_at, self._machine)
         judgement = self._judge(reading, {})
         return not _rests_on_walls(judgement) and self._take(reading, judgement)
 
@@ -77,9 +85,9 @@ class ClockGuard:
 
         Called about once a second, and whenever a leader's planning stops. Raises SchedulerError.
         """
-        sent_at = boottime()
+        sent_at = self._machine.boottime()
         view = await self._store.read(self._instance_id)
-        reading = reading_of(view.now, sent_at, boottime())
+        reading = reading_of(view.now, sent_at, self._machine.boottime(), self._machine)
         if view.state.version != self._state.version:
             # An operator has agreed to another time: what this process remembers is of the one before.
             self._own = None
@@ -131,7 +139,7 @@ class ClockGuard:
         await self._store.publish(self._instance_id, time)
 
     async def _store_what_follows(self, leadership: Leadership, reading: Reading, judgement: Judgement) -> None:
-        state, now = self._state, boottime()
+        state, now = self._state, self._machine.boottime()
         if judgement.is_admitted:
             every_seconds = min(STORE_SECONDS, self._limit_seconds / 4) if self._limit_seconds > 0 else STORE_SECONDS
             if state.hold is None and now - self._stored_at < every_seconds:
@@ -158,31 +166,33 @@ def _rests_on_walls(judgement: Judgement) -> bool:
     return judgement.jump is not None and judgement.jump.evidence is Evidence.WALL
 
 
-async def believed_now(storage: Storage, limit_seconds: float) -> datetime:
+async def believed_now(storage: Storage, limit_seconds: float, machine: MachineClock = SYSTEM_CLOCK) -> datetime:
     """The time by which changes of jobs account: the database's, or what its clock should show."""
     if limit_seconds <= 0:
         return await storage.jobs.now()
-    now, expected_at = await _now_and_expected(storage, limit_seconds)
+    now, expected_at = await _now_and_expected(storage, limit_seconds, machine)
     return expected_at or now
 
 
-async def expected_now(storage: Storage, limit_seconds: float) -> datetime | None:
+async def expected_now(storage: Storage, limit_seconds: float, machine: MachineClock = SYSTEM_CLOCK) -> datetime | None:
     """What the database's clock should show, where it is not to be believed; None where it is.
 
     For whoever changes jobs: a pause or a new definition accounts for what was owed by then, and an hour that nobody
     has lived through yet is owed nothing.
     """
-    return (await _now_and_expected(storage, limit_seconds))[1] if limit_seconds > 0 else None
+    return (await _now_and_expected(storage, limit_seconds, machine))[1] if limit_seconds > 0 else None
 
 
-async def _now_and_expected(storage: Storage, limit_seconds: float) -> tuple[datetime, datetime | None]:
-    sent_at = boottime()
+async def _now_and_expected(
+    storage: Storage, limit_seconds: float, machine: MachineClock
+) -> tuple[datetime, datetime | None]:
+    sent_at = machine.boottime()
     view = await storage.clock.read()
     accepted = view.state.accepted
     if accepted is None:
         return view.now, None
-    reading = reading_of(view.now, sent_at, boottime())
+    reading = reading_of(view.now, sent_at, machine.boottime(), machine)
     is_proven = accepted.machine.boot == reading.machine.boot
     if view.state.hold is None and (not is_proven or judge(reading, None, view.state, limit_seconds).is_admitted):
         return view.now, None
-    return view.now, accepted.carried_to(machine_now())
+    return view.now, accepted.carried_to(machine_now(machine))

@@ -19,6 +19,7 @@ from scheduler_core.engine.declarations import DeclaredJobs
 from scheduler_core.engine.election.elector import Elector
 from scheduler_core.engine.election.exchange import LoopInbox, LoopPulse
 from scheduler_core.engine.election.resign_watch import ResignWatch
+from scheduler_core.engine.election.surroundings import THIS_MACHINE, Surroundings
 from scheduler_core.engine.election.trust_window import LeaderTrust
 from scheduler_core.engine.fire.attempts import Attempts
 from scheduler_core.engine.fire.callback_call import CallbackCall
@@ -72,30 +73,37 @@ class ReplicaParts:
     drain_timeout_seconds: float
     clock_jump_limit_seconds: float
     logger: LoggerLike
+    surroundings: Surroundings = THIS_MACHINE
 
 
 class RunningReplica:
     """The parts of a replica that belong to one start of it. Made in the event loop that it works in."""
 
     def __init__(self, parts: ReplicaParts) -> None:
-        instance, storage, logger = parts.instance, parts.storage, parts.logger
+        instance, storage, logger, machine = parts.instance, parts.storage, parts.logger, parts.surroundings
         self._parts = parts
         self._tasks = TaskGroup(logger)
         self._threads = ThreadPoolExecutor(parts.max_concurrent_runs, thread_name_prefix="scheduler-job")
         self.clock_guard = ClockGuard(
-            storage.clock, instance.instance_id, limit_seconds=parts.clock_jump_limit_seconds, logger=logger
+            storage.clock,
+            instance.instance_id,
+            limit_seconds=parts.clock_jump_limit_seconds,
+            logger=logger,
+            machine=machine,
         )
         self.clock = clock = self.clock_guard.clock
-        self.trust = trust = LeaderTrust()
+        self.trust = trust = LeaderTrust(machine)
         self.context = ReplicaContext(instance, parts.timing, storage, self.clock_guard, parts.counters, logger)
         self._recovery_wake = recovery_wake = Wake()
         slots: dict[str, Slots] = defaultdict(lambda: Slots(parts.max_concurrent_runs))
         elsewhere, start_gate = RunningElsewhere(), StartGate()
 
-        self.jobs = JobCache(storage, logger)
+        self.jobs = JobCache(storage, logger, machine)
         self.locks = RunLocks(parts.find_locks, logger)
-        self.recorder = recorder = Recorder(storage.runs, instance.instance_id, counters=parts.counters, logger=logger)
-        self.in_flight = in_flight = InFlightRuns(clock, recorder, recovery_wake, logger)
+        self.recorder = recorder = Recorder(
+            storage.runs, instance.instance_id, counters=parts.counters, logger=logger, machine=machine
+        )
+        self.in_flight = in_flight = InFlightRuns(clock, recorder, recovery_wake, logger, machine)
         listeners = (parts.counters, parts.statuses)
         recorder.listeners += [*listeners, in_flight, start_gate]
         self.attempts = traced(
@@ -162,8 +170,9 @@ class RunningReplica:
             wake=recovery_wake,
             counters=parts.counters,
             logger=logger,
+            machine=machine,
         )
-        self.pulse = LoopPulse(in_flight, parts.callbacks.abilities())
+        self.pulse = LoopPulse(in_flight, parts.callbacks.abilities(), machine)
         self.elector = Elector(
             instance=instance,
             timing=parts.timing,
@@ -173,6 +182,7 @@ class RunningReplica:
             listener=LoopInbox(self),
             redis_outage=parts.redis_outage,
             logger=logger,
+            surroundings=machine,
         )
         self._forgotten_ends = ForgottenEnds(
             storage.runs,
@@ -182,6 +192,7 @@ class RunningReplica:
             ttl_seconds=parts.timing.ttl_seconds,
             counters=parts.counters,
             logger=logger,
+            machine=machine,
         )
         self.leader_loop = LeaderLoop(
             self.context,
@@ -195,7 +206,7 @@ class RunningReplica:
             remote=self.remote,
             tasks=self._tasks,
         )
-        self._cancels = CancelWatch(storage.requests, instance.instance_id, in_flight, logger, self.remote)
+        self._cancels = CancelWatch(storage.requests, instance.instance_id, in_flight, logger, self.remote, machine)
         self._resignations = ResignWatch(storage.requests, trust, self.leader_loop, logger)
 
     # Life.

@@ -28,6 +28,7 @@ from scheduler_core.engine.callbacks.own_modules import OwnModules
 from scheduler_core.engine.callbacks.registry import Callback, CallbackRegistry
 from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.declarations import Declarations
+from scheduler_core.engine.election.surroundings import THIS_MACHINE, Surroundings
 from scheduler_core.engine.fire.run_lock import RunLock
 from scheduler_core.engine.operations.calendars import CalendarOperations
 from scheduler_core.engine.operations.jobs import Operations
@@ -58,7 +59,7 @@ class BaseScheduler:
     max_concurrent_runs, callbacks of one executor that execute at once; drain_timeout_seconds, how long a stop waits
     for them; clock_jump_limit_seconds, beyond which a jump of the database's clock stops planning; application, whose
     jobs this replica calls; allowed_callbacks and own_modules, what else they may name; executors, what calls the
-    callbacks of jobs that name another than `local`.
+    callbacks of jobs that name another than `local`; surroundings, the machine: its clocks, dice and threads.
     """
 
     def __init__(
@@ -80,6 +81,7 @@ class BaseScheduler:
         is_application_named: bool = True,
         executors: Executors | None = None,
         logger: LoggerLike | None = None,
+        surroundings: Surroundings = THIS_MACHINE,
     ) -> None:
         self.instance = instance
         self.default_timezone = default_timezone
@@ -94,6 +96,7 @@ class BaseScheduler:
             actor,
             application=application,
             clock_jump_limit_seconds=clock_jump_limit_seconds,
+            machine=surroundings,
         )
         self.calendar_operations = CalendarOperations(storage.calendars, actor)
         self.run_operations = RunOperations(
@@ -101,9 +104,10 @@ class BaseScheduler:
             instance.instance_id,
             history_days=history_days,
             clock_jump_limit_seconds=clock_jump_limit_seconds,
+            machine=surroundings,
         )
         self._logger: LoggerLike = logger or logging.getLogger("scheduler_core")
-        self._statuses = StatusCache(storage.jobs, self._logger)
+        self._statuses = StatusCache(storage.jobs, self._logger, surroundings)
         self._parts = ReplicaParts(
             instance=instance,
             timing=timing,
@@ -118,6 +122,7 @@ class BaseScheduler:
             drain_timeout_seconds=drain_timeout_seconds,
             clock_jump_limit_seconds=clock_jump_limit_seconds,
             logger=self._logger,
+            surroundings=surroundings,
         )
         self._declarations = Declarations(
             storage=storage,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Iterable, Sequence, Set
 from itertools import islice
 from uuid import UUID
@@ -12,6 +11,7 @@ from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.jobs.job import ScheduleJob
 from scheduler_core.domain.jobs.status import JobStatus
 from scheduler_core.domain.runs.run import LoggerLike, Outcome
+from scheduler_core.engine.clock import SYSTEM_CLOCK, MachineClock
 from scheduler_core.ports.jobs import Jobs
 
 CHUNK = 1_000
@@ -32,9 +32,10 @@ class StatusCache:
     Parameters: jobs, where they are read; logger.
     """
 
-    def __init__(self, jobs: Jobs, logger: LoggerLike) -> None:
+    def __init__(self, jobs: Jobs, logger: LoggerLike, machine: MachineClock = SYSTEM_CLOCK) -> None:
         self._jobs = jobs
         self._logger = logger
+        self._monotonic = machine.monotonic
         self._statuses: dict[str, JobStatus] = {}
         self._dirty: set[str] = set()
 
@@ -87,12 +88,12 @@ class StatusCache:
                 position = 0 if position >= len(self._statuses) else position
                 ids = list(islice(self._statuses, position, position + PIECE))
                 position += PIECE
-            began = time.monotonic()
+            began = self._monotonic()
             try:
                 await self.refresh(ids)
             except SchedulerError as error:
                 self._logger.debug("statuses stay as they are: %s", error)
-            took_seconds = min(time.monotonic() - began, EVERY_SECONDS)
+            took_seconds = min(self._monotonic() - began, EVERY_SECONDS)
 
 
 def _initial(job: ScheduleJob) -> JobStatus:

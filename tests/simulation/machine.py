@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Coroutine
+from datetime import UTC, datetime
 from typing import Any
 
 from scheduler_core.domain.runs.run import LoggerLike
 
 from .timeline import Host, Timeline, VirtualLoop
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
+"""What the clocks on the wall showed at the timeline's zero."""
 
 
 class SimulatedThread:
@@ -95,9 +99,20 @@ class SimulatedMachine:
         self._host = host
         self.dice = random.Random(timeline.random.getrandbits(64))
         self.boottime_at_zero = self.dice.uniform(0, 1e5)
+        self._wall_ahead_seconds = self.dice.uniform(-1.0, 1.0)
 
     def boottime(self) -> float:
         return self._timeline.now + self.boottime_at_zero
+
+    def monotonic(self) -> float:
+        return self._timeline.now + self.boottime_at_zero / 2
+
+    def wall_seconds(self) -> float:
+        return EPOCH.timestamp() + self._timeline.now + self._wall_ahead_seconds
+
+    def boot_id(self) -> str:
+        """No two processes are on one machine."""
+        return self._host.name
 
     def processor_seconds(self) -> float:
         return self._host.processor_seconds

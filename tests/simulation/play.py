@@ -9,9 +9,30 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Protocol
 
-from .checks import ViolationError
+from .checks import Checks, Tally, ViolationError
+from .timeline import Timeline
 from .world import World
+
+
+class AnyWorld(Protocol):
+    """What can be played: an election, or the whole fire path."""
+
+    @property
+    def timeline(self) -> Timeline: ...
+
+    @property
+    def checks(self) -> Checks: ...
+
+    @property
+    def began_at(self) -> float: ...
+
+    @property
+    def digest(self) -> str: ...
+
+    def play(self) -> Tally:
+        """Raises ViolationError."""
 
 
 @dataclass(slots=True)
@@ -31,7 +52,7 @@ class Season:
     longest_vacancy_seconds: float = 0.0
     digest: str = ""
 
-    def lines(self) -> Iterable[str]:
+    def lines(self, kind: str) -> Iterable[str]:
         """For people."""
         faults = self.faults.total()
         yield (
@@ -52,12 +73,12 @@ class Season:
         )
         yield f"digest {self.digest}"
         for seed, what in self.broken.items():
-            yield f"BROKEN {what}\n  again: make simulate-faults SEED={seed} COUNT=1"
+            yield f"BROKEN {what}\n  again: make simulate-faults KIND={kind} SEED={seed} COUNT=1"
 
 
 def play(
     seeds: Iterable[int],
-    make: Callable[[int], World] = World,
+    make: Callable[[int], AnyWorld] = World,
     *,
     is_enough: Callable[[Season], bool] = lambda season: False,
 ) -> Season:
@@ -78,7 +99,7 @@ def play(
     return season
 
 
-def _add(season: Season, world: World, seed: int) -> None:
+def _add(season: Season, world: AnyWorld, seed: int) -> None:
     began = time.process_time()
     try:
         world.play()
@@ -97,9 +118,8 @@ def _add(season: Season, world: World, seed: int) -> None:
     season.digest = world.digest
 
 
-def trace(seed: int) -> list[str]:
-    """One seed's history, line by line."""
-    world = World(seed)
+def trace(world: AnyWorld) -> list[str]:
+    """One world's history, line by line."""
     with contextlib.suppress(ViolationError):
         world.play()
     return world.checks.trace

@@ -11,7 +11,7 @@ import re
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import asyncpg
@@ -21,11 +21,11 @@ from scheduler_core.storage.fire.control_session import PostgresControlSession
 from scheduler_core.storage.postgres.keys import LEASE_NAME
 from scheduler_core.storage.postgres.placeholders import fill
 
+from .machine import EPOCH
 from .network import Link
 from .timeline import Timeline
 
 SCHEMA = "scheduler"
-EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 CONTESTED_LOOK_SECONDS = 0.01
 NOTICES_DEATH_SECONDS = (0.001, 0.03)
@@ -529,8 +529,10 @@ class Connection:
         self.terminate()
 
 
-async def open_connection(server: PostgresServer, link: Link, owner: str, timeout_seconds: float) -> Connection:
-    """A session. Raises TimeoutError, ConnectionRefusedError."""
+async def open_connection(
+    server: Any, link: Link, owner: str, timeout_seconds: float, make: Callable[..., Any] = Connection
+) -> Any:
+    """A session: `make` is the class of its client's side. Raises TimeoutError, ConnectionRefusedError."""
     if link.is_over:
         raise ConnectionResetError("the simulation is over")
     loop = asyncio.get_running_loop()
@@ -546,7 +548,7 @@ async def open_connection(server: PostgresServer, link: Link, owner: str, timeou
     async with asyncio.timeout(timeout_seconds):
         if not await greeted or not server.is_up:
             raise ConnectionRefusedError("nobody listens there")
-    return Connection(server, link, owner, timeout_seconds)
+    return make(server, link, owner, timeout_seconds)
 
 
 class SimulatedSession(PostgresControlSession):

@@ -22,7 +22,7 @@ MUTANT_SECONDS = 60.0
 
 def test_no_invariant_breaks() -> None:
     season = play(range(SEEDS))
-    print(*season.lines(), sep="\n")
+    print(*season.lines("election"), sep="\n")
     assert season.broken == {}
     assert len(season.faults) > len(FAULTS) * 0.8, "of nearly every kind"
     assert season.terms > SEEDS
@@ -31,7 +31,7 @@ def test_no_invariant_breaks() -> None:
 
 def test_the_same_seed_is_the_same_history_in_another_process() -> None:
     def digest(hash_seed: str) -> str:
-        words = [sys.executable, "-m", "tests.simulation", "--seed", "7", "--count", "3"]
+        words = [sys.executable, "-m", "tests.simulation", "--kind", "election", "--seed", "7", "--count", "3"]
         environment = {**os.environ, "PYTHONHASHSEED": hash_seed}
         done = subprocess.run(words, check=True, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=200)
         return done.stdout.splitlines()[-1]

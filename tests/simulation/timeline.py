@@ -15,6 +15,8 @@ LONGEST_STEP_SECONDS = 40e-6
 """What one step of a loop takes at most. No two loops keep step, so each order of their steps has its chance."""
 
 
+LONGEST_WAIT_FOR_THREAD_SECONDS = 0.01
+
 MOST_CANCELS = 20
 """A task that has taken so many is not ours to end."""
 
@@ -87,6 +89,32 @@ class VirtualLoop(asyncio.AbstractEventLoop):
         self, coro: Coroutine[Any, Any, Any], *, name: str | None = None, context: Context | None = None
     ) -> asyncio.Task[Any]:
         return asyncio.Task(coro, loop=self, name=name, context=context)
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> asyncio.Future[Any]:  # type: ignore[override]
+        """A thread comes to it in a moment, and is done as soon; a stopped process stops its threads as well."""
+        answered = self.create_future()
+        worker = VirtualLoop(self.timeline, self.host)
+
+        def tell(answer: Any, error: BaseException | None) -> None:
+            if answered.done():
+                return
+            if error is None:
+                answered.set_result(answer)
+            else:
+                answered.set_exception(error)
+
+        def work() -> None:
+            answer, error = None, None
+            try:
+                answer = func(*args)
+            except BaseException as raised:
+                error = raised
+            worker.close()
+            if not self._closed:
+                self.call_soon_threadsafe(tell, answer, error)
+
+        worker.call_later(self.timeline.random.random() * LONGEST_WAIT_FOR_THREAD_SECONDS, work)
+        return answered
 
     def tasks(self) -> list[asyncio.Task[Any]]:
         """Those that have not ended, in the order of their names' numbers: a set has none that two processes share."""

@@ -1,7 +1,8 @@
-"""What an election has of the machine that it runs on: its clock, its dice, its threads.
+"""What a replica has of the machine that it runs on: its clocks, its dice, its threads.
 
-Nothing in the election reads a clock, draws or starts a thread by itself: it has these from whoever made it. So the
-same code runs in a simulation, where an hour takes seconds and a seed plays it again.
+Nothing in the election, and nothing that claims, executes, records and recovers, reads a clock, draws or starts a
+thread by itself: it has these from whoever made it. So the same code runs in a simulation, where an hour takes seconds
+and a seed plays it again.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol
 
 from scheduler_core.domain.runs.run import LoggerLike
-from scheduler_core.engine import clock
+from scheduler_core.engine.clock import MachineClock, SystemClock
 from scheduler_core.runtime.loop_thread import LoopThread
 
 
@@ -49,14 +50,11 @@ class Condition(Protocol):
     def notify_all(self) -> None: ...
 
 
-class Surroundings(Protocol):
-    """The machine as an election sees it: the real one (`THIS_MACHINE`), or one that a simulation makes up."""
+class Surroundings(MachineClock, Protocol):
+    """The machine as a replica sees it: the real one (`THIS_MACHINE`), or one that a simulation makes up."""
 
     @property
     def dice(self) -> Dice: ...
-
-    def boottime(self) -> float:
-        """Seconds on a clock that never goes back and goes on during suspension."""
 
     def processor_seconds(self) -> float:
         """How much of a processor's time this process has had."""
@@ -75,12 +73,11 @@ class Surroundings(Protocol):
         """Something to wait for between two threads."""
 
 
-class ThisMachine:
+class ThisMachine(SystemClock):
     """The real ones. What is called often is the plain function itself."""
 
     # The system's own: `random.seed(0)` in somebody's code must not have two replicas draw alike.
     dice: Dice = random.SystemRandom()
-    boottime = staticmethod(clock.boottime)
     processor_seconds = staticmethod(time.process_time)
 
     def thread(

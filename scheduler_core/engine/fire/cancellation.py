@@ -8,13 +8,13 @@ in flight here, and whoever has runs in flight looks once a second anyway.
 from __future__ import annotations
 
 import asyncio
-import time
 from datetime import datetime, timedelta
 from typing import Protocol
 from uuid import UUID
 
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.runs.run import LoggerLike
+from scheduler_core.engine.clock import SYSTEM_CLOCK, MachineClock
 from scheduler_core.engine.fire.in_flight import InFlightRuns
 from scheduler_core.engine.wake import Wake
 from scheduler_core.ports.runs import Requests
@@ -44,12 +44,14 @@ class CancelWatch:
         in_flight: InFlightRuns,
         logger: LoggerLike,
         further: RunCanceller | None = None,
+        machine: MachineClock = SYSTEM_CLOCK,
     ) -> None:
         self._requests = requests
         self._instance_id = instance_id
         self._in_flight = in_flight
         self._further = further
         self._logger = logger
+        self._monotonic = machine.monotonic
         self._hinted: set[UUID] = set()
         self._wake = Wake()
 
@@ -72,13 +74,13 @@ class CancelWatch:
     async def work(self) -> None:
         """Look for requests, for ever."""
         since: datetime | None = None
-        look_at = time.monotonic() + LOOK_EVERY_SECONDS
+        look_at = self._monotonic() + LOOK_EVERY_SECONDS
         while True:
-            await self._wake.sleep(look_at - time.monotonic())
+            await self._wake.sleep(look_at - self._monotonic())
             try:
                 await self._look_at_hints()
-                if time.monotonic() >= look_at:
-                    look_at = time.monotonic() + LOOK_EVERY_SECONDS
+                if self._monotonic() >= look_at:
+                    look_at = self._monotonic() + LOOK_EVERY_SECONDS
                     since = await self._look_for_requests(since)
             except SchedulerError as error:
                 self._logger.debug("requests to cancel are looked for again: %s", error)

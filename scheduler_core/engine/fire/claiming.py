@@ -7,7 +7,6 @@ waits, visibly, for a replica that can.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import aclosing
 from datetime import datetime, timedelta
@@ -18,7 +17,6 @@ from scheduler_core.domain.planning.planning import Plan, StoredJob, plan
 from scheduler_core.domain.planning.watermark import Watermark
 from scheduler_core.domain.runs.run import LoggerLike
 from scheduler_core.engine.callbacks.registry import CallbackRegistry
-from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.clock_guard import ClockGuard
 from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.fire.in_flight import InFlightRuns
@@ -106,7 +104,8 @@ class Claiming:
         room = min(CLAIM_LIMIT, MAX_IN_FLIGHT - len(self._in_flight))
         if room <= 0 or self._recorder.queued > MAX_QUEUED // 2:
             return CLAIM_EVERY_SECONDS
-        sent_at, asked_at = time.monotonic(), boottime()
+        boottime = self._clock.machine.boottime
+        sent_at, asked_at = self._clock.monotonic(), boottime()
         excluding = [*self._uncallable, *self._jobs.unreadable]
         since = self._watermark.since(sent_at, excluding)
         due = await self._runs.due(ahead_seconds=CLAIM_AHEAD_SECONDS, limit=room, excluding=excluding, since=since)
@@ -114,7 +113,7 @@ class Claiming:
             self._watermark.forget()
             await self._clock_guard.look(leadership)
             return 0.0 if self._clock_guard.jump is None else LOOK_AT_CLOCK_SECONDS
-        self._watermark.looked(since, sent_at, time.monotonic(), due.now, due.earliest_due_at)
+        self._watermark.looked(since, sent_at, self._clock.monotonic(), due.now, due.earliest_due_at)
         self._jobs.observe_calendars(due.calendars_revision)
         coming = [due.next_due_at]
         if due.jobs:
@@ -125,8 +124,8 @@ class Claiming:
         next_due_at = min((instant for instant in coming if instant is not None), default=None)
         if next_due_at is None:
             return IDLE_SECONDS
-        until = self._clock.monotonic_at(next_due_at) - time.monotonic()
-        since_last = time.monotonic() - sent_at
+        until = self._clock.monotonic_at(next_due_at) - self._clock.monotonic()
+        since_last = self._clock.monotonic() - sent_at
         if next_due_at == due.next_due_at and next_due_at <= due.now + CLAIM_AHEAD:
             # Within what this look claimed only an at_most_once job is left alone: be there exactly at its instant.
             return max(0.0, until)
@@ -202,9 +201,9 @@ class Claiming:
                 await self._claim_each_if_need_be(claim, leadership, [made])
 
     async def _claim_and_arrange(self, leadership: Leadership, plans: Sequence[Plan]) -> None:
-        sent_at = time.monotonic()
+        sent_at = self._clock.monotonic()
         claimed = await self._runs.claim(leadership, plans, uncallable=False)
-        self._counters.see_claim(plans, claimed.moved_job_ids, len(claimed.runs), time.monotonic() - sent_at)
+        self._counters.see_claim(plans, claimed.moved_job_ids, len(claimed.runs), self._clock.monotonic() - sent_at)
         expected = 0
         in_order: set[str] = set()
         for made in plans:
@@ -222,9 +221,9 @@ class Claiming:
             self._logger.warning("%d occurrences had a run already; nothing fires twice", had_one)
 
     async def _claim_uncallable(self, leadership: Leadership, plans: Sequence[Plan]) -> None:
-        sent_at = time.monotonic()
+        sent_at = self._clock.monotonic()
         claimed = await self._runs.claim(leadership, plans, uncallable=True)
-        self._counters.see_claim(plans, claimed.moved_job_ids, len(claimed.runs), time.monotonic() - sent_at)
+        self._counters.see_claim(plans, claimed.moved_job_ids, len(claimed.runs), self._clock.monotonic() - sent_at)
         for made in plans:
             definition = made.job.definition
             self._uncallable.add(definition.job_id)

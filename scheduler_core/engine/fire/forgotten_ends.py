@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from scheduler_core.domain.runs.run import LoggerLike
-from scheduler_core.engine.clock import boottime
+from scheduler_core.engine.clock import SYSTEM_CLOCK, MachineClock
 from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.fire.in_flight import InFlightRuns
 from scheduler_core.engine.fire.recovery import BATCH, MAX_DELIVERIES
@@ -39,6 +39,7 @@ class ForgottenEnds:
         ttl_seconds: float,
         counters: Counters,
         logger: LoggerLike,
+        machine: MachineClock = SYSTEM_CLOCK,
     ) -> None:
         self._runs = runs
         self._instance_id = instance_id
@@ -47,6 +48,7 @@ class ForgottenEnds:
         self._ttl_seconds = ttl_seconds
         self._counters = counters
         self._logger = logger
+        self._boottime = machine.boottime
         self._known: str | None = None
         self._since: float | None = None
 
@@ -56,7 +58,7 @@ class ForgottenEnds:
 
     async def look(self) -> None:
         """End what this server says that we are running, and we are not. Raises SchedulerError: then it looks again."""
-        server, now = self._elector.server, boottime()
+        server, now = self._elector.server, self._boottime()
         if server != self._known:
             self._known, self._since = server, now
         if self._since is None or now - self._since < self._ttl_seconds:

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence, Set
 from uuid import UUID
 
 from scheduler_core.domain.runs.run import LoggerLike, Origin, Outcome, Run, RunStatus, handed_back, unattempted
-from scheduler_core.engine.clock import Clock, boottime
+from scheduler_core.engine.clock import SYSTEM_CLOCK, Clock, MachineClock
 from scheduler_core.engine.fire.active_run import ActiveRun
 from scheduler_core.engine.fire.journal import Journal
 from scheduler_core.engine.wake import Wake
@@ -31,11 +31,19 @@ class InFlightRuns:
     Parameters: journal, where it is written down what is dropped; has_room, woken when more runs may come.
     """
 
-    def __init__(self, clock: Clock, journal: Journal, has_room: Wake, logger: LoggerLike) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        journal: Journal,
+        has_room: Wake,
+        logger: LoggerLike,
+        machine: MachineClock = SYSTEM_CLOCK,
+    ) -> None:
         self._clock = clock
         self._journal = journal
         self._has_room = has_room
         self._logger = logger
+        self._boottime = machine.boottime
         self._runs: set[UUID] = set()
         self._scheduled: dict[UUID, Run] = {}
         self._waiting: dict[UUID, Run] = {}
@@ -176,12 +184,12 @@ class InFlightRuns:
         if len(self._passed_over) >= MOST_PASSED_OVER:
             self._passed_over.clear()
         is_news = run_id not in self._passed_over
-        self._passed_over[run_id] = boottime()
+        self._passed_over[run_id] = self._boottime()
         return is_news
 
     def passed_over(self) -> list[UUID]:
         """The runs that are not to be adopted just now."""
-        since = boottime() - PASSED_OVER_SECONDS
+        since = self._boottime() - PASSED_OVER_SECONDS
         return [run_id for run_id, seen_at in self._passed_over.items() if seen_at > since]
 
 

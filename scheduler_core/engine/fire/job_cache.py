@@ -8,7 +8,6 @@ waiting.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Iterable, Sequence
 from itertools import pairwise
@@ -17,6 +16,7 @@ from scheduler_core.domain.errors import UnreadableJobError
 from scheduler_core.domain.planning.planning import StoredJob
 from scheduler_core.domain.runs.run import LoggerLike
 from scheduler_core.domain.runs.words import NO_TIMEZONE, UNREADABLE
+from scheduler_core.engine.clock import SYSTEM_CLOCK, MachineClock
 from scheduler_core.ports.runs import DueJob, InvalidRow
 from scheduler_core.ports.storage import Storage
 from scheduler_core.runtime.task_ends import end_tasks
@@ -37,9 +37,10 @@ class JobCache:
     Parameters: storage, where they are read; logger.
     """
 
-    def __init__(self, storage: Storage, logger: LoggerLike) -> None:
+    def __init__(self, storage: Storage, logger: LoggerLike, machine: MachineClock = SYSTEM_CLOCK) -> None:
         self._storage = storage
         self._logger = logger
+        self._monotonic = machine.monotonic
         self._jobs: OrderedDict[str, StoredJob] = OrderedDict()
         self._stale: set[str] = set()
         self._loading: dict[str, asyncio.Future[None]] = {}
@@ -53,13 +54,13 @@ class JobCache:
     @property
     def unreadable(self) -> Iterable[str]:
         """Ids of the rows that can't be read, as was seen just now."""
-        since = time.monotonic() - LOOK_AGAIN_SECONDS
+        since = self._monotonic() - LOOK_AGAIN_SECONDS
         return [job_id for job_id, (_, looked_at) in self._unreadable.items() if looked_at > since]
 
     @property
     def unknown_zones(self) -> Sequence[str]:
         """Time zones that due jobs are in and that this process's data lacks, as was seen lately."""
-        since = time.monotonic() - ZONES_SEEN_SECONDS
+        since = self._monotonic() - ZONES_SEEN_SECONDS
         return sorted({zone for job_id, zone in self._unknown_zones.items() if self._unreadable[job_id][1] > since})
 
     async def read_calendars_revision(self) -> None:
@@ -176,7 +177,7 @@ class JobCache:
     def quarantine(self, row: InvalidRow) -> None:
         """Nothing can be done with this row for now; it is said once."""
         reported, _ = self._unreadable.get(row.job_id, (None, 0.0))
-        self._unreadable[row.job_id] = (row.version, time.monotonic())
+        self._unreadable[row.job_id] = (row.version, self._monotonic())
         if row.unknown_zone is not None:
             self._unknown_zones[row.job_id] = row.unknown_zone
         if reported != row.version:

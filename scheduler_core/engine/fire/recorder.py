@@ -10,7 +10,6 @@ reason that nobody foresaw (a trigger of somebody's) waits by itself, and holds 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections import deque
 from collections.abc import Sequence, Set
 from dataclasses import dataclass, field, replace
@@ -19,6 +18,7 @@ from uuid import UUID
 
 from scheduler_core.domain.errors import SchedulerError, SchemaError, ServerUnreachableError, UnstorableError
 from scheduler_core.domain.runs.run import Failure, LoggerLike, Outcome
+from scheduler_core.engine.clock import SYSTEM_CLOCK, MachineClock
 from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.fire.active_run import ActiveRun
 from scheduler_core.engine.supervision import keep_going
@@ -77,11 +77,20 @@ class Recorder:
     Parameters: runs, where they go; instance_id, whose they are. Add to `listeners` before it starts.
     """
 
-    def __init__(self, runs: Runs, instance_id: str, *, counters: Counters, logger: LoggerLike) -> None:
+    def __init__(
+        self,
+        runs: Runs,
+        instance_id: str,
+        *,
+        counters: Counters,
+        logger: LoggerLike,
+        machine: MachineClock = SYSTEM_CLOCK,
+    ) -> None:
         self.listeners: list[OutcomeListener] = []
         self._runs = runs
         self._instance_id = instance_id
         self._counters = counters
+        self._monotonic = machine.monotonic
         self._logger = logger
         self._queue: deque[_Entry] = deque()
         self._refused: list[_Entry] = []
@@ -220,9 +229,9 @@ class Recorder:
         pause, tries = RETRY_SECONDS[0], 0
         while True:
             try:
-                sent_at = time.monotonic()
+                sent_at = self._monotonic()
                 recorded = await self._runs.record(outcomes, self._instance_id)
-                self._counters.write_seconds.see(time.monotonic() - sent_at)
+                self._counters.write_seconds.see(self._monotonic() - sent_at)
                 written.late.update(recorded.late)
                 outcomes = [outcome for outcome in outcomes if outcome.run.run_id in recorded.unsettled]
                 tries += 1

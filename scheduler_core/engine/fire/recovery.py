@@ -15,7 +15,7 @@ from scheduler_core.domain.alerts.alarm import FOR_A_CALLBACK, FOR_A_TIME_ZONE
 from scheduler_core.domain.errors import NotLeaderError, SchedulerError
 from scheduler_core.domain.planning.watermark import NUDGED_REST_PER_WORK, REST_PER_WORK, WHOLE_EVERY_SECONDS
 from scheduler_core.domain.runs.run import LoggerLike, Run
-from scheduler_core.engine.clock import boottime
+from scheduler_core.engine.clock import SYSTEM_CLOCK, MachineClock
 from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.fire.in_flight import InFlightRuns
 from scheduler_core.engine.fire.job_cache import JobCache
@@ -63,6 +63,7 @@ class Recovery:
         wake: Wake,
         counters: Counters,
         logger: LoggerLike,
+        machine: MachineClock = SYSTEM_CLOCK,
     ) -> None:
         self._runs = runs
         self._instance_id = instance_id
@@ -73,6 +74,7 @@ class Recovery:
         self._jobs = jobs
         self._wake = wake
         self._counters = counters
+        self._boottime = machine.boottime
         self._logger = logger
         self._gone_since: dict[str, float] = {}
         self._is_dear = asyncio.Event()
@@ -100,12 +102,12 @@ class Recovery:
         """
         while True:
             await self._is_dear.wait()
-            began = boottime()
+            began = self._boottime()
             try:
                 await self._runs.mark_unfinished()
             except SchedulerError as error:
                 self._logger.debug("unfinished runs are looked for from the beginning: %s", error)
-            took = boottime() - began
+            took = self._boottime() - began
             if took < DEAR_SECONDS:
                 # Nothing dead lies there any more.
                 self._runs.unmark_unfinished()
@@ -113,15 +115,15 @@ class Recovery:
             await asyncio.sleep(max(WHOLE_EVERY_SECONDS, REST_PER_WORK * took))
 
     async def _look(self, leadership: Leadership, over: asyncio.Event) -> PreferredSuccessor | None:
-        leads_since = boottime()
+        leads_since = self._boottime()
         while not over.is_set():
-            began = boottime()
+            began = self._boottime()
             try:
                 # Side by side: in a term's first moments runs wait for the survey.
                 adopted, owners = await asyncio.gather(self._adopt(leadership), self._survey())
                 reaped = await self._reap(leadership, owners)
                 # A term lasts for a TTL at least: two services that can call nothing of each other's take turns.
-                if boottime() - leads_since >= self._ttl_seconds:
+                if self._boottime() - leads_since >= self._ttl_seconds:
                     successor = await self._find_preferred_successor()
                     if successor is not None:
                         return successor
@@ -135,7 +137,7 @@ class Recovery:
                 continue
             # Somebody may wait for a run elsewhere to end: then look more often. Where a look is dear, because
             # somebody's open transaction keeps what is dead in the way of it, it rests in proportion, woken or not.
-            took = boottime() - began
+            took = self._boottime() - began
             if took >= DEAR_SECONDS:
                 self._is_dear.set()
             await asyncio.sleep(NUDGED_REST_PER_WORK * took)
@@ -187,7 +189,7 @@ class Recovery:
 
     async def _reap(self, leadership: Leadership, owners: Sequence[Owner]) -> int:
         """End the attempts of owners that have been gone for a TTL."""
-        now = boottime()
+        now = self._boottime()
         gone = {owner.instance_id for owner in owners if not owner.alive}
         self._gone_since = {owner: self._gone_since.get(owner, now) for owner in gone}
         dead = [owner for owner, since in self._gone_since.items() if now - since >= self._ttl_seconds]

@@ -27,6 +27,7 @@ from scheduler_core.domain.planning.planning import StoredJob, due_at, settlemen
 from scheduler_core.domain.runs.run import Origin, Run
 from scheduler_core.domain.schedule import ScheduleType
 from scheduler_core.domain.schedule.once import is_same_once
+from scheduler_core.engine.clock import SYSTEM_CLOCK, MachineClock
 from scheduler_core.engine.clock_guard import believed_now, expected_now
 from scheduler_core.engine.operations.calendars import CalendarOperations
 from scheduler_core.engine.remote.executors import check_executor
@@ -55,6 +56,7 @@ class Operations:
     started_at: datetime | None = None
     application: str | None = None
     clock_jump_limit_seconds: float = 0.0
+    machine: MachineClock = SYSTEM_CLOCK
     _declared: dict[str, JobDefinition] = field(default_factory=dict)
 
     @property
@@ -309,14 +311,14 @@ class Operations:
 
         Parameters: run_id, for those who must know it before. Raises JobNotFoundError.
         """
-        at = await expected_now(self.storage, self.clock_jump_limit_seconds)
+        at = await expected_now(self.storage, self.clock_jump_limit_seconds, self.machine)
         run = await self.storage.runs.trigger(job_id, origin, run_id, at)
         if run is None:
             raise _not_found(job_id)
         return run
 
     async def _now(self) -> datetime:
-        return await believed_now(self.storage, self.clock_jump_limit_seconds)
+        return await believed_now(self.storage, self.clock_jump_limit_seconds, self.machine)
 
     async def _settle(self, job_id: str, change: Change, seen: int | None = None) -> bool:
         """Make the change, if there is one to make; whether there was. `seen` is the version that it was decided on."""

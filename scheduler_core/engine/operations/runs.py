@@ -20,6 +20,7 @@ from scheduler_core.domain.errors import (
 from scheduler_core.domain.jobs.backfill import MOST_OCCURRENCES, Backfill, backfill, check_range, occurrences_in
 from scheduler_core.domain.planning.planning import StoredJob
 from scheduler_core.domain.runs.run import Run, RunStatus
+from scheduler_core.engine.clock import SYSTEM_CLOCK, MachineClock
 from scheduler_core.engine.clock_guard import expected_now
 from scheduler_core.ports.runs import CancelAnswer, InvalidRow
 from scheduler_core.ports.storage import Storage
@@ -39,13 +40,14 @@ class RunOperations:
     actor: str
     history_days: int = 30
     clock_jump_limit_seconds: float = 0.0
+    machine: MachineClock = SYSTEM_CLOCK
 
     async def rerun(self, run_id: UUID, new_id: UUID | None = None) -> Run:
         """Add a run for now, under `new_id` if given, that repeats a finished one by the job's definition of today.
 
         Raises RunNotFoundError, RunStateError for a run that has not ended, JobNotFoundError if the job was removed.
         """
-        at = await expected_now(self.storage, self.clock_jump_limit_seconds)
+        at = await expected_now(self.storage, self.clock_jump_limit_seconds, self.machine)
         answer = await self.storage.requests.rerun(run_id, new_id, at)
         if answer is None:
             raise _not_found(run_id)
