@@ -42,7 +42,11 @@ TABLE: Mapping[str, Row] = {
         ("scheduler_core.engine.election.control_link.ControlLink",), ("tests/simulation/test_servers.py",)
     ),
     "ControlSession": Row(
-        (STORAGE + "fire.control_session.PostgresControlSession", "simulation.postgres_server.SimulatedSession"),
+        (
+            STORAGE + "fire.control_session.PostgresControlSession",
+            "simulation.postgres_server.SimulatedSession",
+            "simulation.fire.sessions.SteppedSession",
+        ),
         ("tests/simulation/test_servers.py", "tests/integration/test_terms.py"),
     ),
     "Lease": Row(

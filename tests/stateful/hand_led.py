@@ -18,6 +18,7 @@ import psycopg
 
 from scheduler_core import Container, RunContext
 from scheduler_core.engine import running_replica
+from scheduler_core.engine.clock import SYSTEM_CLOCK
 from scheduler_core.engine.fire.recovery import BATCH
 from scheduler_core.engine.fire.retry import Retry
 from scheduler_core.engine.fire.start_timers import StartTimers
@@ -48,6 +49,12 @@ async def work(ctx: RunContext) -> None:
 
 
 CALLBACK = f"{__name__}:work"
+
+
+class HandClock(VirtualClock):
+    """The database's time, moved by hand; beside it this machine's own clocks, which measure and decide nothing."""
+
+    machine = SYSTEM_CLOCK
 
 
 class StandingGuard:

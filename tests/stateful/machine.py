@@ -21,9 +21,8 @@ from scheduler_core.domain.access.actor import Actor, Source
 from scheduler_core.domain.audit_filter import AuditFilter
 from scheduler_core.domain.errors import CalendarInUseError, JobNotFoundError, JobVersionNotFoundError, RunStateError
 from scheduler_core.domain.jobs.job import JobDefinition
-from scheduler_core.testing import VirtualClock
 
-from .hand_led import CALLBACK, CallbackFailedError, HandLed, WatchedDatabase
+from .hand_led import CALLBACK, CallbackFailedError, HandClock, HandLed, WatchedDatabase
 from .model import FIRED, Job, Model, Spec
 from .standing_clock import START, StandingClock
 
@@ -101,7 +100,7 @@ class Machine(RuleBasedStateMachine):
         self.run_operations = container.get_run_operations()
         self.calendars = container.get_calendars(OPERATOR)
         self.replica = HandLed(container, servers.sql, servers.watched)
-        self.do(self.replica.lead(VirtualClock(START)))
+        self.do(self.replica.lead(HandClock(START)))
         self.runs: dict[UUID, Any] = {}
         self.failures: set[tuple[Any, ...]] = set()
         self.before: dict[str, tuple[set[UUID], set[tuple[Any, ...]]]] = {}
@@ -338,7 +337,7 @@ class Machine(RuleBasedStateMachine):
 
         async def succeed() -> None:
             await self.replica.die()
-            await self.replica.lead(VirtualClock(clock.now()))
+            await self.replica.lead(HandClock(clock.now()))
 
         self.do(succeed())
 
