@@ -20,14 +20,17 @@ from scheduler_core.engine.election.elector import Elector
 from scheduler_core.engine.election.exchange import LoopInbox, LoopPulse
 from scheduler_core.engine.election.resign_watch import ResignWatch
 from scheduler_core.engine.election.trust_window import LeaderTrust
+from scheduler_core.engine.executing import Executing
 from scheduler_core.engine.fire.attempts import Attempts
 from scheduler_core.engine.fire.callback_call import CallbackCall
 from scheduler_core.engine.fire.cancellation import CancelWatch
 from scheduler_core.engine.fire.claiming import Claiming
+from scheduler_core.engine.fire.elsewhere import RunsElsewhere
 from scheduler_core.engine.fire.forgotten_ends import ForgottenEnds
-from scheduler_core.engine.fire.in_flight import InFlightRuns
+from scheduler_core.engine.fire.in_flight import AllInFlight, InFlightRuns
 from scheduler_core.engine.fire.job_cache import JobCache
-from scheduler_core.engine.fire.overlap_gate import OverlapGate, RunningElsewhere
+from scheduler_core.engine.fire.offering import Offering
+from scheduler_core.engine.fire.overlap_gate import OverlapGate
 from scheduler_core.engine.fire.recorder import Recorder
 from scheduler_core.engine.fire.recovery import Recovery
 from scheduler_core.engine.fire.retry import Retry
@@ -90,14 +93,14 @@ class RunningReplica:
         self.context = ReplicaContext(instance, parts.timing, storage, self.clock_guard, parts.counters, logger)
         self._recovery_wake = recovery_wake = Wake()
         slots: dict[str, Slots] = defaultdict(lambda: Slots(parts.max_concurrent_runs))
-        elsewhere, start_gate = RunningElsewhere(), StartGate()
+        elsewhere, start_gate = RunsElsewhere(storage.runs), StartGate()
 
         self.jobs = JobCache(storage, logger)
         self.locks = RunLocks(parts.find_locks, logger)
         self.recorder = recorder = Recorder(storage.runs, instance.instance_id, counters=parts.counters, logger=logger)
         self.in_flight = in_flight = InFlightRuns(clock, recorder, recovery_wake, logger)
         listeners = (parts.counters, parts.statuses)
-        recorder.listeners += [*listeners, in_flight, start_gate]
+        recorder.listeners += [*listeners, in_flight, start_gate, elsewhere]
         self.attempts = traced(
             Attempts(
                 journal=recorder,
@@ -124,6 +127,18 @@ class RunningReplica:
             wake=recovery_wake,
             logger=logger,
         )
+        self.offering = Offering(storage.runs, clock, trust, elsewhere, in_flight, logger)
+        self.executing = Executing(
+            self.context,
+            executors=instance.executes,
+            slots_count=parts.max_concurrent_runs,
+            life=trust,
+            jobs=self.jobs,
+            callbacks=parts.callbacks,
+            locks=self.locks,
+            recorder=recorder,
+        )
+        self.all_in_flight = all_in_flight = AllInFlight(in_flight, self.executing.in_flight)
         self.executor = RunExecutor(
             clock=clock,
             journal=recorder,
@@ -137,6 +152,7 @@ class RunningReplica:
             attempts=self.attempts,
             logger=logger,
             remote=self.remote,
+            offering=self.offering,
         )
         timers = StartTimers(clock, in_flight, self.executor)
         self.claiming = Claiming(
@@ -146,6 +162,7 @@ class RunningReplica:
             callbacks=parts.callbacks,
             in_flight=in_flight,
             timers=timers,
+            offering=self.offering,
             recorder=recorder,
             recovery=recovery_wake,
             counters=parts.counters,
@@ -163,7 +180,7 @@ class RunningReplica:
             counters=parts.counters,
             logger=logger,
         )
-        self.pulse = LoopPulse(in_flight, parts.callbacks.abilities())
+        self.pulse = LoopPulse(all_in_flight, parts.callbacks.abilities())
         self.elector = Elector(
             instance=instance,
             timing=parts.timing,
@@ -178,7 +195,7 @@ class RunningReplica:
             storage.runs,
             instance.instance_id,
             elector=self.elector,
-            in_flight=in_flight,
+            in_flight=all_in_flight,
             ttl_seconds=parts.timing.ttl_seconds,
             counters=parts.counters,
             logger=logger,
@@ -195,7 +212,7 @@ class RunningReplica:
             remote=self.remote,
             tasks=self._tasks,
         )
-        self._cancels = CancelWatch(storage.requests, instance.instance_id, in_flight, logger, self.remote)
+        self._cancels = CancelWatch(storage.requests, instance.instance_id, all_in_flight, logger, self.remote)
         self._resignations = ResignWatch(storage.requests, trust, self.leader_loop, logger)
 
     # Life.
@@ -225,6 +242,7 @@ class RunningReplica:
             (self._resignations.work, "scheduler resignations"),
         ):
             self._tasks.keep_going(work, name)
+        self.executing.begin(self._tasks)
 
     async def give_up(self) -> None:
         """Leave the election after a start that failed."""
@@ -245,10 +263,12 @@ class RunningReplica:
     async def stop(self) -> None:
         """Resign, let running work end for at most `drain_timeout_seconds`, and leave; the rest is left to recovery."""
         limit_seconds = self._parts.drain_timeout_seconds
+        self.executing.hand_back()
         await self.leader_loop.resign("stopped", for_good=True)
         self.remote.leave_alone()
         await asyncio.gather(
             self.executor.drain(limit_seconds),
+            self.executing.drain(limit_seconds),
             self._tasks.drain(limit_seconds),
             self._parts.executors.stop(limit_seconds, self._parts.logger),
         )
@@ -256,6 +276,7 @@ class RunningReplica:
         await self.recorder.stop(timeout_seconds=LAST_WORDS_SECONDS)
         await self.elector.stop()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self.executing.end()
         self._parts.counters.loop_rests()
 
     def take_in(self, declared: DeclaredJobs) -> None:
@@ -284,7 +305,7 @@ class RunningReplica:
             now = self.clock.monotonic()
             self._parts.counters.see_loop(now, MARK_RUNNING_AFTER_SECONDS / 2)
             before = now - MARK_RUNNING_AFTER_SECONDS
-            for active in self.in_flight.calling():
+            for active in self.all_in_flight.calling():
                 if not active.is_durable and active.started_monotonic <= before:
                     active.is_durable = True
                     self.recorder.record_soon(active.as_running())

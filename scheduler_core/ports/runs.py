@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
@@ -16,6 +16,35 @@ from scheduler_core.ports.election import Leadership
 
 CANCEL_REQUEST = "\x01cancel "
 """With a run_id behind it: a hint that somebody has asked for the run to be cancelled, which its row says."""
+
+
+Offers = Mapping[str, int]
+"""Of these jobs as many of the first fires of a plan are offered to the job's executor as they are claimed."""
+
+NOTHING_OFFERED: Offers = {}
+
+
+@value(frozen=True, slots=True)
+class HeldRun:
+    """An unfinished run that is offered, or that somebody has taken or begun: what names it."""
+
+    run_id: UUID
+    job_id: str
+    scheduled_for: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one look at offered runs brought."""
+
+    now: datetime
+    runs: Sequence[Run | InvalidRun]
+    seen: int
+    """How many might have been taken."""
+    next_at: datetime | None
+    """When the next one that is offered may begin."""
+    alone: frozenset[UUID] = frozenset()
+    """Those that begin beside no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +62,8 @@ class Claimed:
 
     runs: Sequence[Run]
     moved_job_ids: frozenset[str]
+    offered: frozenset[UUID] = frozenset()
+    """Those of the runs that whoever can execute them may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +78,11 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A replica that has begun runs: whether it lives, and the jobs that these are of."""
+    """Who has begun or taken runs: whether it lives, and which runs these are. None owns what is offered to any."""
 
-    instance_id: str
+    instance_id: str | None
     alive: bool
-    job_ids: tuple[str, ...]
+    runs: tuple[HeldRun, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +134,31 @@ class Runs(Protocol):
         self, *, ahead_seconds: float, limit: int, excluding: Sequence[str], since: datetime | None = None
     ) -> DueJobs: ...
 
-    async def claim(self, leadership: Leadership, plans: Sequence[Plan], *, uncallable: bool) -> Claimed:
+    async def claim(
+        self, leadership: Leadership, plans: Sequence[Plan], *, uncallable: bool, offers: Offers = NOTHING_OFFERED
+    ) -> Claimed:
         """Move cursors and insert runs in one statement. Raises NotLeaderError if the term has ended."""
+
+    async def offer(self, leadership: Leadership, offered: Sequence[tuple[Run, str]]) -> None:
+        """Let whoever executes for the executor that each run comes with take it. Raises NotLeaderError."""
+
+    async def take_offered(
+        self,
+        instance_id: str,
+        executors: Sequence[str],
+        *,
+        ahead_seconds: float,
+        limit: int,
+        takes_alone: bool,
+        passed_over: Sequence[UUID],
+    ) -> Taken:
+        """Take what is offered and about to be due, at most `limit`; of what begins alone one at most, or none."""
+
+    async def taken(self, instance_id: str, mine: Sequence[UUID]) -> Taken:
+        """What this replica has taken and does not have: after an answer that got lost."""
+
+    async def unfinished_among(self, held: Sequence[HeldRun]) -> frozenset[UUID]:
+        """Those of these runs that have not ended."""
 
     async def warm_up(self) -> None:
         """Have the hot path's statements ready before this replica leads."""
@@ -145,8 +199,8 @@ class Runs(Protocol):
     def unmark_unfinished(self) -> None:
         """Have looks for unfinished runs go through all of them again."""
 
-    async def owners(self) -> list[Owner]:
-        """The instances that have begun runs that have not ended."""
+    async def owners(self, instance_id: str) -> list[Owner]:
+        """Who has runs that have not ended: others that have begun them, and whoever has taken or is offered them."""
 
     async def preferred_successor(self, instance_id: str, passed_over: Sequence[UUID]) -> str | None:
         """The replica that can call what a waiting run needs and `instance_id` can't.
@@ -170,6 +224,13 @@ class Runs(Protocol):
 
     async def take_back(self, ticket: Ticket, instance_id: str, dead_instance: str | None) -> RunStatus | None:
         """Have the run of a ticket again, from a worker that is dead or never took it; returns where it stood."""
+
+
+class OfferListener(Protocol):
+    """Who hears of offers."""
+
+    async def listen(self, heard: Callable[[], None]) -> None:
+        """Call `heard` whenever runs are offered, until the connection ends. Raises ServerUnreachableError."""
 
 
 class Requests(Protocol):

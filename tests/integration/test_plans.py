@@ -351,7 +351,7 @@ async def test_no_look_for_unfinished_runs_walks_what_has_ended_while_a_transact
     async def walked(since: UUID) -> list[int]:
         looks = {
             ADOPT: adopt_parameters(leadership, (), 0.0, 0.0, 500, (), since),
-            OWNERS: {"silence": 3.0, "since": since},
+            OWNERS: {"instance_id": "me", "since": since},
         }
         index = r"Index (?:Only )?Scan using runs_\d+_run_id_idx1 on runs_\d+ \w+"
         return [await pages_below(database, index, look, parameters) for look, parameters in looks.items()]

@@ -24,6 +24,7 @@ from scheduler_core.domain.jobs.fields import (
 )
 from scheduler_core.domain.jobs.job_policies import POLICY
 from scheduler_core.domain.jobs.policies import Delivery, Misfire, Overlap
+from scheduler_core.domain.runs.ticket import LOCAL
 from scheduler_core.domain.schedule import (
     Dst,
     Schedule,
@@ -157,16 +158,19 @@ class ScheduleJob(BaseModel):
             kept = check_job({**self.__dict__, name: value})
             super().__setattr__(name, kept[name])
 
-    def definition(self, default_timezone: str) -> JobDefinition:
+    def definition(self, default_timezone: str, *, default_executor: str = LOCAL) -> JobDefinition:
         """What is stored of this job: its fields without state, in canonical form.
 
-        Parameters: default_timezone, the IANA name that fills in for a job without `timezone`.
+        Parameters: default_timezone, the IANA name that fills in for a job without `timezone`; default_executor, what
+        executes a job that says nothing of it.
         Raises InvalidScheduleError if the schedule can never fire within bounds that are in that zone.
         """
         zone = self.timezone or default_timezone
         given = self.__dict__
         values = {name: given[name] for name in DEFINITION_FIELDS}
         values["timezone"] = zone
+        if "executor" not in self.model_fields_set:
+            values["executor"] = default_executor
         # Lists and dicts may have been changed in place since they were checked, and may yet be.
         values |= self._arguments()
         values["schedule_value"] = normalize_value(self.schedule_type, self.schedule_value, zone)

@@ -10,7 +10,7 @@ from importlib import metadata
 from scheduler_core.domain.errors import InvalidJobError
 from scheduler_core.domain.jobs.job import JobDefinition
 from scheduler_core.domain.runs.run import LoggerLike
-from scheduler_core.domain.runs.ticket import LOCAL
+from scheduler_core.domain.runs.ticket import LOCAL, REPLICAS
 from scheduler_core.ports.executor import Executor
 
 ENTRY_POINTS = "scheduler_core.executors"
@@ -25,7 +25,7 @@ Factories = Mapping[str, Callable[[], Executor]]
 @lru_cache(maxsize=1)
 def installed() -> tuple[str, ...]:
     """The executors that a job may name."""
-    return (LOCAL, *sorted(metadata.entry_points(group=ENTRY_POINTS).names))
+    return (LOCAL, REPLICAS, *sorted(metadata.entry_points(group=ENTRY_POINTS).names))
 
 
 def check_executor(definition: JobDefinition) -> None:
@@ -40,7 +40,8 @@ def check_executor(definition: JobDefinition) -> None:
             f"job {definition.job_id!r}: there is no executor {definition.executor!r}: choose one of "
             f"{', '.join(installed())}, or install the package that brings it"
         )
-    if "<" in definition.callback or definition.callback.startswith("__main__:"):
+    # A replica runs the same script as the one that declared what this script defines.
+    if "<" in definition.callback or (definition.callback.startswith("__main__:") and definition.executor != REPLICAS):
         raise InvalidJobError(
             f"job {definition.job_id!r}: the executor {definition.executor!r} calls {definition.callback} in another "
             "process, which can't find it there: move the callback to the top level of a module"
