@@ -34,6 +34,8 @@ class RunFacts:
     missed_from: datetime | None = None
     cancel_requested_at: datetime | None = None
     cancel_requested_by: str | None = None
+    offered: str | None = None
+    """The executor that may take it, while it has no owner."""
     owner_lives: bool | None = None
     """None: it has no owner."""
     overlapped_run_id: UUID | None = None
@@ -209,6 +211,9 @@ def _pending(run: RunFacts, definition: JobDefinition | None, timezone: str) -> 
         return "waits until somebody puts the job's row right, which can't be read"
     if run.next_attempt_at is not None:
         return f"waits until {at(run.next_attempt_at, timezone)}: an owner died while it executed{_told_error(run)}"
+    if run.instance_id is None and run.offered is not None:
+        which = definition.callback if definition is not None else "its callback"
+        return f"is offered to every replica that executes and can call {which}"
     if run.instance_id is None:
         return "waits for the leader to take it"
     if run.owner_lives is False:
