@@ -97,9 +97,9 @@ class Executing:
             tasks.keep_going(self._taking.work, "scheduler taking")
             tasks.keep_going(self._taking.listen, "scheduler hears of offers")
 
-    def hand_back(self) -> None:
+    async def hand_back(self) -> None:
         """Take nothing more, and give back what has not begun."""
-        self._taking.close()
+        await self._taking.close()
         self._timers.hand_back()
 
     async def drain(self, timeout_seconds: float) -> None:

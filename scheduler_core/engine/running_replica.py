@@ -263,7 +263,7 @@ class RunningReplica:
     async def stop(self) -> None:
         """Resign, let running work end for at most `drain_timeout_seconds`, and leave; the rest is left to recovery."""
         limit_seconds = self._parts.drain_timeout_seconds
-        self.executing.hand_back()
+        await self.executing.hand_back()
         await self.leader_loop.resign("stopped", for_good=True)
         self.remote.leave_alone()
         await asyncio.gather(

@@ -31,6 +31,8 @@ TAKE_EVERY_SECONDS = 0.003
 
 IDLE_SECONDS = 1.0
 LISTEN_AGAIN_SECONDS = 0.5
+LAST_LOOK_SECONDS = 2.0
+"""How long a stop waits for the answer to the last look."""
 TAKE_AGAIN_SECONDS = (0.05, 1.0)
 """First and longest pause while Postgres can't be asked."""
 
@@ -121,11 +123,19 @@ class Taking:
         self._pause = TAKE_AGAIN_SECONDS[0]
         self._is_deaf = False
         self._is_closed = False
+        self._is_working = False
+        self._ended = asyncio.Event()
 
-    def close(self) -> None:
-        """Take nothing more."""
+    async def close(self) -> None:
+        """Take nothing more; returns once what a look has brought is in flight, or nobody can say what it brought."""
         self._is_closed = True
         self.wake.wake()
+        if self._is_working:
+            try:
+                async with asyncio.timeout(LAST_LOOK_SECONDS):
+                    await self._ended.wait()
+            except TimeoutError:
+                self._logger.warning("a look at offered runs was not answered: recovery finds what it took")
 
     async def listen(self) -> None:
         """Hear of offers, for ever; without that they are found by looking."""
@@ -142,17 +152,25 @@ class Taking:
 
     async def work(self) -> None:
         """Take what is offered, until `close`."""
-        while not self._is_closed:
-            try:
-                pause = await self._look()
-                self._pause = TAKE_AGAIN_SECONDS[0]
-            except SchedulerError as error:
-                self._logger.warning("taking offered runs pauses: %s", error)
-                pause, self._pause = self._pause, min(self._pause * 2, TAKE_AGAIN_SECONDS[1])
-            await self.wake.sleep(pause)
+        self._is_working = True
+        try:
+            while not self._is_closed or self._unanswered_at is not None:
+                try:
+                    pause = await self._look()
+                    self._pause = TAKE_AGAIN_SECONDS[0]
+                except SchedulerError as error:
+                    self._logger.warning("taking offered runs pauses: %s", error)
+                    pause, self._pause = self._pause, min(self._pause * 2, TAKE_AGAIN_SECONDS[1])
+                await self.wake.sleep(pause)
+        finally:
+            self._ended.set()
 
     async def _look(self) -> float:
         """Take what there is room for; returns the seconds until there may be more."""
+        if self._unanswered_at is not None:
+            self._begin(await self._runs.taken(self._instance_id, self._in_flight.run_ids()), self._unanswered_at)
+            self._unanswered_at = None
+            return 0.0
         self._begin_early()
         is_beginning = self._alone is not None and self._in_flight.is_beginning(self._alone)
         takes_alone = self._start_gate.is_idle and not is_beginning
@@ -163,10 +181,6 @@ class Taking:
                 return TAKE_EVERY_SECONDS
         if not self._trust.holds_life or self._recorder.queued > MAX_QUEUED // 2:
             return 10 * TAKE_EVERY_SECONDS
-        if self._unanswered_at is not None:
-            self._begin(await self._runs.taken(self._instance_id, self._in_flight.run_ids()), self._unanswered_at)
-            self._unanswered_at = None
-            return 0.0
         began, sent_at = time.monotonic(), boottime()
         try:
             taken = await self._runs.take_offered(
