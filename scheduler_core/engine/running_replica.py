@@ -248,6 +248,7 @@ class RunningReplica:
         """Leave the election after a start that failed."""
         await self.elector.stop()
         self._threads.shutdown(wait=False)
+        self.executing.end()
 
     async def leave_behind(self) -> None:
         """Leave the election after the loop of everything else was closed."""
@@ -259,6 +260,7 @@ class RunningReplica:
         await self.elector.stop()
         self._parts.executors.forget()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self.executing.end()
 
     async def stop(self) -> None:
         """Resign, let running work end for at most `drain_timeout_seconds`, and leave; the rest is left to recovery."""
@@ -306,8 +308,8 @@ class RunningReplica:
             self._parts.counters.see_loop(now, MARK_RUNNING_AFTER_SECONDS / 2)
             before = now - MARK_RUNNING_AFTER_SECONDS
             for active in self.all_in_flight.calling():
-                if not active.is_durable and active.started_monotonic <= before:
-                    active.is_durable = True
+                if not active.is_noted and active.started_monotonic <= before:
+                    active.is_durable = active.is_noted = True
                     self.recorder.record_soon(active.as_running())
             await asyncio.sleep(MARK_RUNNING_AFTER_SECONDS / 2)
 

@@ -43,13 +43,14 @@ WITH clock AS MATERIALIZED (
     SELECT r.run_id, r.job_id, r.scheduled_for, r.next_attempt_at,
            r.deliveries > 0 OR coalesce(j.delivery, '') = 'at_most_once' AS is_alone
     FROM {schema}.runs r
-    JOIN {schema}.instances me ON me.instance_id = :instance_id
+    LEFT JOIN {schema}.instances me ON me.instance_id = :instance_id
     LEFT JOIN {schema}.jobs j ON j.job_id = r.job_id
     WHERE r.offered = ANY(CAST(:executors AS text[])) AND r.offered IS NOT NULL
       AND r.instance_id IS NULL AND r.status IN ('pending', 'retrying')
       AND coalesce(r.next_attempt_at, r.due_at) <= (SELECT horizon FROM clock)
       AND (coalesce(r.next_attempt_at, r.due_at) <= (SELECT now FROM clock) OR j.delivery = 'at_least_once')
-      AND (j.job_id IS NULL OR {schema}.can_call(me, j.callback, j.application))
+      -- who has no row any more, because a hand deleted it, finds out what it can't call when it tries
+      AND (j.job_id IS NULL OR me.instance_id IS NULL OR {schema}.can_call(me, j.callback, j.application))
       AND (:takes_alone OR r.deliveries = 0 AND j.delivery = 'at_least_once')
       AND NOT r.run_id = ANY(CAST(:passed_over AS uuid[]))
       -- what somebody has made unreadable by hand stays where it is, and in sight

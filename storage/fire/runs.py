@@ -428,7 +428,9 @@ class RunStore:
 
 
 def _offered(fires: Sequence[Sequence[Run]], offers: Offers) -> frozenset[UUID]:
-    return frozenset(run.run_id for runs in fires for run in runs[: offers.get(runs[0].job_id, 0)]) if offers else _NONE
+    if not offers:
+        return _NONE
+    return frozenset(run.run_id for runs in fires for run in runs[: offers.get(runs[0].job_id, 0) if runs else 0])
 
 
 _NONE: frozenset[UUID] = frozenset()

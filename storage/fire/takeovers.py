@@ -127,9 +127,9 @@ WITH begun AS (
     SELECT instance_id, array_agg(run_id) AS run_ids, array_agg(job_id) AS job_ids,
            array_agg(scheduled_for) AS scheduled_fors
     FROM {schema}.runs
-    WHERE run_id >= :since
-      AND (status = 'running' AND instance_id IS NOT NULL AND (offered IS NOT NULL OR instance_id <> :instance_id)
-           OR offered IS NOT NULL AND instance_id IS NULL AND status IN {waiting})
+    WHERE status IN {unfinished} AND run_id >= :since
+      AND CASE WHEN instance_id IS NULL THEN offered IS NOT NULL
+               ELSE status = 'running' AND (offered IS NOT NULL OR instance_id <> :instance_id) END
     GROUP BY instance_id
 )
 SELECT b.instance_id, b.run_ids, b.job_ids, b.scheduled_fors,

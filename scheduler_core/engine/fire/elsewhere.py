@@ -14,6 +14,7 @@ from uuid import UUID
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.runs.run import Outcome, Run
 from scheduler_core.engine.clock import boottime
+from scheduler_core.engine.wake import Wake
 from scheduler_core.ports.runs import HeldRun
 
 LOOK_AGAIN_SECONDS = 1.0
@@ -38,6 +39,7 @@ class RunsElsewhere:
         self._is_known = False
         self._surveyed = asyncio.Event()
         self._waited_for: set[str] = set()
+        self._news = Wake()
         self._looking: asyncio.Task[None] | None = None
 
     def __contains__(self, job_id: str) -> bool:
@@ -119,12 +121,13 @@ class RunsElsewhere:
             return
 
     async def _look(self) -> None:
-        await asyncio.sleep(LOOK_EVERY_SECONDS)
+        await self._news.sleep(LOOK_EVERY_SECONDS)
         waited_for, self._waited_for = self._waited_for, set()
         await self.busy_among(waited_for)
 
     def _end(self, held: HeldRun) -> None:
         self._ended[held] = boottime()
+        self._news.wake()
         job = self._jobs.get(held.job_id)
         if job is not None:
             job.pop(held, None)
