@@ -29,6 +29,7 @@ from scheduler_core.engine.fire.elsewhere import RunsElsewhere
 from scheduler_core.engine.fire.forgotten_ends import ForgottenEnds
 from scheduler_core.engine.fire.in_flight import AllInFlight, InFlightRuns
 from scheduler_core.engine.fire.job_cache import JobCache
+from scheduler_core.engine.fire.limits import SharedLimits
 from scheduler_core.engine.fire.offering import Offering
 from scheduler_core.engine.fire.overlap_gate import OverlapGate
 from scheduler_core.engine.fire.recorder import Recorder
@@ -128,6 +129,8 @@ class RunningReplica:
             logger=logger,
         )
         self.offering = Offering(storage.runs, clock, trust, elsewhere, in_flight, logger)
+        self.limits = SharedLimits(storage.runs, journal=recorder, trust=trust, in_flight=in_flight, logger=logger)
+        recorder.listeners.append(self.limits)
         self.executing = Executing(
             self.context,
             executors=instance.executes,
@@ -153,6 +156,7 @@ class RunningReplica:
             logger=logger,
             remote=self.remote,
             offering=self.offering,
+            limits=self.limits,
         )
         timers = StartTimers(clock, in_flight, self.executor)
         self.claiming = Claiming(

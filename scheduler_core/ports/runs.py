@@ -34,6 +34,26 @@ class HeldRun:
 
 
 @dataclass(frozen=True, slots=True)
+class WaitingRun:
+    """A run that waits for a place: what it is counted under, and how many may execute at once."""
+
+    run: Run
+    key: str
+    limit: int
+
+
+@dataclass(frozen=True, slots=True)
+class Admissions:
+    """What came of asking for places: who has one, which of those that asked are still this replica's, and the number
+    under which the next are asked for (None: it has to be read).
+    """
+
+    admitted: frozenset[UUID]
+    mine: frozenset[UUID]
+    number: int | None
+
+
+@dataclass(frozen=True, slots=True)
 class Taken:
     """What one look at offered runs brought."""
 
@@ -141,6 +161,12 @@ class Runs(Protocol):
 
     async def offer(self, leadership: Leadership, offered: Sequence[tuple[Run, str]]) -> None:
         """Let whoever executes for the executor that each run comes with take it. Raises NotLeaderError."""
+
+    async def admissions(self) -> int:
+        """The number under which runs are admitted next."""
+
+    async def admit(self, leadership: Leadership, number: int, waiting: Sequence[WaitingRun]) -> Admissions:
+        """Admit as many of these, in this order, as their limits allow. Raises NotLeaderError."""
 
     async def take_offered(
         self,

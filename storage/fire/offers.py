@@ -30,24 +30,27 @@ SELECT (SELECT term FROM fence) AS term, (SELECT count(*) FROM offered) AS offer
        CASE WHEN EXISTS (SELECT FROM offered) THEN pg_notify('{OFFER_CHANNEL}', :schema) END AS noticed
 """
 
+LOOKED_AT = 2_000
+"""Of what is due so many more than are taken are put in order by priority: work grows with what is taken, not waits."""
+
 # Owner and `running` at once: an owner alone would leave second calls that no record shows, after a death before the
 # start was written down. SKIP LOCKED: of several replicas that look at once each takes others, and none waits. At most
 # one is taken that begins alone (at_most_once, or one whose owner died): a death must not be charged to others like it.
-# Ahead of its instant is taken all but at_most_once, which is not to be lost with somebody who had not begun it. What
-# this replica has found that it can't call it leaves alone for a while. started_at is written where it is certain; else
-# the outcome tells it.
+# Of the first that are due the most urgent go first. Ahead of its instant is taken all but at_most_once, which is not
+# to be lost with somebody who had not begun it. What this replica has found that it can't call it leaves alone for a
+# while. started_at is written where it is certain; else the outcome tells it.
 TAKE_OFFERED = """
 WITH clock AS MATERIALIZED (
     SELECT now, now + make_interval(secs => :ahead) AS horizon FROM (SELECT clock_timestamp() AS now) AS read
-), coming AS (
-    SELECT r.run_id, r.job_id, r.scheduled_for, r.next_attempt_at,
-           r.deliveries > 0 OR coalesce(j.delivery, '') = 'at_most_once' AS is_alone
+), due AS (
+    SELECT r.run_id, r.job_id, r.scheduled_for, coalesce(r.next_attempt_at, r.due_at) AS begins_at,
+           coalesce(j.priority, 5) AS priority, coalesce(j.delivery = 'at_most_once', false) AS is_at_most_once
     FROM {schema}.runs r
     LEFT JOIN {schema}.instances me ON me.instance_id = :instance_id
     LEFT JOIN {schema}.jobs j ON j.job_id = r.job_id
-    WHERE r.offered = ANY(CAST(:executors AS text[])) AND r.offered IS NOT NULL
-      AND r.instance_id IS NULL AND r.status IN ('pending', 'retrying')
+    WHERE r.offered IS NOT NULL AND r.instance_id IS NULL AND r.status IN ('pending', 'retrying')
       AND coalesce(r.next_attempt_at, r.due_at) <= (SELECT horizon FROM clock)
+      AND r.offered = ANY(CAST(:executors AS text[]))
       AND (coalesce(r.next_attempt_at, r.due_at) <= (SELECT now FROM clock) OR j.delivery = 'at_least_once')
       -- who has no row any more, because a hand deleted it, finds out what it can't call when it tries
       AND (j.job_id IS NULL OR me.instance_id IS NULL OR {schema}.can_call(me, j.callback, j.application))
@@ -56,6 +59,15 @@ WITH clock AS MATERIALIZED (
       -- what somebody has made unreadable by hand stays where it is, and in sight
       AND r.due_at BETWEEN '0001-01-03' AND '9999-12-30' AND r.origin IN ('schedule', 'trigger', 'backfill', 'rerun')
     ORDER BY coalesce(r.next_attempt_at, r.due_at)
+    LIMIT :within
+), coming AS (
+    SELECT r.run_id, r.job_id, r.scheduled_for, r.next_attempt_at,
+           r.deliveries > 0 OR d.is_at_most_once AS is_alone
+    FROM due d
+    JOIN {schema}.runs r
+      ON r.run_id = d.run_id AND r.job_id = ANY (ARRAY[d.job_id]) AND r.scheduled_for = d.scheduled_for
+    WHERE r.offered IS NOT NULL AND r.instance_id IS NULL AND r.status IN ('pending', 'retrying')
+    ORDER BY d.priority, d.begins_at
     LIMIT :limit
     FOR UPDATE OF r SKIP LOCKED
 ), numbered AS (
@@ -135,6 +147,7 @@ def take_parameters(
         "executors": list(executors),
         "ahead": ahead_seconds,
         "limit": limit,
+        "within": limit and limit + LOOKED_AT,
         "takes_alone": takes_alone,
         "passed_over": list(passed_over),
     }

@@ -75,6 +75,8 @@ WITH told AS (
         -- the next attempt at what is offered is whoever's takes it
         instance_id = CASE WHEN t.status = 'pending' OR t.status = 'retrying' AND r.offered IS NOT NULL THEN NULL
                            ELSE r.instance_id END,
+        -- what goes back to whoever leads next asks for its place again; what is offered keeps it
+        concurrency_key = CASE WHEN t.status = 'pending' AND r.offered IS NULL THEN NULL ELSE r.concurrency_key END,
         -- what was called, where that is not what the run was planned by
         definition_version = coalesce(t.definition_version, r.definition_version),
         missed_count = CASE WHEN t.status = 'missed' THEN 1 ELSE r.missed_count END,

@@ -28,6 +28,7 @@ from scheduler_core.domain.runs.ticket import Ticket
 from scheduler_core.ports.election import Leadership
 from scheduler_core.ports.runs import (
     NOTHING_OFFERED,
+    Admissions,
     Claimed,
     DueJob,
     DueJobs,
@@ -37,7 +38,9 @@ from scheduler_core.ports.runs import (
     Owner,
     Recorded,
     Taken,
+    WaitingRun,
 )
+from scheduler_core.storage.fire.admissions import ADMISSIONS, ADMIT, admit_parameters
 from scheduler_core.storage.fire.claims import CLAIM, CLAIMED, DUE, claim_parameters, runs_of
 from scheduler_core.storage.fire.handing import TAKE, TAKE_BACK, ticket_parameters
 from scheduler_core.storage.fire.offers import (
@@ -182,6 +185,22 @@ class RunStore:
         (row,) = await self._fetch(OFFER, offer_parameters(leadership, offered, self._database.schema))
         if row.term is None:
             raise NotLeaderError(f"term {leadership.term} has ended: another replica leads; nothing was offered")
+
+    async def admissions(self) -> int:
+        """The number under which runs are admitted next."""
+        (row,) = await self._fetch(ADMISSIONS, {})
+        return int(row.number)
+
+    async def admit(self, leadership: Leadership, number: int, waiting: Sequence[WaitingRun]) -> Admissions:
+        """Admit as many of these, in this order, as their limits allow.
+
+        Parameters: number, as the last answer said, or `admissions`; another admits nothing. After an error nobody
+        knows what was admitted: asked again, the answer tells. Raises NotLeaderError if the term has ended.
+        """
+        (row,) = await self._fetch(ADMIT, admit_parameters(leadership, number, waiting))
+        if row.term is None:
+            raise NotLeaderError(f"term {leadership.term} has ended: another replica leads; nothing was admitted")
+        return Admissions(frozenset(row.admitted), frozenset(row.mine), row.number)
 
     async def take_offered(
         self,

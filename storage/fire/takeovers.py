@@ -56,7 +56,7 @@ WITH fence AS (
     FOR UPDATE OF r SKIP LOCKED
 )
 UPDATE {schema}.runs r
-SET instance_id = :instance_id, term = :term, reason = NULL,
+SET instance_id = :instance_id, term = :term, reason = NULL, concurrency_key = NULL,
     orphaned = CASE WHEN r.instance_id <> :instance_id AND NOT EXISTS (
                              SELECT FROM {schema}.instances i
                              WHERE i.instance_id = r.instance_id
@@ -171,6 +171,7 @@ WITH fence AS (
         next_attempt_at = CASE WHEN r.deliveries >= 1 AND r.cancel_requested_at IS NULL
                                THEN clock_timestamp() + make_interval(secs => power(2, r.deliveries)) END,
         error = '{error_type}: {error}',
+        concurrency_key = CASE WHEN r.offered IS NOT NULL THEN r.concurrency_key END,
         instance_id = NULL
     FROM unended d
     WHERE r.run_id = d.run_id AND r.job_id = ANY (ARRAY[d.job_id]) AND r.scheduled_for = d.scheduled_for

@@ -132,6 +132,7 @@ runs = Table(
         BigInteger,
         comment="times that its owner died while nobody knew whether it had begun; NULL: never",
     ),
+    Column("concurrency_key", Text, comment="the limit that it was admitted under; NULL: it was not, or needs not be"),
     Column("offered", Text, comment="the executor that may take it, whoever leads; NULL: the leader's to begin"),
     UniqueConstraint("job_id", "scheduled_for"),
     Index("runs_by_id", "run_id", postgresql_using="brin"),
@@ -139,6 +140,11 @@ runs = Table(
         "runs_unfinished",
         "run_id",
         postgresql_where=text("status IN ('pending', 'queued', 'running', 'retrying')"),
+    ),
+    Index(
+        "runs_limited",
+        "concurrency_key",
+        postgresql_where=text("concurrency_key IS NOT NULL AND status IN ('pending', 'queued', 'running', 'retrying')"),
     ),
     Index(
         "runs_offered",
@@ -243,6 +249,13 @@ leader_terms = Table(
     Column("leaderless_for", Interval),
     Column("resign_requested_at", _INSTANT),
     Column("resign_requested_by", Text, comment="who asked the leader of this term to resign; NULL: nobody"),
+)
+
+admissions = Table(
+    "admissions",
+    metadata,
+    Column("one", Boolean, primary_key=True),
+    _required("number", BigInteger),
 )
 
 instances = Table(

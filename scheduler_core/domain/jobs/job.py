@@ -109,6 +109,9 @@ class ScheduleJob(BaseModel):
     retry_max_delay: float = 60.0
     disable_after: int | None = None
     executor: str = "local"
+    concurrency_key: str | None = None
+    concurrency_limit: int | None = None
+    priority: int = 5
     tags: tuple[str, ...] = ()
     dst: Dst = Dst.ONCE
 
@@ -147,6 +150,9 @@ class ScheduleJob(BaseModel):
         retry_max_delay: float | timedelta = 60.0,
         disable_after: int | None = None,
         executor: str = "local",
+        concurrency_key: str | None = None,
+        concurrency_limit: int | None = None,
+        priority: int = 5,
         tags: Names = (),
         dst: Dst | str = Dst.ONCE,
     ) -> None: ...
@@ -234,6 +240,9 @@ def job(
     retry_max_delay: float | timedelta = 60.0,
     disable_after: int | None = None,
     executor: str = "local",
+    concurrency_key: str | None = None,
+    concurrency_limit: int | None = None,
+    priority: int = 5,
     tags: Names = (),
     dst: Dst | str = Dst.ONCE,
 ) -> Callable[[F], F]:
@@ -280,6 +289,9 @@ class JobDefinition:
     retry_max_delay: float
     disable_after: int | None
     executor: str
+    concurrency_key: str | None
+    concurrency_limit: int | None
+    priority: int
     tags: tuple[str, ...]
     use_distributed_lock: bool
     lock_key: str | None
@@ -296,6 +308,16 @@ class JobDefinition:
             end_at=self.end_at,
             dst=self.dst,
         )
+
+    @property
+    def limit(self) -> tuple[str, int] | None:
+        """What its runs are counted under, and how many may execute at once; None where any number may.
+
+        A key without a limit lets one run execute; a limit without a key is the job's alone.
+        """
+        if self.concurrency_key is None and self.concurrency_limit is None:
+            return None
+        return self.concurrency_key or f"job:{self.job_id}", self.concurrency_limit or 1
 
     @property
     def shared(self) -> tuple[Any, ...]:

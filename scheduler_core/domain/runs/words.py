@@ -110,6 +110,10 @@ def _verb(run: RunFacts, definition: JobDefinition | None, timezone: str) -> str
             return _running(run, timezone)
         case RunStatus.RETRYING:
             return _retrying(run, definition, timezone)
+        case RunStatus.QUEUED if run.reason == "limit":
+            limit = definition and definition.limit
+            which = f": at most {limit[1]} of {limit[0]!r} execute at once" if limit else ""
+            return f"waits for a place{which}"
         case RunStatus.QUEUED:
             return "waits until the job's run before it has ended"
         case _:

@@ -40,7 +40,12 @@ class Offering:
 
     async def of_plans(self, plans: Sequence[Plan]) -> Offers:
         """How many fires of which plans may begin as soon as they are claimed."""
-        offered = [plan for plan in plans if plan.fires and plan.job.definition.executor in OFFERED]
+        # What has a limit is offered once it has its place.
+        offered = [
+            plan
+            for plan in plans
+            if plan.fires and plan.job.definition.executor in OFFERED and plan.job.definition.limit is None
+        ]
         if not offered:
             return {}
         in_turn = [plan.job.job_id for plan in offered if plan.job.definition.overlap is not Overlap.ALLOW]
