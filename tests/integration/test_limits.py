@@ -16,6 +16,7 @@ from scheduler_core import Container, InvalidJobError, NotLeaderError, Origin, R
 from scheduler_core.engine.scheduler import BaseScheduler
 from scheduler_core.ports.election import Leadership
 from scheduler_core.ports.runs import WaitingRun
+from scheduler_core.storage.fire.admissions import ADMIT
 
 Sql = psycopg.Connection[Any]
 
@@ -121,14 +122,14 @@ async def test_what_waits_for_a_place_is_cancelled_at_once(scheduler: BaseSchedu
     await ended(sql, 1)
 
 
-async def test_a_number_admits_once_whatever_answer_gets_lost(container: Container, sql: Sql) -> None:
-    """Of two statements of one number, the second sent because the answer to the first got lost, one admits."""
-    await container.prepare()
-    runs = container.get_storage().runs
-    leadership = Leadership(1, "nonce", "me")
+LEADERSHIP = Leadership(1, "nonce", "me")
+
+
+def waiting_runs(sql: Sql, count: int) -> list[WaitingRun]:
+    """So many runs of a leader, which share a limit of two."""
     sql.execute("UPDATE scheduler.leader SET term = 1, nonce = 'nonce', instance_id = 'me'")
     waiting = []
-    for number in range(4):
+    for number in range(count):
         run = Run(uuid4(), f"j{number}", datetime.now(UTC), datetime.now(UTC), Origin.TRIGGER, 1, 1)
         sql.execute(
             "INSERT INTO scheduler.runs (run_id, job_id, job_name, scheduled_for, due_at, origin, status, term, "
@@ -136,21 +137,58 @@ async def test_a_number_admits_once_whatever_answer_gets_lost(container: Contain
             [run.run_id, run.job_id, run.scheduled_for, run.due_at],
         )
         waiting.append(WaitingRun(run, "key", 2))
-    answers = await asyncio.gather(
-        *(runs.admit(leadership, 0, order) for order in (waiting, waiting[::-1]) for _ in "ab")
-    )
-    admitted = {run_id for answer in answers for run_id in answer.admitted}
-    assert len(admitted) == 2
-    assert sorted(answer.number or 0 for answer in answers) == [0, 0, 0, 1]
-    assert sql.execute("SELECT count(*) FROM scheduler.runs WHERE concurrency_key = 'key'").fetchone() == (2,)
-    again = await runs.admit(leadership, await runs.admissions(), waiting)
-    assert again.admitted == admitted, "those that have a place are told so again"
+    return waiting
+
+
+GUARDS = {
+    "as it is": ("", ""),
+    "whatever the number": ("AND EXISTS (SELECT FROM turn)", ""),
+    "what is under way not counted": ("coalesce(l.live, 0) + m.rank", "m.rank"),
+}
+
+
+@pytest.mark.parametrize("guard", GUARDS)
+async def test_a_number_admits_once_whatever_answer_gets_lost(
+    container: Container, sql: Sql, monkeypatch: pytest.MonkeyPatch, guard: str
+) -> None:
+    """Of statements of one number, sent again because an answer got lost, one admits; and none beyond the limit."""
+    without, put = GUARDS[guard]
+    assert without in ADMIT
+    monkeypatch.setattr("scheduler_core.storage.fire.runs.ADMIT", ADMIT.replace(without, put) if without else ADMIT)
+    await container.prepare()
+    runs = container.get_storage().runs
+    waiting = waiting_runs(sql, 4)
+    with psycopg.connect(sql.info.dsn, password=sql.info.password) as holder:
+        # All have begun before the first can go on.
+        holder.execute("SELECT FROM scheduler.leader FOR UPDATE")
+        orders = [waiting, waiting[::-1], waiting, waiting[::-1]]
+        asking = [asyncio.create_task(runs.admit(LEADERSHIP, 0, order)) for order in orders]
+
+        async def all_wait() -> bool:
+            found = sql.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone()
+            return found is not None and found[0] >= len(orders)
+
+        await eventually_async(all_wait, what="all have begun")
+        holder.rollback()
+    answers = await asyncio.gather(*asking)
+    again = await runs.admit(LEADERSHIP, await runs.admissions(), waiting)
+    (placed,) = sql.execute("SELECT count(*) FROM scheduler.runs WHERE concurrency_key = 'key'").fetchone() or (0,)
+    is_exact = placed == 2 and sorted(answer.number or 0 for answer in answers) == [0, 0, 0, 1]
+    assert is_exact == (guard == "as it is")
     assert again.mine == {one.run.run_id for one in waiting}
+
+
+async def test_a_place_is_free_again_once_the_row_has_ended(container: Container, sql: Sql) -> None:
+    await container.prepare()
+    runs = container.get_storage().runs
+    waiting = waiting_runs(sql, 4)
+    first = await runs.admit(LEADERSHIP, 0, waiting)
+    assert first.admitted == {one.run.run_id for one in waiting[:2]}
+    again = await runs.admit(LEADERSHIP, first.number or 0, waiting)
+    assert again.admitted == first.admitted, "those that have a place are told so again"
     sql.execute("UPDATE scheduler.runs SET status = 'succeeded' WHERE concurrency_key = 'key'")
-    assert again.number is not None
-    more = await runs.admit(leadership, again.number, waiting)
-    assert len(more.admitted) == 2
-    assert not more.admitted & admitted
+    more = await runs.admit(LEADERSHIP, again.number or 0, waiting)
+    assert more.admitted == {one.run.run_id for one in waiting[2:]}
     with pytest.raises(NotLeaderError, match="nothing was admitted"):
         await runs.admit(Leadership(1, "another", "me"), await runs.admissions(), waiting)
 
