@@ -32,6 +32,7 @@ from scheduler_core.testing.clock import VirtualClock
 from scheduler_core.testing.errors import VirtualTimeError
 from scheduler_core.testing.ledger import Ledger
 from scheduler_core.testing.ledger_journal import LedgerJournal
+from scheduler_core.testing.ledger_limits import LedgerLimits
 
 QUIET_PASSES = 10
 """Turns of the event loop without news until everything is taken to rest: tasks that wake one another need a few."""
@@ -99,7 +100,8 @@ class Stage:
         self._in_flight = in_flight = InFlightRuns(clock, journal, Wake(), logger)
         trust, elsewhere, gate, slots = FullTrust(), RunsElsewhere(NobodyElse()), StartGate(), Slots(MOST_AT_ONCE)
         elsewhere.survey((), 0.0)
-        journal.listeners += [in_flight, gate]
+        limits = LedgerLimits()
+        journal.listeners += [in_flight, gate, limits]
         attempts = Attempts(
             journal=journal,
             call=CallbackCall(trust, journal, threads, clock),
@@ -123,6 +125,7 @@ class Stage:
             locks=RunLocks(lambda: locks, logger),
             attempts=attempts,
             logger=logger,
+            limits=limits,
         )
 
     @property
