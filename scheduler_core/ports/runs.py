@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from scheduler_core.domain.jobs.limit import Limit
 from scheduler_core.domain.planning.planning import Plan
 from scheduler_core.domain.runs.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.domain.runs.ticket import Ticket
@@ -35,11 +36,10 @@ class HeldRun:
 
 @dataclass(frozen=True, slots=True)
 class WaitingRun:
-    """A run that waits for a place: what it is counted under, and how many may execute at once."""
+    """A run that waits for a place, and what it is counted under."""
 
     run: Run
-    key: str
-    limit: int
+    limit: Limit
 
 
 @dataclass(frozen=True, slots=True)

@@ -100,7 +100,7 @@ class Stage:
         self._in_flight = in_flight = InFlightRuns(clock, journal, Wake(), logger)
         trust, elsewhere, gate, slots = FullTrust(), RunsElsewhere(NobodyElse()), StartGate(), Slots(MOST_AT_ONCE)
         elsewhere.survey((), 0.0)
-        limits = LedgerLimits()
+        limits = LedgerLimits(clock)
         journal.listeners += [in_flight, gate, limits]
         attempts = Attempts(
             journal=journal,

@@ -258,6 +258,13 @@ admissions = Table(
     _required("number", BigInteger),
 )
 
+paces = Table(
+    "paces",
+    metadata,
+    Column("key", Text, primary_key=True),
+    _required("spent_to", _INSTANT),
+)
+
 instances = Table(
     "instances",
     metadata,

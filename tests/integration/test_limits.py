@@ -13,6 +13,7 @@ import pytest
 from waiting import eventually_async
 
 from scheduler_core import Container, InvalidJobError, NotLeaderError, Origin, Run, RunContext, ScheduleJob
+from scheduler_core.domain.jobs.limit import Limit, Rate, check_rate
 from scheduler_core.engine.scheduler import BaseScheduler
 from scheduler_core.ports.election import Leadership
 from scheduler_core.ports.runs import WaitingRun
@@ -136,7 +137,7 @@ def waiting_runs(sql: Sql, count: int) -> list[WaitingRun]:
             "instance_id, definition_version) VALUES (%s, %s, 'j', %s, %s, 'trigger', 'pending', 1, 'me', 1)",
             [run.run_id, run.job_id, run.scheduled_for, run.due_at],
         )
-        waiting.append(WaitingRun(run, "key", 2))
+        waiting.append(WaitingRun(run, Limit("key", 2, None)))
     return waiting
 
 
@@ -206,3 +207,53 @@ async def test_a_place_is_free_again_once_the_row_has_ended(container: Container
 def test_what_is_no_limit_is_refused(policies: dict[str, Any], says: str) -> None:
     with pytest.raises(InvalidJobError, match=says):
         limited("j", print, **policies)
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ("100/minute", "100/minute"),
+        (" 5 / S ", "5/second"),
+        ("10/h", "10/hour"),
+        ("1/Day", "1/day"),
+        ("3/min", "3/minute"),
+    ],
+)
+def test_a_rate_is_kept_in_one_form(given: str, kept: str) -> None:
+    assert check_rate(given) == kept
+
+
+@pytest.mark.parametrize("given", ["100", "0/minute", "-1/s", "1/fortnight", "x/s", 5, "1.5/s", "1/"])
+def test_what_is_no_rate_is_refused(given: Any) -> None:
+    with pytest.raises(InvalidJobError, match="rate_limit"):
+        limited("j", print, rate_limit=given)
+
+
+async def test_a_rate_spends_its_time_in_one_row(container: Container, sql: Sql) -> None:
+    await container.prepare()
+    runs = container.get_storage().runs
+    rate = Limit("key", None, Rate(3, 60))
+    waiting = [WaitingRun(one.run, rate) for one in waiting_runs(sql, 5)]
+    first = await runs.admit(LEADERSHIP, 0, waiting)
+    assert first.admitted == {one.run.run_id for one in waiting[:3]}, "as many at once as in the whole time"
+    again = await runs.admit(LEADERSHIP, first.number or 0, waiting)
+    assert again.admitted == first.admitted
+    ahead = sql.execute("SELECT extract(epoch FROM spent_to - clock_timestamp()) FROM scheduler.paces").fetchone()
+    assert ahead is not None
+    assert 55 < ahead[0] <= 60
+    sql.execute("UPDATE scheduler.paces SET spent_to = spent_to - interval '20 seconds'")
+    more = await runs.admit(LEADERSHIP, again.number or 0, waiting)
+    assert more.admitted - first.admitted == {waiting[3].run.run_id}, "one each twenty seconds from then on"
+
+
+async def test_what_exceeds_a_rate_waits_for_it(scheduler: BaseScheduler, sql: Sql) -> None:
+    gauge = Gauge()
+    await scheduler.add_job(limited("paced-0", gauge.work, overlap="allow", rate_limit="4/second"))
+    for _ in range(8):
+        await scheduler.operations.trigger("paced-0")
+    await ended(sql, 8)
+    span = sql.execute(
+        "SELECT extract(epoch FROM max(started_at) - min(started_at)) FROM scheduler_audit.runs"
+    ).fetchone()
+    assert span is not None
+    assert span[0] >= 0.9, "four at once, and one each quarter of a second"

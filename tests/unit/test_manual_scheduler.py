@@ -158,6 +158,20 @@ async def test_jobs_that_share_a_limit_wait_for_a_place_in_order_of_priority(sch
     assert order[2:] == sorted(order[2:], key=lambda name: (names[name], name))
 
 
+async def test_what_exceeds_a_rate_waits_until_the_rate_allows_it(scheduler: ManualScheduler) -> None:
+    instants: list[float] = []
+
+    async def work() -> None:
+        instants.append((scheduler.clock.now() - START).total_seconds())
+
+    rate: dict[str, Any] = {"rate_limit": "2/minute", "concurrency_key": "partner"}
+    await scheduler.add_jobs([every(600, work, f"j{number}", **rate) for number in range(5)])
+    await scheduler.advance(600)
+    assert instants == [600, 600]
+    await scheduler.advance(90)
+    assert instants == [600, 600, 630, 660, 690]
+
+
 @pytest.mark.parametrize(
     ("overlap", "expected"),
     [

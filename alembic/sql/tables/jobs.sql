@@ -47,6 +47,7 @@ CREATE TABLE jobs (
     executor             text NOT NULL,
     concurrency_key      text,
     concurrency_limit    integer,
+    rate_limit           text,
     priority             integer NOT NULL DEFAULT 5,
     tags                 text[] NOT NULL,
     use_distributed_lock boolean NOT NULL,

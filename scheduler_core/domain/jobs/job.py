@@ -23,6 +23,7 @@ from scheduler_core.domain.jobs.fields import (
     check_kwargs,
 )
 from scheduler_core.domain.jobs.job_policies import POLICY
+from scheduler_core.domain.jobs.limit import Limit, parse_rate
 from scheduler_core.domain.jobs.policies import Delivery, Misfire, Overlap
 from scheduler_core.domain.runs.ticket import LOCAL
 from scheduler_core.domain.schedule import (
@@ -111,6 +112,7 @@ class ScheduleJob(BaseModel):
     executor: str = "local"
     concurrency_key: str | None = None
     concurrency_limit: int | None = None
+    rate_limit: str | None = None
     priority: int = 5
     tags: tuple[str, ...] = ()
     dst: Dst = Dst.ONCE
@@ -152,6 +154,7 @@ class ScheduleJob(BaseModel):
         executor: str = "local",
         concurrency_key: str | None = None,
         concurrency_limit: int | None = None,
+        rate_limit: str | None = None,
         priority: int = 5,
         tags: Names = (),
         dst: Dst | str = Dst.ONCE,
@@ -242,6 +245,7 @@ def job(
     executor: str = "local",
     concurrency_key: str | None = None,
     concurrency_limit: int | None = None,
+    rate_limit: str | None = None,
     priority: int = 5,
     tags: Names = (),
     dst: Dst | str = Dst.ONCE,
@@ -291,6 +295,7 @@ class JobDefinition:
     executor: str
     concurrency_key: str | None
     concurrency_limit: int | None
+    rate_limit: str | None
     priority: int
     tags: tuple[str, ...]
     use_distributed_lock: bool
@@ -310,14 +315,16 @@ class JobDefinition:
         )
 
     @property
-    def limit(self) -> tuple[str, int] | None:
-        """What its runs are counted under, and how many may execute at once; None where any number may.
+    def limit(self) -> Limit | None:
+        """What its runs are counted under; None where any number may begin, and execute at once.
 
-        A key without a limit lets one run execute; a limit without a key is the job's alone.
+        A key alone lets one run execute; what has no key is the job's own.
         """
-        if self.concurrency_key is None and self.concurrency_limit is None:
+        if self.concurrency_key is None and self.concurrency_limit is None and self.rate_limit is None:
             return None
-        return self.concurrency_key or f"job:{self.job_id}", self.concurrency_limit or 1
+        rate = None if self.rate_limit is None else parse_rate(self.rate_limit)
+        most = 1 if self.concurrency_limit is None and rate is None else self.concurrency_limit
+        return Limit(self.concurrency_key or f"job:{self.job_id}", most, rate)
 
     @property
     def shared(self) -> tuple[Any, ...]:

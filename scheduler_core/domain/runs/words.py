@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from scheduler_core.domain.jobs.job import JobDefinition
+from scheduler_core.domain.jobs.limit import Limit
 from scheduler_core.domain.runs.run import Origin, RunStatus
 from scheduler_core.domain.schedule.zone import find_zone
 from scheduler_core.domain.wording import in_words
@@ -112,8 +113,7 @@ def _verb(run: RunFacts, definition: JobDefinition | None, timezone: str) -> str
             return _retrying(run, definition, timezone)
         case RunStatus.QUEUED if run.reason == "limit":
             limit = definition and definition.limit
-            which = f": at most {limit[1]} of {limit[0]!r} execute at once" if limit else ""
-            return f"waits for a place{which}"
+            return f"waits for a place{_told_limit(limit) if limit else ''}"
         case RunStatus.QUEUED:
             return "waits until the job's run before it has ended"
         case _:
@@ -223,6 +223,12 @@ def _pending(run: RunFacts, definition: JobDefinition | None, timezone: str) -> 
     if run.owner_lives is False:
         return f"waits: its owner {run.instance_id} is gone, and the leader takes it over"
     return f"is about to begin on {run.instance_id}"
+
+
+def _told_limit(limit: Limit) -> str:
+    most = None if limit.most is None else f"at most {limit.most} of {limit.key!r} execute at once"
+    rate = limit.rate and f"{limit.rate.count} of {limit.key!r} begin in {in_words(limit.rate.per_seconds)}"
+    return ": " + ", ".join(told for told in (most, rate) if told)
 
 
 def _told_error(run: RunFacts) -> str:

@@ -69,7 +69,7 @@ class SharedLimits:
         limit = definition.limit
         if limit is None:
             return True
-        entry = _Entry(WaitingRun(run, *limit), definition.priority, asyncio.get_running_loop().create_future())
+        entry = _Entry(WaitingRun(run, limit), definition.priority, asyncio.get_running_loop().create_future())
         self._waiting.append(entry)
         self._wake.wake()
         if self._asking is None or self._asking.done():
