@@ -30,7 +30,7 @@ SELECT (SELECT term FROM fence) AS term, (SELECT count(*) FROM offered) AS offer
        CASE WHEN EXISTS (SELECT FROM offered) THEN pg_notify('{OFFER_CHANNEL}', :schema) END AS noticed
 """
 
-LOOKED_AT = 2_000
+LOOKED_AT = 400
 """Of what is due so many more than are taken are put in order by priority: work grows with what is taken, not waits."""
 
 # Owner and `running` at once: an owner alone would leave second calls that no record shows, after a death before the
@@ -42,32 +42,38 @@ LOOKED_AT = 2_000
 TAKE_OFFERED = """
 WITH clock AS MATERIALIZED (
     SELECT now, now + make_interval(secs => :ahead) AS horizon FROM (SELECT clock_timestamp() AS now) AS read
-), due AS (
+), me AS MATERIALIZED (
+    SELECT i FROM {schema}.instances i WHERE i.instance_id = :instance_id
+), due AS MATERIALIZED (
     SELECT r.run_id, r.job_id, r.scheduled_for, coalesce(r.next_attempt_at, r.due_at) AS begins_at,
            coalesce(j.priority, 5) AS priority, coalesce(j.delivery = 'at_most_once', false) AS is_at_most_once
     FROM {schema}.runs r
-    LEFT JOIN {schema}.instances me ON me.instance_id = :instance_id
     LEFT JOIN {schema}.jobs j ON j.job_id = r.job_id
+    LEFT JOIN me ON true
     WHERE r.offered IS NOT NULL AND r.instance_id IS NULL AND r.status IN ('pending', 'retrying')
       AND coalesce(r.next_attempt_at, r.due_at) <= (SELECT horizon FROM clock)
       AND r.offered = ANY(CAST(:executors AS text[]))
       AND (coalesce(r.next_attempt_at, r.due_at) <= (SELECT now FROM clock) OR j.delivery = 'at_least_once')
       -- who has no row any more, because a hand deleted it, finds out what it can't call when it tries
-      AND (j.job_id IS NULL OR me.instance_id IS NULL OR {schema}.can_call(me, j.callback, j.application))
+      AND (j.job_id IS NULL OR (me.i).instance_id IS NULL OR {schema}.can_call(me.i, j.callback, j.application))
       AND (:takes_alone OR r.deliveries = 0 AND j.delivery = 'at_least_once')
       AND NOT r.run_id = ANY(CAST(:passed_over AS uuid[]))
       -- what somebody has made unreadable by hand stays where it is, and in sight
       AND r.due_at BETWEEN '0001-01-03' AND '9999-12-30' AND r.origin IN ('schedule', 'trigger', 'backfill', 'rerun')
     ORDER BY coalesce(r.next_attempt_at, r.due_at)
     LIMIT :within
+), chosen AS MATERIALIZED (
+    -- some to spare, as others may have them locked
+    SELECT * FROM due ORDER BY priority, begins_at LIMIT 2 * :limit
 ), coming AS (
     SELECT r.run_id, r.job_id, r.scheduled_for, r.next_attempt_at,
-           r.deliveries > 0 OR d.is_at_most_once AS is_alone
-    FROM due d
+           r.deliveries > 0 OR c.is_at_most_once AS is_alone
+    FROM chosen c
     JOIN {schema}.runs r
-      ON r.run_id = d.run_id AND r.job_id = ANY (ARRAY[d.job_id]) AND r.scheduled_for = d.scheduled_for
-    WHERE r.offered IS NOT NULL AND r.instance_id IS NULL AND r.status IN ('pending', 'retrying')
-    ORDER BY d.priority, d.begins_at
+      ON r.run_id = c.run_id AND r.job_id = ANY (ARRAY[c.job_id]) AND r.scheduled_for = c.scheduled_for
+    -- looked at again once it is locked; `IS TRUE` is what no index serves, so that each is found by its key
+    WHERE (r.offered IS NOT NULL AND r.instance_id IS NULL AND r.status IN ('pending', 'retrying')) IS TRUE
+    ORDER BY c.priority, c.begins_at
     LIMIT :limit
     FOR UPDATE OF r SKIP LOCKED
 ), numbered AS (
