@@ -27,6 +27,7 @@ from scheduler_core.domain.alerts.webhook import parse_secrets
 from scheduler_core.domain.clock import CLOCK_JUMP_LIMIT_SECONDS
 from scheduler_core.domain.election.trust import RedisOutage, Timing
 from scheduler_core.domain.errors import InvalidScheduleError, InvalidSettingsError
+from scheduler_core.domain.runs.ticket import LOCAL
 from scheduler_core.domain.schedule.zone import check_timezone
 
 CONFIG_FILE = "scheduler.toml"
@@ -66,6 +67,8 @@ with warnings.catch_warnings():
         app: str | None = None
         application: str | None = Field(default=None, min_length=1, max_length=200)
         callbacks: Literal["application", "registered"] = "application"
+        default_executor: str = LOCAL
+        executes: bool = True
         max_concurrent_runs: int = Field(default=100, ge=1, le=10_000)
         process_workers: int | None = Field(default=None, ge=1, le=1_000)
         dask_address: str | None = Field(default=None, repr=False)

@@ -9,20 +9,22 @@ CREATE TRIGGER job_changed AFTER UPDATE OF version, auto_disabled_at ON jobs FOR
 CREATE TRIGGER job_edited AFTER UPDATE OF
         job_id, name, schedule_type, schedule_value, timezone, start_at, end_at, dst, jitter, calendars, callback,
         args, kwargs, enabled, misfire, misfire_grace, catch_up_limit, overlap, delivery, timeout, max_retries,
-        retry_delay, retry_max_delay, disable_after, executor, tags, use_distributed_lock, lock_key, lock_ttl, anchor,
-        paused_at, paused_until, paused_by, pause_note ON jobs FOR EACH ROW
+        retry_delay, retry_max_delay, disable_after, executor, concurrency_key, concurrency_limit, rate_limit, priority,
+        tags, use_distributed_lock, lock_key, lock_ttl, anchor, paused_at, paused_until, paused_by, pause_note ON jobs FOR EACH ROW
     WHEN (OLD.version = NEW.version AND OLD.auto_disabled_at IS NOT DISTINCT FROM NEW.auto_disabled_at
           AND (OLD.job_id, OLD.name, OLD.schedule_type, OLD.schedule_value, OLD.timezone, OLD.start_at, OLD.end_at,
                OLD.dst, OLD.jitter, OLD.calendars, OLD.callback, OLD.args, OLD.kwargs, OLD.enabled, OLD.misfire,
                OLD.misfire_grace, OLD.catch_up_limit, OLD.overlap, OLD.delivery, OLD.timeout, OLD.max_retries,
-               OLD.retry_delay, OLD.retry_max_delay, OLD.disable_after, OLD.executor, OLD.tags,
+               OLD.retry_delay, OLD.retry_max_delay, OLD.disable_after, OLD.executor,
+               OLD.concurrency_key, OLD.concurrency_limit, OLD.rate_limit, OLD.priority, OLD.tags,
                OLD.use_distributed_lock, OLD.lock_key, OLD.lock_ttl, OLD.anchor, OLD.paused_at, OLD.paused_until,
                OLD.paused_by, OLD.pause_note)
               IS DISTINCT FROM
               (NEW.job_id, NEW.name, NEW.schedule_type, NEW.schedule_value, NEW.timezone, NEW.start_at, NEW.end_at,
                NEW.dst, NEW.jitter, NEW.calendars, NEW.callback, NEW.args, NEW.kwargs, NEW.enabled, NEW.misfire,
                NEW.misfire_grace, NEW.catch_up_limit, NEW.overlap, NEW.delivery, NEW.timeout, NEW.max_retries,
-               NEW.retry_delay, NEW.retry_max_delay, NEW.disable_after, NEW.executor, NEW.tags,
+               NEW.retry_delay, NEW.retry_max_delay, NEW.disable_after, NEW.executor,
+               NEW.concurrency_key, NEW.concurrency_limit, NEW.rate_limit, NEW.priority, NEW.tags,
                NEW.use_distributed_lock, NEW.lock_key, NEW.lock_ttl, NEW.anchor, NEW.paused_at, NEW.paused_until,
                NEW.paused_by, NEW.pause_note))
     EXECUTE FUNCTION log_changed_job();

@@ -25,6 +25,7 @@ TABLES = (
     "calendar_changes",
     "leader",
     "leader_terms",
+    "admissions",
     "instances",
     "clock",
     "clock_holds",

@@ -94,7 +94,8 @@ async def examine(container: Container, declared: Sequence[ScheduleJob] | None =
 
 async def _differing(container: Container, stored: Stored, declared: Sequence[ScheduleJob]) -> list[dict[str, Any]]:
     """Where the stored jobs are not those of the code. A job that a command or a file added is no finding."""
-    definitions = [job.definition(container.settings.default_timezone) for job in declared]
+    zone, executor = container.settings.default_timezone, container.settings.default_executor
+    definitions = [job.definition(zone, default_executor=executor) for job in declared]
     names = {definition.job_id for definition in definitions}
     difference = compare(stored.definitions, definitions)
     found = [

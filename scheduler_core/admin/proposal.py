@@ -65,7 +65,8 @@ async def propose_import(
     Parameters: source, the file's name in errors; prune, whether jobs that neither the file nor `kept` declares are to
     go; kept, the jobs of a module, None: no module was named. Raises InvalidJobError.
     """
-    wanted = define(jobs, container.settings.default_timezone, source)
+    settings = container.settings
+    wanted = define(jobs, settings.default_timezone, source, default_executor=settings.default_executor)
     try:
         await container.get_calendars().check_jobs(wanted)
         await asyncio.to_thread(_check_arguments, container, wanted)

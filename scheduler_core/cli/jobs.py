@@ -99,7 +99,8 @@ def add(
     async def work(container: Container) -> str | None:
         await container.prepare()
         doubt = await doubt_of(container, callback)
-        definition = job.definition(timezone or container.settings.default_timezone)
+        settings = container.settings
+        definition = job.definition(timezone or settings.default_timezone, default_executor=settings.default_executor)
         import_from_here()
         container.check_arguments(definition)
         await container.get_operations().declare([definition])

@@ -19,6 +19,7 @@ from scheduler_core.domain.errors import (
 )
 from scheduler_core.domain.jobs.job import JobDefinition, ScheduleJob
 from scheduler_core.domain.runs.run import LoggerLike
+from scheduler_core.domain.runs.ticket import OFFERED
 from scheduler_core.engine.alerts.alarm_watch import AlarmStores, AlarmWatch
 from scheduler_core.engine.alerts.webhook_client import Webhook
 from scheduler_core.engine.callbacks.own_modules import OwnModules
@@ -142,6 +143,7 @@ class Container(Stores):
                 timing=settings.timing,
                 locks=self.get_lock_service,
                 default_timezone=settings.default_timezone,
+                default_executor=settings.default_executor,
                 max_concurrent_runs=settings.max_concurrent_runs,
                 drain_timeout_seconds=settings.drain_timeout,
                 history_days=settings.history_days,
@@ -277,6 +279,8 @@ class Container(Stores):
             pid=pid,
             version=version(),
             eligible=self.settings.eligible,
+            executes=tuple(sorted(OFFERED)) if self.settings.executes else (),
+            slots=self.settings.max_concurrent_runs,
         )
 
     async def _anybody_ever_led(self) -> bool:

@@ -29,6 +29,7 @@ from scheduler_core.storage.access.tokens import TokenStore
 from scheduler_core.storage.alerts.alarms import AlarmStore
 from scheduler_core.storage.alerts.outbox import Outbox
 from scheduler_core.storage.fire.control_session import PostgresControlSession
+from scheduler_core.storage.fire.offer_listener import PostgresOfferListener
 from scheduler_core.storage.fire.requests import RequestStore
 from scheduler_core.storage.fire.runs import RunStore
 from scheduler_core.storage.jobs.calendars import CalendarStore
@@ -171,6 +172,7 @@ class Stores:
                 requests=RequestStore(database, partitions),
                 calendars=CalendarStore(database),
                 clock=ClockStore(database),
+                offers=PostgresOfferListener(self._control_url, self.settings.schema),
                 open_control=self._open_control,
                 open_lease=self.open_lease,
                 maintain=self._maintain,
@@ -209,9 +211,12 @@ class Stores:
             clock_jump_limit_seconds=self.settings.clock_jump_limit,
         )
 
+    @property
+    def _control_url(self) -> str:
+        return self.settings.control_database_url or self.database_url
+
     def _open_control(self) -> PostgresControlSession:
-        url = self.settings.control_database_url or self.database_url
-        return PostgresControlSession(url, self.settings.schema, ttl_seconds=self.settings.lease_ttl)
+        return PostgresControlSession(self._control_url, self.settings.schema, ttl_seconds=self.settings.lease_ttl)
 
     async def job_statuses(self, job_ids: Sequence[str]) -> list[JobStatus]:
         """Counters and state of jobs, as the database has them."""

@@ -41,7 +41,8 @@ class DeclaredJobs:
 class Declarations:
     """The jobs that this process's code declares, stored at the start and whenever one is added.
 
-    Parameters: callbacks, where the jobs' callbacks are kept; default_timezone, for jobs without one.
+    Parameters: callbacks, where the jobs' callbacks are kept; default_timezone and default_executor, of jobs without
+    one.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Declarations:
         calendar_operations: CalendarOperations,
         statuses: StatusCache,
         default_timezone: str,
+        default_executor: str,
         logger: LoggerLike,
     ) -> None:
         self._storage = storage
@@ -63,6 +65,7 @@ class Declarations:
         self._calendar_operations = calendar_operations
         self._statuses = statuses
         self._default_timezone = default_timezone
+        self._default_executor = default_executor
         self._logger = logger
         self._waiting: dict[str, ScheduleJob] = {}
         """Jobs that were added before the start, until they are stored."""
@@ -128,7 +131,8 @@ class Declarations:
     async def _store(
         self, jobs: Sequence[ScheduleJob], again: Sequence[JobDefinition], *, at_run_time: bool
     ) -> DeclaredJobs:
-        definitions = [*again, *(job.definition(self._default_timezone) for job in jobs)]
+        made = (job.definition(self._default_timezone, default_executor=self._default_executor) for job in jobs)
+        definitions = [*again, *made]
         for definition in definitions:
             self._operations.check_declaration(definition)
         for job in jobs:

@@ -21,14 +21,18 @@ from scheduler_core.engine.election.exchange import LoopInbox, LoopPulse
 from scheduler_core.engine.election.resign_watch import ResignWatch
 from scheduler_core.engine.election.surroundings import THIS_MACHINE, Surroundings
 from scheduler_core.engine.election.trust_window import LeaderTrust
+from scheduler_core.engine.executing import Executing
 from scheduler_core.engine.fire.attempts import Attempts
 from scheduler_core.engine.fire.callback_call import CallbackCall
 from scheduler_core.engine.fire.cancellation import CancelWatch
 from scheduler_core.engine.fire.claiming import Claiming
+from scheduler_core.engine.fire.elsewhere import RunsElsewhere
 from scheduler_core.engine.fire.forgotten_ends import ForgottenEnds
-from scheduler_core.engine.fire.in_flight import InFlightRuns
+from scheduler_core.engine.fire.in_flight import AllInFlight, InFlightRuns
 from scheduler_core.engine.fire.job_cache import JobCache
-from scheduler_core.engine.fire.overlap_gate import OverlapGate, RunningElsewhere
+from scheduler_core.engine.fire.limits import SharedLimits
+from scheduler_core.engine.fire.offering import Offering
+from scheduler_core.engine.fire.overlap_gate import OverlapGate
 from scheduler_core.engine.fire.recorder import Recorder
 from scheduler_core.engine.fire.recovery import Recovery
 from scheduler_core.engine.fire.retry import Retry
@@ -96,7 +100,7 @@ class RunningReplica:
         self.context = ReplicaContext(instance, parts.timing, storage, self.clock_guard, parts.counters, logger)
         self._recovery_wake = recovery_wake = Wake()
         slots: dict[str, Slots] = defaultdict(lambda: Slots(parts.max_concurrent_runs))
-        elsewhere, start_gate = RunningElsewhere(), StartGate()
+        elsewhere, start_gate = RunsElsewhere(storage.runs, machine), StartGate()
 
         self.jobs = JobCache(storage, logger, machine)
         self.locks = RunLocks(parts.find_locks, logger)
@@ -105,7 +109,7 @@ class RunningReplica:
         )
         self.in_flight = in_flight = InFlightRuns(clock, recorder, recovery_wake, logger, machine)
         listeners = (parts.counters, parts.statuses)
-        recorder.listeners += [*listeners, in_flight, start_gate]
+        recorder.listeners += [*listeners, in_flight, start_gate, elsewhere]
         self.attempts = traced(
             Attempts(
                 journal=recorder,
@@ -132,6 +136,21 @@ class RunningReplica:
             wake=recovery_wake,
             logger=logger,
         )
+        self.offering = Offering(storage.runs, clock, trust, elsewhere, in_flight, logger)
+        self.limits = SharedLimits(storage.runs, journal=recorder, trust=trust, in_flight=in_flight, logger=logger)
+        recorder.listeners.append(self.limits)
+        self.executing = Executing(
+            self.context,
+            executors=instance.executes,
+            slots_count=parts.max_concurrent_runs,
+            life=trust,
+            jobs=self.jobs,
+            callbacks=parts.callbacks,
+            locks=self.locks,
+            recorder=recorder,
+            machine=machine,
+        )
+        self.all_in_flight = all_in_flight = AllInFlight(in_flight, self.executing.in_flight)
         self.executor = RunExecutor(
             clock=clock,
             journal=recorder,
@@ -145,6 +164,8 @@ class RunningReplica:
             attempts=self.attempts,
             logger=logger,
             remote=self.remote,
+            offering=self.offering,
+            limits=self.limits,
         )
         timers = StartTimers(clock, in_flight, self.executor)
         self.claiming = Claiming(
@@ -154,6 +175,7 @@ class RunningReplica:
             callbacks=parts.callbacks,
             in_flight=in_flight,
             timers=timers,
+            offering=self.offering,
             recorder=recorder,
             recovery=recovery_wake,
             counters=parts.counters,
@@ -172,7 +194,7 @@ class RunningReplica:
             logger=logger,
             machine=machine,
         )
-        self.pulse = LoopPulse(in_flight, parts.callbacks.abilities(), machine)
+        self.pulse = LoopPulse(all_in_flight, parts.callbacks.abilities(), machine)
         self.elector = Elector(
             instance=instance,
             timing=parts.timing,
@@ -188,7 +210,7 @@ class RunningReplica:
             storage.runs,
             instance.instance_id,
             elector=self.elector,
-            in_flight=in_flight,
+            in_flight=all_in_flight,
             ttl_seconds=parts.timing.ttl_seconds,
             counters=parts.counters,
             logger=logger,
@@ -206,7 +228,7 @@ class RunningReplica:
             remote=self.remote,
             tasks=self._tasks,
         )
-        self._cancels = CancelWatch(storage.requests, instance.instance_id, in_flight, logger, self.remote, machine)
+        self._cancels = CancelWatch(storage.requests, instance.instance_id, all_in_flight, logger, self.remote, machine)
         self._resignations = ResignWatch(storage.requests, trust, self.leader_loop, logger)
 
     # Life.
@@ -236,11 +258,13 @@ class RunningReplica:
             (self._resignations.work, "scheduler resignations"),
         ):
             self._tasks.keep_going(work, name)
+        self.executing.begin(self._tasks)
 
     async def give_up(self) -> None:
         """Leave the election after a start that failed."""
         await self.elector.stop()
         self._threads.shutdown(wait=False)
+        self.executing.end()
 
     async def leave_behind(self) -> None:
         """Leave the election after the loop of everything else was closed."""
@@ -252,14 +276,17 @@ class RunningReplica:
         await self.elector.stop()
         self._parts.executors.forget()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self.executing.end()
 
     async def stop(self) -> None:
         """Resign, let running work end for at most `drain_timeout_seconds`, and leave; the rest is left to recovery."""
         limit_seconds = self._parts.drain_timeout_seconds
+        await self.executing.hand_back()
         await self.leader_loop.resign("stopped", for_good=True)
         self.remote.leave_alone()
         await asyncio.gather(
             self.executor.drain(limit_seconds),
+            self.executing.drain(limit_seconds),
             self._tasks.drain(limit_seconds),
             self._parts.executors.stop(limit_seconds, self._parts.logger),
         )
@@ -267,6 +294,7 @@ class RunningReplica:
         await self.recorder.stop(timeout_seconds=LAST_WORDS_SECONDS)
         await self.elector.stop()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self.executing.end()
         self._parts.counters.loop_rests()
 
     def take_in(self, declared: DeclaredJobs) -> None:
@@ -295,9 +323,9 @@ class RunningReplica:
             now = self.clock.monotonic()
             self._parts.counters.see_loop(now, MARK_RUNNING_AFTER_SECONDS / 2)
             before = now - MARK_RUNNING_AFTER_SECONDS
-            for active in self.in_flight.calling():
-                if not active.is_durable and active.started_monotonic <= before:
-                    active.is_durable = True
+            for active in self.all_in_flight.calling():
+                if not active.is_noted and active.started_monotonic <= before:
+                    active.is_durable = active.is_noted = True
                     self.recorder.record_soon(active.as_running())
             await asyncio.sleep(MARK_RUNNING_AFTER_SECONDS / 2)
 

@@ -24,6 +24,7 @@ from scheduler_core.domain.jobs.job import ScheduleJob
 from scheduler_core.domain.jobs.status import JobStatus
 from scheduler_core.domain.planning.planning import Plan, StoredJob
 from scheduler_core.domain.runs.run import LoggerLike, Outcome, Run
+from scheduler_core.domain.runs.ticket import LOCAL
 from scheduler_core.engine.callbacks.own_modules import OwnModules
 from scheduler_core.engine.callbacks.registry import Callback, CallbackRegistry
 from scheduler_core.engine.counters import Counters
@@ -55,11 +56,11 @@ class BaseScheduler:
     """One replica's scheduler. Usable many times in one process; `SchedulerService` is one of them.
 
     Parameters: storage, where jobs and runs live; instance, this process; timing, the election's; locks,
-    gives the lock service of jobs with `use_distributed_lock`; default_timezone, for jobs without one;
-    max_concurrent_runs, callbacks of one executor that execute at once; drain_timeout_seconds, how long a stop waits
-    for them; clock_jump_limit_seconds, beyond which a jump of the database's clock stops planning; application, whose
-    jobs this replica calls; allowed_callbacks and own_modules, what else they may name; executors, what calls the
-    callbacks of jobs that name another than `local`; surroundings, the machine: its clocks, dice and threads.
+    gives the lock service of jobs with `use_distributed_lock`; default_timezone and default_executor, for jobs without
+    one; max_concurrent_runs, callbacks of one executor that execute at once; drain_timeout_seconds, how long a stop
+    waits for them; clock_jump_limit_seconds, beyond which a jump of the database's clock stops planning; application,
+    whose jobs this replica calls; allowed_callbacks and own_modules, what else they may name; executors, what calls
+    the callbacks of jobs that name another than `local`; surroundings, the machine: its clocks, dice and threads.
     """
 
     def __init__(
@@ -70,6 +71,7 @@ class BaseScheduler:
         timing: Timing,
         locks: Callable[[], Locks] | None = None,
         default_timezone: str = "UTC",
+        default_executor: str = LOCAL,
         max_concurrent_runs: int = 100,
         drain_timeout_seconds: float = 30.0,
         history_days: int = 30,
@@ -132,6 +134,7 @@ class BaseScheduler:
             calendar_operations=self.calendar_operations,
             statuses=self._statuses,
             default_timezone=default_timezone,
+            default_executor=default_executor,
             logger=self._logger,
         )
         self._running: RunningReplica | None = None
@@ -177,8 +180,8 @@ class BaseScheduler:
             is_started=True,
             holds_life=running.trust.holds_life,
             stalled_seconds=running.pulse.stalled_seconds,
-            runs_in_hand=len(running.in_flight),
-            runs_executing=sum(1 for _ in running.in_flight.calling()),
+            runs_in_hand=len(running.all_in_flight),
+            runs_executing=sum(1 for _ in running.all_in_flight.calling()),
             outcomes_queued=running.recorder.queued,
             clock_skew_seconds=running.clock.skew_seconds(),
             clock_jump=running.clock_guard.jump,

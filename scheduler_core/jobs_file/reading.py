@@ -14,6 +14,7 @@ from typing import Any
 from scheduler_core.domain.errors import InvalidJobError
 from scheduler_core.domain.jobs.checks import CHECKS
 from scheduler_core.domain.jobs.job import STATE_FIELDS, JobDefinition, ScheduleJob
+from scheduler_core.domain.runs.ticket import LOCAL
 from scheduler_core.domain.wording import did_you_mean, shown
 from scheduler_core.jobs_file.fields import FIELDS, SCHEDULES, WHEN_STORED
 from scheduler_core.jobs_file.places import line_of
@@ -86,12 +87,14 @@ def parse_jobs(content: bytes, source: str) -> list[ScheduleJob]:
     return jobs
 
 
-def define(jobs: Sequence[ScheduleJob], default_timezone: str, source: str) -> list[JobDefinition]:
+def define(
+    jobs: Sequence[ScheduleJob], default_timezone: str, source: str, *, default_executor: str = LOCAL
+) -> list[JobDefinition]:
     """What is to be stored of the jobs. `default_timezone` is an IANA name. Raises InvalidJobError."""
     definitions = []
     for job in jobs:
         try:
-            definitions.append(job.definition(default_timezone))
+            definitions.append(job.definition(default_timezone, default_executor=default_executor))
         except InvalidJobError as error:
             raise InvalidJobError(f"{source}: the job {shown(job.job_id)} can't be accepted: {error}") from None
     return definitions

@@ -83,6 +83,10 @@ class Instance:
     version: str
     eligible: bool
     abilities: Abilities = field(default=Abilities())
+    executes: tuple[str, ...] = ()
+    """The executors whose offered runs it takes."""
+    slots: int = 0
+    """How many callbacks of each it executes at once."""
 
 
 class SessionListener(Protocol):

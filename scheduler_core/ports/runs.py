@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Protocol
 from uuid import UUID
 
+from scheduler_core.domain.jobs.limit import Limit
 from scheduler_core.domain.planning.planning import Plan
 from scheduler_core.domain.runs.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.domain.runs.ticket import Ticket
@@ -16,6 +17,54 @@ from scheduler_core.ports.election import Leadership
 
 CANCEL_REQUEST = "\x01cancel "
 """With a run_id behind it: a hint that somebody has asked for the run to be cancelled, which its row says."""
+
+
+Offers = Mapping[str, int]
+"""Of these jobs as many of the first fires of a plan are offered to the job's executor as they are claimed."""
+
+NOTHING_OFFERED: Offers = {}
+
+
+@value(frozen=True, slots=True)
+class HeldRun:
+    """An unfinished run that is offered, or that somebody has taken or begun: what names it."""
+
+    run_id: UUID
+    job_id: str
+    scheduled_for: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class WaitingRun:
+    """A run that waits for a place, and what it is counted under."""
+
+    run: Run
+    limit: Limit
+
+
+@dataclass(frozen=True, slots=True)
+class Admissions:
+    """What came of asking for places: who has one, which of those that asked are still this replica's, and the number
+    under which the next are asked for (None: it has to be read).
+    """
+
+    admitted: frozenset[UUID]
+    mine: frozenset[UUID]
+    number: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What one look at offered runs brought."""
+
+    now: datetime
+    runs: Sequence[Run | InvalidRun]
+    seen: int
+    """How many might have been taken."""
+    next_at: datetime | None
+    """When the next one that is offered may begin."""
+    alone: frozenset[UUID] = frozenset()
+    """Those that begin beside no other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +82,8 @@ class Claimed:
 
     runs: Sequence[Run]
     moved_job_ids: frozenset[str]
+    offered: frozenset[UUID] = frozenset()
+    """Those of the runs that whoever can execute them may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +98,11 @@ class Recorded:
 
 @dataclass(frozen=True, slots=True)
 class Owner:
-    """A replica that has begun runs: whether it lives, and the jobs that these are of."""
+    """Who has begun or taken runs: whether it lives, and which runs these are. None owns what is offered to any."""
 
-    instance_id: str
+    instance_id: str | None
     alive: bool
-    job_ids: tuple[str, ...]
+    runs: tuple[HeldRun, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +154,37 @@ class Runs(Protocol):
         self, *, ahead_seconds: float, limit: int, excluding: Sequence[str], since: datetime | None = None
     ) -> DueJobs: ...
 
-    async def claim(self, leadership: Leadership, plans: Sequence[Plan], *, uncallable: bool) -> Claimed:
+    async def claim(
+        self, leadership: Leadership, plans: Sequence[Plan], *, uncallable: bool, offers: Offers = NOTHING_OFFERED
+    ) -> Claimed:
         """Move cursors and insert runs in one statement. Raises NotLeaderError if the term has ended."""
+
+    async def offer(self, leadership: Leadership, offered: Sequence[tuple[Run, str]]) -> None:
+        """Let whoever executes for the executor that each run comes with take it. Raises NotLeaderError."""
+
+    async def admissions(self) -> int:
+        """The number under which runs are admitted next."""
+
+    async def admit(self, leadership: Leadership, number: int, waiting: Sequence[WaitingRun]) -> Admissions:
+        """Admit as many of these, in this order, as their limits allow. Raises NotLeaderError."""
+
+    async def take_offered(
+        self,
+        instance_id: str,
+        executors: Sequence[str],
+        *,
+        ahead_seconds: float,
+        limit: int,
+        takes_alone: bool,
+        passed_over: Sequence[UUID],
+    ) -> Taken:
+        """Take what is offered and about to be due, at most `limit`; of what begins alone one at most, or none."""
+
+    async def taken(self, instance_id: str, mine: Sequence[UUID]) -> Taken:
+        """What this replica has taken and does not have: after an answer that got lost."""
+
+    async def unfinished_among(self, held: Sequence[HeldRun]) -> frozenset[UUID]:
+        """Those of these runs that have not ended."""
 
     async def warm_up(self) -> None:
         """Have the hot path's statements ready before this replica leads."""
@@ -145,8 +225,8 @@ class Runs(Protocol):
     def unmark_unfinished(self) -> None:
         """Have looks for unfinished runs go through all of them again."""
 
-    async def owners(self) -> list[Owner]:
-        """The instances that have begun runs that have not ended."""
+    async def owners(self, instance_id: str) -> list[Owner]:
+        """Who has runs that have not ended: others that have begun them, and whoever has taken or is offered them."""
 
     async def preferred_successor(self, instance_id: str, passed_over: Sequence[UUID]) -> str | None:
         """The replica that can call what a waiting run needs and `instance_id` can't.
@@ -170,6 +250,13 @@ class Runs(Protocol):
 
     async def take_back(self, ticket: Ticket, instance_id: str, dead_instance: str | None) -> RunStatus | None:
         """Have the run of a ticket again, from a worker that is dead or never took it; returns where it stood."""
+
+
+class OfferListener(Protocol):
+    """Who hears of offers."""
+
+    async def listen(self, heard: Callable[[], None]) -> None:
+        """Call `heard` whenever runs are offered, until the connection ends. Raises ServerUnreachableError."""
 
 
 class Requests(Protocol):

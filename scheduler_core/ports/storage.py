@@ -9,7 +9,7 @@ from typing import Any
 from scheduler_core.ports.clock import DatabaseTime
 from scheduler_core.ports.election import ControlSession, Lease
 from scheduler_core.ports.jobs import Calendars, Jobs
-from scheduler_core.ports.runs import Requests, Runs
+from scheduler_core.ports.runs import OfferListener, Requests, Runs
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,6 +21,7 @@ class Storage:
     requests: Requests
     calendars: Calendars
     clock: DatabaseTime
+    offers: OfferListener
     open_control: Callable[[], ControlSession]
     open_lease: Callable[[], Lease | None]
     """Called in the keeper's thread: clients belong to the event loop that made them."""

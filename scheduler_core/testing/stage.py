@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from concurrent.futures import Executor
+from uuid import UUID
 
 from scheduler_core.domain.planning.planning import StoredJob
 from scheduler_core.domain.runs.run import LoggerLike, Run
@@ -16,8 +17,9 @@ from scheduler_core.domain.runs.ticket import LOCAL
 from scheduler_core.engine.callbacks.registry import CallbackRegistry
 from scheduler_core.engine.fire.attempts import Attempts
 from scheduler_core.engine.fire.callback_call import CallbackCall
+from scheduler_core.engine.fire.elsewhere import RunsElsewhere
 from scheduler_core.engine.fire.in_flight import InFlightRuns
-from scheduler_core.engine.fire.overlap_gate import OverlapGate, RunningElsewhere
+from scheduler_core.engine.fire.overlap_gate import OverlapGate
 from scheduler_core.engine.fire.retry import Retry
 from scheduler_core.engine.fire.run_executor import RunExecutor
 from scheduler_core.engine.fire.run_lock import RunLocks
@@ -25,10 +27,12 @@ from scheduler_core.engine.fire.slots import Slots
 from scheduler_core.engine.fire.start_gate import StartGate
 from scheduler_core.engine.wake import Wake
 from scheduler_core.ports.election import Locks
+from scheduler_core.ports.runs import HeldRun
 from scheduler_core.testing.clock import VirtualClock
 from scheduler_core.testing.errors import VirtualTimeError
 from scheduler_core.testing.ledger import Ledger
 from scheduler_core.testing.ledger_journal import LedgerJournal
+from scheduler_core.testing.ledger_limits import LedgerLimits
 
 QUIET_PASSES = 10
 """Turns of the event loop without news until everything is taken to rest: tasks that wake one another need a few."""
@@ -48,6 +52,13 @@ class FullTrust:
     @property
     def holds_life(self) -> bool:
         return True
+
+
+class NobodyElse:
+    """Of the only process there is: no run is anybody else's."""
+
+    async def unfinished_among(self, _held: Sequence[HeldRun]) -> frozenset[UUID]:
+        return frozenset()
 
 
 class LedgerJobs:
@@ -87,9 +98,10 @@ class Stage:
         self._patience_seconds = patience_seconds
         self._journal = journal = LedgerJournal(clock, ledger)
         self._in_flight = in_flight = InFlightRuns(clock, journal, Wake(), logger)
-        trust, elsewhere, gate, slots = FullTrust(), RunningElsewhere(), StartGate(), Slots(MOST_AT_ONCE)
-        elsewhere.survey(())
-        journal.listeners += [in_flight, gate]
+        trust, elsewhere, gate, slots = FullTrust(), RunsElsewhere(NobodyElse()), StartGate(), Slots(MOST_AT_ONCE)
+        elsewhere.survey((), 0.0)
+        limits = LedgerLimits(clock)
+        journal.listeners += [in_flight, gate, limits]
         attempts = Attempts(
             journal=journal,
             call=CallbackCall(trust, journal, threads, clock),
@@ -113,6 +125,7 @@ class Stage:
             locks=RunLocks(lambda: locks, logger),
             attempts=attempts,
             logger=logger,
+            limits=limits,
         )
 
     @property

@@ -8,10 +8,11 @@ from typing import Any
 from scheduler_core.domain.planning.planning import Missed, Plan
 from scheduler_core.domain.runs.run import Origin, Run
 from scheduler_core.ports.election import Leadership
+from scheduler_core.ports.runs import NOTHING_OFFERED, Offers
 from scheduler_core.storage.jobs.calendars import REVISION
 from scheduler_core.storage.jobs.definitions import count_of
 from scheduler_core.storage.postgres.arrays import sparse
-from scheduler_core.storage.postgres.keys import new_run_id
+from scheduler_core.storage.postgres.keys import OFFER_CHANNEL, new_run_id
 from scheduler_core.storage.postgres.row_places import Place
 
 # The clock is read once, in a sub-select, so that the index on due_at serves the comparison. Work and answer
@@ -55,7 +56,7 @@ FROM listed
 _MOVES = """next_run = p.next_run, due_at = p.due_at,
         finished_at = CASE WHEN p.next_run IS NULL THEN clock_timestamp() END"""
 _AS_PLANNED = "j.next_run = p.cursor AND j.version = p.version AND EXISTS (SELECT FROM fence)"
-_MOVED = "j.job_id, j.name, j.version, j.ctid AS place, p.cursor, p.run_id, p.starts_at"
+_MOVED = "j.job_id, j.name, j.version, j.ctid AS place, p.cursor, p.run_id, p.starts_at, p.offered"
 
 # Fenced: FOR SHARE holds the leader's row until commit, so no successor can raise the term in between, and a
 # claim that waited behind one re-reads the row and finds its own term gone. (FOR KEY SHARE would not conflict
@@ -74,8 +75,9 @@ WITH fence AS (
 ), planned AS MATERIALIZED (
     SELECT * FROM unnest(CAST(:job_ids AS text[]), CAST(:cursors AS timestamptz[]), CAST(:versions AS bigint[]),
                          CAST(:next_runs AS timestamptz[]), CAST(:next_due_ats AS timestamptz[]),
-                         CAST(:run_ids AS uuid[]), CAST(:starts AS timestamptz[]), CAST(:places AS tid[]))
-         AS p (job_id, cursor, version, next_run, due_at, run_id, starts_at, place)
+                         CAST(:run_ids AS uuid[]), CAST(:starts AS timestamptz[]), CAST(:offers AS text[]),
+                         CAST(:places AS tid[]))
+         AS p (job_id, cursor, version, next_run, due_at, run_id, starts_at, offered, place)
 ), moved_in_place AS (
     UPDATE {schema}.jobs j SET {moves} FROM planned p
     WHERE j.ctid = p.place AND (j.job_id = p.job_id) IS TRUE AND {as_planned}
@@ -89,19 +91,20 @@ WITH fence AS (
     SELECT * FROM moved_in_place UNION ALL SELECT * FROM moved_by_key
 ), fired AS (
     INSERT INTO {schema}.runs (run_id, job_id, job_name, scheduled_for, due_at, origin, status, reason, term,
-                               instance_id, definition_version, missed_count, missed_from, finished_at)
+                               instance_id, offered, definition_version, missed_count, missed_from, finished_at)
     SELECT run_id, job_id, name, cursor, coalesce(starts_at, cursor), 'schedule', 'pending', :reason, :term,
-           :owner, version, NULL, NULL, NULL
+           CASE WHEN offered IS NULL THEN :owner END, offered, version, NULL, NULL, NULL
     FROM moved WHERE run_id IS NOT NULL
     UNION ALL
     SELECT f.run_id, f.job_id, f.job_name, f.scheduled_for, f.due_at, 'schedule', f.status, f.reason, :term,
-           f.owner, f.version, f.missed_count, f.missed_from,
+           f.owner, f.offered, f.version, f.missed_count, f.missed_from,
            CASE WHEN f.status IN ('missed', 'skipped') THEN clock_timestamp() END
     FROM unnest(CAST(:more_run_ids AS uuid[]), CAST(:more_job_ids AS text[]), CAST(:more_job_names AS text[]),
                 CAST(:more_versions AS bigint[]), CAST(:more_scheduled_fors AS timestamptz[]),
                 CAST(:more_due_ats AS timestamptz[]), CAST(:more_statuses AS text[]), CAST(:more_reasons AS text[]),
-                CAST(:more_owners AS text[]), CAST(:missed_counts AS bigint[]), CAST(:missed_froms AS timestamptz[]))
-         AS f (run_id, job_id, job_name, version, scheduled_for, due_at, status, reason, owner, missed_count,
+                CAST(:more_owners AS text[]), CAST(:more_offers AS text[]), CAST(:missed_counts AS bigint[]),
+                CAST(:missed_froms AS timestamptz[]))
+         AS f (run_id, job_id, job_name, version, scheduled_for, due_at, status, reason, owner, offered, missed_count,
                missed_from)
     WHERE (f.job_id IN (SELECT job_id FROM moved)) IS TRUE
     -- An occurrence that has its row already fires no second time. A count must not get lost with it.
@@ -114,10 +117,14 @@ SELECT (SELECT term FROM fence) AS term,
        CASE WHEN (SELECT count(*) FROM moved) < :plans THEN ARRAY(SELECT job_id FROM moved) END AS moved,
        CASE WHEN (SELECT count(*) FROM fired) < :rows THEN ARRAY(SELECT run_id FROM fired) END AS fired,
        CASE WHEN (SELECT count(*) FROM moved_in_place) = :plans
-            THEN ARRAY(SELECT place FROM moved_in_place) END AS places
+            THEN ARRAY(SELECT place FROM moved_in_place) END AS places,
+       -- Whoever executes looks at once. Only a hint, and only where something was offered: each NOTIFY waits for the
+       -- others that commit.
+       CASE WHEN :offered > 0 AND EXISTS (SELECT FROM fired) THEN pg_notify('{channel}', :schema) END AS noticed
 """.replace("{moves}", _MOVES)
     .replace("{as_planned}", _AS_PLANNED)
     .replace("{moved}", _MOVED)
+    .replace("{channel}", OFFER_CHANNEL)
 )
 
 # After a lost reply: what the claim of exactly these run ids has won.
@@ -134,7 +141,8 @@ SELECT CAST(:term AS bigint) AS term,
                                       CAST(:more_run_ids AS uuid[])) AS f (job_id, scheduled_for, run_id)
              ) AS claimed
              JOIN {schema}.runs r USING (job_id, scheduled_for, run_id)
-             WHERE r.term = :term AND r.instance_id = :instance_id AND r.status = 'pending') AS fired,
+             WHERE r.term = :term AND r.status = 'pending'
+               AND (r.instance_id = :instance_id OR r.offered IS NOT NULL)) AS fired,
        NULL AS places
 """
 
@@ -162,16 +170,26 @@ def claim_parameters(
     runs: Sequence[Sequence[Run]],
     uncallable: bool,
     places: Sequence[Place | None] = (),
+    *,
+    offers: Offers = NOTHING_OFFERED,
+    schema: str = "",
 ) -> dict[str, Any]:
     """Parameters of CLAIM and CLAIMED: plans, the runs of each, and where its job's row lies, as parallel arrays."""
     reason, owner = ("no_callback", None) if uncallable else (None, leadership.instance_id)
     firsts: list[Run | None] = []
+    first_offers: list[str | None] = []
     more: list[tuple[Any, ...]] = []
     for plan, fires in zip(plans, runs, strict=True):
         starts_at_cursor = bool(fires) and fires[0].scheduled_for == plan.job.next_run
+        offered = offers.get(plan.job.job_id, 0) if offers else 0
         firsts.append(fires[0] if starts_at_cursor else None)
+        first_offers.append(plan.job.definition.executor if starts_at_cursor and offered else None)
         if len(fires) > starts_at_cursor:
-            more += [_fired(plan, run, reason, owner) for run in fires[starts_at_cursor:]]
+            more += [
+                _fired(plan, run, reason, owner, is_offered=number < offered)
+                for number, run in enumerate(fires)
+                if number or not starts_at_cursor
+            ]
         if plan.missed:
             more += [_missed(plan, missed) for missed in plan.missed]
     columns = list(zip(*more, strict=True)) if more else [()] * len(_MORE)
@@ -188,6 +206,9 @@ def claim_parameters(
         "next_runs": sparse(plan.next_run for plan in plans),
         "next_due_ats": sparse(plan.next_due_at for plan in plans),
         "run_ids": sparse(run and run.run_id for run in firsts),
+        "offers": sparse(first_offers),
+        "offered": len(offers),
+        "schema": schema,
         "places": sparse(places),
         "starts": sparse(run.due_at if run and run.due_at != run.scheduled_for else None for run in firsts),
         **{name: sparse(column) for name, column in zip(_MORE, columns, strict=True)},
@@ -204,12 +225,13 @@ _MORE = (
     "more_statuses",
     "more_reasons",
     "more_owners",
+    "more_offers",
     "missed_counts",
     "missed_froms",
 )
 
 
-def _fired(plan: Plan, run: Run, reason: str | None, owner: str | None) -> tuple[Any, ...]:
+def _fired(plan: Plan, run: Run, reason: str | None, owner: str | None, *, is_offered: bool) -> tuple[Any, ...]:
     name = plan.job.definition.name
     return (
         run.run_id,
@@ -220,7 +242,8 @@ def _fired(plan: Plan, run: Run, reason: str | None, owner: str | None) -> tuple
         run.due_at,
         "pending",
         reason,
-        owner,
+        None if is_offered else owner,
+        plan.job.definition.executor if is_offered else None,
         None,
         None,
     )
@@ -238,6 +261,7 @@ def _missed(plan: Plan, missed: Missed) -> tuple[Any, ...]:
         missed.last,
         status,
         missed.reason,
+        None,
         None,
         *count,
     )

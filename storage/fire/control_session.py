@@ -146,6 +146,8 @@ class PostgresControlSession:
                 instance.abilities.application,
                 list(instance.abilities.packages),
                 list(instance.abilities.allows),
+                list(instance.executes) or None,
+                instance.slots if instance.executes else None,
             )
             await connection.execute(self._sql(FORGET_OLD), instance.instance_id)
             self._lease_name = lease_name(await connection.fetchrow(self._sql(LEASE_NAME)), self._schema)

@@ -65,12 +65,18 @@ WITH told AS (
     SET status = CASE WHEN {honours} THEN 'cancelled' ELSE t.status END,
         reason = CASE WHEN {honours} THEN 'requested' ELSE t.reason END,
         attempt = t.attempt,
-        started_at = coalesce(r.started_at, t.started_at),
+        -- Taken ahead of its instant, a run has begun when its outcome says so, and not when it was taken.
+        started_at = CASE WHEN r.offered IS NOT NULL AND r.attempt = 0 AND r.deliveries = 0 THEN t.started_at
+                          ELSE coalesce(r.started_at, t.started_at) END,
         attempt_started_at = coalesce(t.attempt_started_at, r.attempt_started_at),
         finished_at = CASE WHEN t.status IN {finished} THEN t.finished_at
                            WHEN {honours} THEN clock_timestamp() END,
         next_attempt_at = CASE WHEN NOT {honours} THEN t.next_attempt_at END,
-        instance_id = CASE WHEN t.status = 'pending' THEN NULL ELSE r.instance_id END,
+        -- the next attempt at what is offered is whoever's takes it
+        instance_id = CASE WHEN t.status = 'pending' OR t.status = 'retrying' AND r.offered IS NOT NULL THEN NULL
+                           ELSE r.instance_id END,
+        -- what goes back to whoever leads next asks for its place again; what is offered keeps it
+        concurrency_key = CASE WHEN t.status = 'pending' AND r.offered IS NULL THEN NULL ELSE r.concurrency_key END,
         -- what was called, where that is not what the run was planned by
         definition_version = coalesce(t.definition_version, r.definition_version),
         missed_count = CASE WHEN t.status = 'missed' THEN 1 ELSE r.missed_count END,

@@ -32,9 +32,32 @@ from scheduler_core.domain.planning.segments import TICK
 from scheduler_core.domain.runs.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.domain.runs.ticket import Ticket
 from scheduler_core.ports.election import Leadership
-from scheduler_core.ports.runs import Claimed, DueJob, DueJobs, InvalidRun, Owner, Recorded
+from scheduler_core.ports.runs import (
+    NOTHING_OFFERED,
+    Admissions,
+    Claimed,
+    DueJob,
+    DueJobs,
+    HeldRun,
+    InvalidRun,
+    Offers,
+    Owner,
+    Recorded,
+    Taken,
+    WaitingRun,
+)
+from scheduler_core.storage.fire.admissions import ADMISSIONS, ADMIT, admit_parameters
 from scheduler_core.storage.fire.claims import CLAIM, CLAIMED, DUE, claim_parameters, runs_of
 from scheduler_core.storage.fire.handing import TAKE, TAKE_BACK, ticket_parameters
+from scheduler_core.storage.fire.offers import (
+    OFFER,
+    TAKE_OFFERED,
+    TAKEN,
+    UNFINISHED_AMONG,
+    held_parameters,
+    offer_parameters,
+    take_parameters,
+)
 from scheduler_core.storage.fire.outcomes import RECORD, START, record_parameters, start_parameters
 from scheduler_core.storage.fire.takeovers import (
     ADOPT,
@@ -135,16 +158,21 @@ class RunStore:
         jobs = list(map(DueJob, row.job_ids or (), row.versions or (), row.cursors or ()))
         return DueJobs(row.now, jobs, row.next_due_at, row.calendars_revision, row.earliest_due_at)
 
-    async def claim(self, leadership: Leadership, plans: Sequence[Plan], *, uncallable: bool) -> Claimed:
+    async def claim(
+        self, leadership: Leadership, plans: Sequence[Plan], *, uncallable: bool, offers: Offers = NOTHING_OFFERED
+    ) -> Claimed:
         """Move the plans' cursors and insert their runs, in one fenced statement.
 
         Parameters: uncallable, insert the fires as `pending / no_callback` without an owner, because this
-        replica can't call them. Raises NotLeaderError if the term has ended; then nothing was changed.
+        replica can't call them; offers, how many fires of which jobs are anybody's to take. Raises NotLeaderError if
+        the term has ended; then nothing was changed.
         """
         plans = sorted(plans, key=lambda plan: plan.job.definition.job_id)
         fires = [runs_of(plan, leadership) for plan in plans]
         places = self._places.take([plan.job.definition.job_id for plan in plans])
-        parameters = claim_parameters(leadership, plans, fires, uncallable, places)
+        parameters = claim_parameters(
+            leadership, plans, fires, uncallable, places, offers=offers, schema=self._database.schema
+        )
         try:
             row = await self._with_partitions(CLAIM, parameters)
         except RefusedForNowError:
@@ -161,7 +189,67 @@ class RunStore:
         if row.fired is not None:
             won = set(row.fired)
             runs = [run for run in runs if run.run_id in won]
-        return Claimed(runs, frozenset(row.moved if row.moved is not None else parameters["job_ids"]))
+        return Claimed(
+            runs, frozenset(row.moved if row.moved is not None else parameters["job_ids"]), _offered(fires, offers)
+        )
+
+    async def offer(self, leadership: Leadership, offered: Sequence[tuple[Run, str]]) -> None:
+        """Let whoever executes for the executor that each run comes with take it, in one fenced statement.
+
+        Raises NotLeaderError if the term has ended; then nothing was changed.
+        """
+        (row,) = await self._fetch(OFFER, offer_parameters(leadership, offered, self._database.schema))
+        if row.term is None:
+            raise NotLeaderError(f"term {leadership.term} has ended: another replica leads; nothing was offered")
+
+    async def admissions(self) -> int:
+        """The number under which runs are admitted next."""
+        (row,) = await self._fetch(ADMISSIONS, {})
+        return int(row.number)
+
+    async def admit(self, leadership: Leadership, number: int, waiting: Sequence[WaitingRun]) -> Admissions:
+        """Admit as many of these, in this order, as their limits allow.
+
+        Parameters: number, as the last answer said, or `admissions`; another admits nothing. After an error nobody
+        knows what was admitted: asked again, the answer tells. Raises NotLeaderError if the term has ended.
+        """
+        (row,) = await self._fetch(ADMIT, admit_parameters(leadership, number, waiting))
+        if row.term is None:
+            raise NotLeaderError(f"term {leadership.term} has ended: another replica leads; nothing was admitted")
+        return Admissions(frozenset(row.admitted), frozenset(row.mine), row.number)
+
+    async def take_offered(
+        self,
+        instance_id: str,
+        executors: Sequence[str],
+        *,
+        ahead_seconds: float,
+        limit: int,
+        takes_alone: bool,
+        passed_over: Sequence[UUID],
+    ) -> Taken:
+        """Take what is offered and due within `ahead_seconds`, earliest first, at most `limit`.
+
+        Parameters: takes_alone, whether one may be among them that begins beside no other; passed_over, runs that are
+        left alone. After an error nobody knows what was taken: `taken` says.
+        """
+        parameters = take_parameters(
+            instance_id,
+            executors,
+            ahead_seconds=ahead_seconds,
+            limit=limit,
+            takes_alone=takes_alone,
+            passed_over=passed_over,
+        )
+        return _taken(await self._fetch(TAKE_OFFERED, parameters))
+
+    async def taken(self, instance_id: str, mine: Sequence[UUID]) -> Taken:
+        """What this replica has taken and does not have in its hands."""
+        return _taken(await self._fetch(TAKEN, {"instance_id": instance_id, "mine": list(mine)}))
+
+    async def unfinished_among(self, held: Sequence[HeldRun]) -> frozenset[UUID]:
+        """Those of these runs that have not ended."""
+        return frozenset(row.run_id for row in await self._fetch(UNFINISHED_AMONG, held_parameters(held)))
 
     async def warm_up(self) -> None:
         """Run each statement of the hot path once, on nothing, on as many connections as a takeover uses at once.
@@ -173,7 +261,7 @@ class RunStore:
             (DUE, {"ahead": 0.0, "limit": 0, "excluding": [], "since": None}),
             (CLAIM, claim_parameters(nobody, (), (), False)),
             (ADOPT, adopt_parameters(nobody, (), 0.0, 0.0, 0, ())),
-            (OWNERS, {"silence": MAX_INSTANCE_SILENCE_SECONDS, "since": FIRST_OF_ALL}),
+            (OWNERS, {"instance_id": "", "since": FIRST_OF_ALL}),
             (
                 PREFERRED_SUCCESSOR,
                 {
@@ -185,6 +273,11 @@ class RunStore:
             ),
             (LOAD, {"job_ids": []}),
             (RECORD, {**record_parameters(()), "instance_id": ""}),
+            (UNFINISHED_AMONG, held_parameters(())),
+            (
+                TAKE_OFFERED,
+                take_parameters("", (), ahead_seconds=0.0, limit=0, takes_alone=False, passed_over=()),
+            ),
         )
 
         async def once() -> None:
@@ -253,10 +346,13 @@ class RunStore:
         """Look at all of them again."""
         self._unfinished_since = FIRST_OF_ALL
 
-    async def owners(self) -> list[Owner]:
-        """The instances that have begun runs that have not ended."""
-        rows = await self._fetch(OWNERS, {"silence": MAX_INSTANCE_SILENCE_SECONDS, "since": self._unfinished_since})
-        return [Owner(row.instance_id, row.alive, tuple(row.job_ids)) for row in rows]
+    async def owners(self, instance_id: str) -> list[Owner]:
+        """Who has runs that have not ended: others that have begun them, and whoever has taken or is offered them."""
+        rows = await self._fetch(OWNERS, {"instance_id": instance_id, "since": self._unfinished_since})
+        return [
+            Owner(row.instance_id, row.alive, tuple(map(HeldRun, row.run_ids, row.job_ids, row.scheduled_fors)))
+            for row in rows
+        ]
 
     async def preferred_successor(self, instance_id: str, passed_over: Sequence[UUID]) -> str | None:
         """The replica that can call what a waiting run needs and `instance_id` lacks; None if there is none."""
@@ -361,3 +457,22 @@ class RunStore:
 
     async def _fetch(self, statement: str, parameters: Mapping[str, Any]) -> Sequence[Row]:
         return await self._database.fetch(statement, parameters, timeout_seconds=self._timeout_seconds)
+
+
+def _offered(fires: Sequence[Sequence[Run]], offers: Offers) -> frozenset[UUID]:
+    if not offers:
+        return _NONE
+    return frozenset(run.run_id for runs in fires for run in runs[: offers.get(runs[0].job_id, 0) if runs else 0])
+
+
+_NONE: frozenset[UUID] = frozenset()
+
+
+def _taken(rows: Sequence[Row]) -> Taken:
+    """What a look answered: it says the time, and mostly no run, in a row of its own."""
+    if not rows:
+        return Taken(datetime.now(UTC), (), 0, None)
+    first = rows[0]
+    taken = [row for row in rows if row.run_id is not None]
+    alone = frozenset(row.run_id for row in taken if row.is_alone)
+    return Taken(first.now, [adopted_run(row) for row in taken], first.seen, first.next_at, alone)

@@ -28,7 +28,7 @@ SELECT clock_timestamp() AS now, (
 # nobody's. Backfilled runs, old as they are, come after all others. Fenced like the claim. An instant that Python does
 # not have (somebody wrote infinity) must not take the answer along. Whoever had a run that bears its name still, and is
 # gone, may have begun it: it is counted as orphaned, so that one that kills its processes at once is found out. (What
-# is at_most_once was not begun: its start would stand in the row.)
+# is at_most_once was not begun: its start would stand in the row.) What is offered is whoever's takes it.
 ADOPT = """
 WITH fence AS (
     SELECT term, acquired_at FROM {schema}.leader WHERE term = :term AND nonce = :nonce FOR SHARE
@@ -42,6 +42,7 @@ WITH fence AS (
            OR r.instance_id IN (SELECT instance_id FROM silenced)
            OR (SELECT acquired_at FROM fence) < clock_timestamp() - make_interval(secs => :trust))
       AND r.status IN {waiting} AND r.run_id >= :since
+      AND (r.offered IS NULL OR r.instance_id IS NOT NULL)
       AND (r.instance_id IS DISTINCT FROM :instance_id OR r.term IS DISTINCT FROM :term
            OR r.created_at < clock_timestamp() - make_interval(secs => :unanswered))
       AND (r.run_id IN (SELECT unnest(CAST(:mine AS uuid[])))) IS NOT TRUE
@@ -55,7 +56,7 @@ WITH fence AS (
     FOR UPDATE OF r SKIP LOCKED
 )
 UPDATE {schema}.runs r
-SET instance_id = :instance_id, term = :term, reason = NULL,
+SET instance_id = :instance_id, term = :term, reason = NULL, concurrency_key = NULL,
     orphaned = CASE WHEN r.instance_id <> :instance_id AND NOT EXISTS (
                              SELECT FROM {schema}.instances i
                              WHERE i.instance_id = r.instance_id
@@ -119,13 +120,19 @@ ORDER BY w.due_at, i.started_at DESC
 LIMIT 1
 """
 
+# What others have begun, what any replica has taken, and what is offered to whoever takes it: of the jobs of all these
+# another run may have to wait.
 OWNERS = """
 WITH begun AS (
-    SELECT instance_id, array_agg(DISTINCT job_id) AS job_ids FROM {schema}.runs
-    WHERE status = 'running' AND instance_id IS NOT NULL AND run_id >= :since
+    SELECT instance_id, array_agg(run_id) AS run_ids, array_agg(job_id) AS job_ids,
+           array_agg(scheduled_for) AS scheduled_fors
+    FROM {schema}.runs
+    WHERE status IN {unfinished} AND run_id >= :since
+      AND CASE WHEN instance_id IS NULL THEN offered IS NOT NULL
+               ELSE status = 'running' AND (offered IS NOT NULL OR instance_id <> :instance_id) END
     GROUP BY instance_id
 )
-SELECT b.instance_id, b.job_ids,
+SELECT b.instance_id, b.run_ids, b.job_ids, b.scheduled_fors,
        {schema}.is_alive(i) IS TRUE AS alive
 FROM begun b LEFT JOIN {schema}.instances i USING (instance_id)
 """
@@ -164,6 +171,7 @@ WITH fence AS (
         next_attempt_at = CASE WHEN r.deliveries >= 1 AND r.cancel_requested_at IS NULL
                                THEN clock_timestamp() + make_interval(secs => power(2, r.deliveries)) END,
         error = '{error_type}: {error}',
+        concurrency_key = CASE WHEN r.offered IS NOT NULL THEN r.concurrency_key END,
         instance_id = NULL
     FROM unended d
     WHERE r.run_id = d.run_id AND r.job_id = ANY (ARRAY[d.job_id]) AND r.scheduled_for = d.scheduled_for

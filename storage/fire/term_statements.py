@@ -81,12 +81,13 @@ FROM freed WHERE t.term = freed.term AND t.ended_at IS NULL
 
 REGISTER = """
 INSERT INTO {schema}.instances (instance_id, instance_name, host, pid, version, eligible, callbacks,
-                                started_at, last_seen, life_key, application, packages, allows)
-VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp(), clock_timestamp(), $8, $9, $10, $11)
+                                started_at, last_seen, life_key, application, packages, allows,
+                                executes, slots)
+VALUES ($1, $2, $3, $4, $5, $6, $7, clock_timestamp(), clock_timestamp(), $8, $9, $10, $11, $12, $13)
 ON CONFLICT (instance_id) DO UPDATE
 SET callbacks = excluded.callbacks, eligible = excluded.eligible, last_seen = excluded.last_seen,
     life_key = excluded.life_key, ended_at = NULL, application = excluded.application,
-    packages = excluded.packages, allows = excluded.allows
+    packages = excluded.packages, allows = excluded.allows, executes = excluded.executes, slots = excluded.slots
 RETURNING started_at
 """
 

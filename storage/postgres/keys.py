@@ -17,6 +17,9 @@ from scheduler_core.ports.election import LeaseName
 NUDGE_CHANNEL = "scheduler_nudge"
 """Where the leader listens: for the id of a job that changed, or "" for anything else."""
 
+OFFER_CHANNEL = "scheduler_offers"
+"""Where whoever executes listens: for the schema in which runs have been offered."""
+
 
 # The server is told from every other by when it was started, which no copy of its files takes along, however it was
 # made; a standby that is promoted goes on with its own.

@@ -132,12 +132,24 @@ runs = Table(
         BigInteger,
         comment="times that its owner died while nobody knew whether it had begun; NULL: never",
     ),
+    Column("concurrency_key", Text, comment="the limit that it was admitted under; NULL: it was not, or needs not be"),
+    Column("offered", Text, comment="the executor that may take it, whoever leads; NULL: the leader's to begin"),
     UniqueConstraint("job_id", "scheduled_for"),
     Index("runs_by_id", "run_id", postgresql_using="brin"),
     Index(
         "runs_unfinished",
         "run_id",
         postgresql_where=text("status IN ('pending', 'queued', 'running', 'retrying')"),
+    ),
+    Index(
+        "runs_limited",
+        "concurrency_key",
+        postgresql_where=text("concurrency_key IS NOT NULL AND status IN ('pending', 'queued', 'running', 'retrying')"),
+    ),
+    Index(
+        "runs_offered",
+        text("COALESCE(next_attempt_at, due_at)"),
+        postgresql_where=text("offered IS NOT NULL AND instance_id IS NULL AND status IN ('pending', 'retrying')"),
     ),
     Index("runs_cancelled", "cancel_requested_at", postgresql_where=text("cancel_requested_at IS NOT NULL")),
     postgresql_partition_by="RANGE (scheduled_for)",
@@ -239,6 +251,20 @@ leader_terms = Table(
     Column("resign_requested_by", Text, comment="who asked the leader of this term to resign; NULL: nobody"),
 )
 
+admissions = Table(
+    "admissions",
+    metadata,
+    Column("one", Boolean, primary_key=True),
+    _required("number", BigInteger),
+)
+
+paces = Table(
+    "paces",
+    metadata,
+    Column("key", Text, primary_key=True),
+    _required("spent_to", _INSTANT),
+)
+
 instances = Table(
     "instances",
     metadata,
@@ -260,6 +286,8 @@ instances = Table(
     Column("application", Text, comment="whose jobs it calls"),
     Column("packages", ARRAY(Text), comment="the top-level packages whose own functions it calls for its code's jobs"),
     Column("allows", ARRAY(Text), comment="allowed_callbacks, as LIKE has them"),
+    Column("executes", ARRAY(Text), comment="the executors whose offered runs it takes; NULL: none"),
+    Column("slots", Integer, comment="how many callbacks of each it executes at once"),
     Column("zone_release", Text, comment="the release of the time zone data that it goes by; NULL: it has not said"),
     Column("zones", ARRAY(Text), comment="the time zones that it knows; NULL: it has not said"),
     Column("boot", Text, comment="names the last start of its machine"),

@@ -168,6 +168,23 @@ FROM {schema}.runs r LEFT JOIN {schema}.instances i USING (instance_id)
 WHERE r.status = 'running' AND (i.instance_id IS NULL OR i.ended_at IS NOT NULL
       OR (i.life_key IS NOT NULL AND NOT {schema}.witness_held(i.life_key)))
 GROUP BY r.job_id, r.instance_id
+UNION ALL
+SELECT 'not taken', o.job_id, o.waiting || ' runs have been offered to ' || o.offered || ' since '
+       || date_trunc('second', o.since) || ', and '
+       || CASE WHEN NOT EXISTS (SELECT FROM {schema}.instances i
+                                WHERE {schema}.is_alive(i) AND i.ended_at IS NULL AND o.offered = ANY(i.executes))
+               THEN 'no living replica takes them: start one with executes = true'
+               WHEN NOT EXISTS (SELECT FROM {schema}.instances i
+                                WHERE {schema}.is_alive(i) AND i.ended_at IS NULL AND o.offered = ANY(i.executes)
+                                  AND {schema}.can_call(i, j.callback, j.application))
+               THEN 'no living replica that takes them can call ' || j.callback
+               ELSE 'every replica that could take them executes as much as it may' END
+FROM (SELECT job_id, offered, count(*) AS waiting, min(coalesce(next_attempt_at, due_at)) AS since
+      FROM {schema}.runs
+      WHERE offered IS NOT NULL AND instance_id IS NULL AND status IN ('pending', 'retrying')
+        AND coalesce(next_attempt_at, due_at) < statement_timestamp() - make_interval(secs => :overdue)
+      GROUP BY job_id, offered) AS o
+JOIN {schema}.jobs j ON j.job_id = o.job_id
 ORDER BY kind, subject
 LIMIT 100
 """

@@ -40,8 +40,8 @@ WITH shown AS (
      ORDER BY scheduled_for LIMIT :recent)
 )
 SELECT r.run_id, r.scheduled_for, r.origin, r.status, r.reason, r.attempt, r.deliveries, r.next_attempt_at,
-       r.started_at, r.finished_at, r.instance_id, r.error, r.missed_count, r.missed_from, r.cancel_requested_at,
-       r.cancel_requested_by,
+       r.started_at, r.finished_at, r.instance_id, r.offered, r.error, r.missed_count, r.missed_from,
+       r.cancel_requested_at, r.cancel_requested_by,
        CASE WHEN r.instance_id IS NULL THEN NULL
             ELSE {schema}.is_alive(i) IS TRUE END AS owner_lives,
        o.run_id AS overlapped_run_id, o.scheduled_for AS overlapped_scheduled_for

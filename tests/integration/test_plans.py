@@ -25,7 +25,16 @@ from scheduler_core.domain.planning.planning import StoredJob
 from scheduler_core.domain.runs.run import Origin, Outcome, Run, RunStatus
 from scheduler_core.domain.situation import COUNTED_AT_MOST
 from scheduler_core.ports.election import Leadership
+from scheduler_core.storage.fire.admissions import ADMIT, admit_parameters
 from scheduler_core.storage.fire.claims import CLAIM, DUE, claim_parameters, runs_of
+from scheduler_core.storage.fire.offers import (
+    OFFER,
+    TAKE_OFFERED,
+    UNFINISHED_AMONG,
+    held_parameters,
+    offer_parameters,
+    take_parameters,
+)
 from scheduler_core.storage.fire.outcomes import RECORD, record_parameters
 from scheduler_core.storage.fire.requests import CANCEL
 from scheduler_core.storage.fire.runs import HOT_PATH_SETTINGS, RunStore
@@ -141,6 +150,30 @@ async def test_outcomes_find_their_runs_by_key(
     plan = await explained(database, RECORD, told())
     assert walks(plan) == []
     assert "Materialize" not in plan
+
+
+OFFERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "OFFER": (OFFER, offer_parameters(Leadership(1, "n", "me"), (), "scheduler")),
+    "TAKE_OFFERED": (
+        TAKE_OFFERED,
+        take_parameters("me", ("replicas",), ahead_seconds=0.05, limit=100, takes_alone=True, passed_over=()),
+    ),
+    "UNFINISHED_AMONG": (UNFINISHED_AMONG, held_parameters(())),
+    "ADMIT": (ADMIT, admit_parameters(Leadership(1, "n", "me"), 0, ())),
+}
+
+
+@pytest.mark.parametrize("statistics", YOUNG_DAYS)
+@pytest.mark.parametrize("name", OFFERS)
+async def test_what_is_offered_and_admitted_is_found_by_key(
+    database: Database, sql: psycopg.Connection[Any], name: str, statistics: str
+) -> None:
+    """But for the offers themselves, and those that a limit counts, which have indices of their own."""
+    sql.execute("DELETE FROM scheduler.runs WHERE substr(job_id, 5)::int > %s", [YOUNG_DAYS[statistics]])
+    sql.execute("VACUUM ANALYZE scheduler.runs")
+    plan = await explained(database, *OFFERS[name])
+    by_time = "COALESCE(next_attempt_at, due_at)", "concurrency_key = ANY"
+    assert [scan for scan in walks(plan) if not any(condition in scan for condition in by_time)] == []
 
 
 async def test_with_a_bound_the_update_would_walk_the_day(database: Database, sql: psycopg.Connection[Any]) -> None:
@@ -351,7 +384,7 @@ async def test_no_look_for_unfinished_runs_walks_what_has_ended_while_a_transact
     async def walked(since: UUID) -> list[int]:
         looks = {
             ADOPT: adopt_parameters(leadership, (), 0.0, 0.0, 500, (), since),
-            OWNERS: {"silence": 3.0, "since": since},
+            OWNERS: {"instance_id": "me", "since": since},
         }
         index = r"Index (?:Only )?Scan using runs_\d+_run_id_idx1 on runs_\d+ \w+"
         return [await pages_below(database, index, look, parameters) for look, parameters in looks.items()]

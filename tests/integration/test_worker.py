@@ -203,7 +203,7 @@ async def test_a_job_that_no_other_process_could_call_is_refused(container: Cont
     with pytest.raises(InvalidJobError, match="top level of a module"):
         await scheduler.add_job(job)
     job = ScheduleJob("j", "J", "interval", 60, f"{__name__}:work", executor="nowhere")
-    with pytest.raises(InvalidJobError, match=r"no executor 'nowhere': choose one of local, dask, process"):
+    with pytest.raises(InvalidJobError, match=r"no executor 'nowhere': choose one of local, replicas, dask, process"):
         await scheduler.add_job(job)
 
 
@@ -221,7 +221,7 @@ async def test_a_row_that_names_no_executor_fails_and_says_so(container: Contain
 
     _, error = await eventually_async(failed)
     assert "which replica" in error
-    assert "choose one of local, dask, process" in error
+    assert "choose one of local, replicas, dask, process" in error
     attempts = "SELECT attempt FROM scheduler_audit.attempts WHERE run_id = %s ORDER BY 1"
     assert sql.execute(attempts, [run.run_id]).fetchall() == [(1,), (2,)]
 

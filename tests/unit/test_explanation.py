@@ -321,6 +321,11 @@ def run(status: RunStatus, **known: Any) -> RunFacts:
             "The occurrence of 2026-06-01 14:00:00+02:00 waits for a replica that can call app:work.",
         ),
         (
+            run(RunStatus.PENDING, offered="replicas"),
+            "The occurrence of 2026-06-01 14:00:00+02:00 is offered to every replica that executes and can call "
+            "app:work.",
+        ),
+        (
             run(RunStatus.PENDING, origin=Origin.RERUN),
             "The rerun of 2026-06-01 14:00:00+02:00 waits for the leader to take it.",
         ),

@@ -139,6 +139,39 @@ async def test_too_many_fires_are_refused_before_the_first(scheduler: ManualSche
     assert called == []
 
 
+async def test_jobs_that_share_a_limit_wait_for_a_place_in_order_of_priority(scheduler: ManualScheduler) -> None:
+    order: list[str] = []
+
+    async def lasts(ctx: RunContext) -> None:
+        order.append(ctx.job_id)
+        await scheduler.clock.sleep(10)
+
+    limit: dict[str, Any] = {"concurrency_key": "narrow", "concurrency_limit": 2}
+    names = {"c": 9, "b": 5, "a": 0, "d": 5}
+    await scheduler.add_jobs([every(60, lasts, name, priority=rank, **limit) for name, rank in names.items()])
+    await scheduler.advance(60)
+    assert len(order) == 2
+    await scheduler.advance(10)
+    assert len(order) == 4
+    await scheduler.advance(10)
+    assert {run.status for run in scheduler.runs} == {RunStatus.SUCCEEDED}
+    assert order[2:] == sorted(order[2:], key=lambda name: (names[name], name))
+
+
+async def test_what_exceeds_a_rate_waits_until_the_rate_allows_it(scheduler: ManualScheduler) -> None:
+    instants: list[float] = []
+
+    async def work() -> None:
+        instants.append((scheduler.clock.now() - START).total_seconds())
+
+    rate: dict[str, Any] = {"rate_limit": "2/minute", "concurrency_key": "partner"}
+    await scheduler.add_jobs([every(600, work, f"j{number}", **rate) for number in range(5)])
+    await scheduler.advance(600)
+    assert instants == [600, 600]
+    await scheduler.advance(90)
+    assert instants == [600, 600, 630, 660, 690]
+
+
 @pytest.mark.parametrize(
     ("overlap", "expected"),
     [

@@ -23,7 +23,9 @@ from scheduler_core.domain.jobs.fields import (
     check_kwargs,
 )
 from scheduler_core.domain.jobs.job_policies import POLICY
+from scheduler_core.domain.jobs.limit import Limit, parse_rate
 from scheduler_core.domain.jobs.policies import Delivery, Misfire, Overlap
+from scheduler_core.domain.runs.ticket import LOCAL
 from scheduler_core.domain.schedule import (
     Dst,
     Schedule,
@@ -108,6 +110,10 @@ class ScheduleJob(BaseModel):
     retry_max_delay: float = 60.0
     disable_after: int | None = None
     executor: str = "local"
+    concurrency_key: str | None = None
+    concurrency_limit: int | None = None
+    rate_limit: str | None = None
+    priority: int = 5
     tags: tuple[str, ...] = ()
     dst: Dst = Dst.ONCE
 
@@ -146,6 +152,10 @@ class ScheduleJob(BaseModel):
         retry_max_delay: float | timedelta = 60.0,
         disable_after: int | None = None,
         executor: str = "local",
+        concurrency_key: str | None = None,
+        concurrency_limit: int | None = None,
+        rate_limit: str | None = None,
+        priority: int = 5,
         tags: Names = (),
         dst: Dst | str = Dst.ONCE,
     ) -> None: ...
@@ -157,16 +167,19 @@ class ScheduleJob(BaseModel):
             kept = check_job({**self.__dict__, name: value})
             super().__setattr__(name, kept[name])
 
-    def definition(self, default_timezone: str) -> JobDefinition:
+    def definition(self, default_timezone: str, *, default_executor: str = LOCAL) -> JobDefinition:
         """What is stored of this job: its fields without state, in canonical form.
 
-        Parameters: default_timezone, the IANA name that fills in for a job without `timezone`.
+        Parameters: default_timezone, the IANA name that fills in for a job without `timezone`; default_executor, what
+        executes a job that says nothing of it.
         Raises InvalidScheduleError if the schedule can never fire within bounds that are in that zone.
         """
         zone = self.timezone or default_timezone
         given = self.__dict__
         values = {name: given[name] for name in DEFINITION_FIELDS}
         values["timezone"] = zone
+        if "executor" not in self.model_fields_set:
+            values["executor"] = default_executor
         # Lists and dicts may have been changed in place since they were checked, and may yet be.
         values |= self._arguments()
         values["schedule_value"] = normalize_value(self.schedule_type, self.schedule_value, zone)
@@ -230,6 +243,10 @@ def job(
     retry_max_delay: float | timedelta = 60.0,
     disable_after: int | None = None,
     executor: str = "local",
+    concurrency_key: str | None = None,
+    concurrency_limit: int | None = None,
+    rate_limit: str | None = None,
+    priority: int = 5,
     tags: Names = (),
     dst: Dst | str = Dst.ONCE,
 ) -> Callable[[F], F]:
@@ -276,6 +293,10 @@ class JobDefinition:
     retry_max_delay: float
     disable_after: int | None
     executor: str
+    concurrency_key: str | None
+    concurrency_limit: int | None
+    rate_limit: str | None
+    priority: int
     tags: tuple[str, ...]
     use_distributed_lock: bool
     lock_key: str | None
@@ -292,6 +313,18 @@ class JobDefinition:
             end_at=self.end_at,
             dst=self.dst,
         )
+
+    @property
+    def limit(self) -> Limit | None:
+        """What its runs are counted under; None where any number may begin, and execute at once.
+
+        A key alone lets one run execute; what has no key is the job's own.
+        """
+        if self.concurrency_key is None and self.concurrency_limit is None and self.rate_limit is None:
+            return None
+        rate = None if self.rate_limit is None else parse_rate(self.rate_limit)
+        most = 1 if self.concurrency_limit is None and rate is None else self.concurrency_limit
+        return Limit(self.concurrency_key or f"job:{self.job_id}", most, rate)
 
     @property
     def shared(self) -> tuple[Any, ...]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from scheduler_core.domain.jobs import fields as check
+from scheduler_core.domain.jobs.limit import check_rate
 from scheduler_core.domain.jobs.policies import Delivery, Misfire, Overlap
 from scheduler_core.domain.schedule import Dst
 
@@ -92,6 +93,24 @@ POLICIES: tuple[Policy, ...] = (
         "Failed runs in a row; empty: never",
     ),
     Policy("executor", check.check_name, "Executor", Kind.TEXT),
+    Policy("concurrency_key", check.optional(check.check_name), "Concurrency key", Kind.TEXT, Group.LATE),
+    Policy(
+        "concurrency_limit",
+        check.optional(check.whole_number(1, 1_000_000)),
+        "Concurrency limit",
+        Kind.NUMBER,
+        Group.LATE,
+        "Runs at once of all jobs with the key; empty: no limit",
+    ),
+    Policy(
+        "rate_limit",
+        check.optional(check_rate),
+        "Rate limit",
+        Kind.TEXT,
+        Group.LATE,
+        "As 100/minute, of all jobs with the key; empty: no limit",
+    ),
+    Policy("priority", check.whole_number(0, 9), "Priority", Kind.NUMBER, Group.LATE, "0 first, 9 last"),
     Policy("tags", check.check_names, "Tags", Kind.NAMES, Group.WHEN, _PARTED),
     _choice("dst", Dst, "At clock changes", Group.WHEN),
 )

@@ -15,6 +15,12 @@ from scheduler_core.domain.runs.run import Failure, RunStatus
 LOCAL = "local"
 """The executor that is none: the replica that leads calls the callback itself."""
 
+REPLICAS = "replicas"
+"""The executor that is every replica which can call the callback."""
+
+OFFERED = frozenset({REPLICAS})
+"""The executors whose runs lie in Postgres for whoever takes them."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ticket:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from uuid import UUID
 
 from scheduler_core.domain.jobs.job import JobDefinition
+from scheduler_core.domain.jobs.limit import Limit
 from scheduler_core.domain.runs.run import Origin, RunStatus
 from scheduler_core.domain.schedule.zone import find_zone
 from scheduler_core.domain.wording import in_words
@@ -34,6 +35,8 @@ class RunFacts:
     missed_from: datetime | None = None
     cancel_requested_at: datetime | None = None
     cancel_requested_by: str | None = None
+    offered: str | None = None
+    """The executor that may take it, while it has no owner."""
     owner_lives: bool | None = None
     """None: it has no owner."""
     overlapped_run_id: UUID | None = None
@@ -108,6 +111,9 @@ def _verb(run: RunFacts, definition: JobDefinition | None, timezone: str) -> str
             return _running(run, timezone)
         case RunStatus.RETRYING:
             return _retrying(run, definition, timezone)
+        case RunStatus.QUEUED if run.reason == "limit":
+            limit = definition and definition.limit
+            return f"waits for a place{_told_limit(limit) if limit else ''}"
         case RunStatus.QUEUED:
             return "waits until the job's run before it has ended"
         case _:
@@ -209,11 +215,20 @@ def _pending(run: RunFacts, definition: JobDefinition | None, timezone: str) -> 
         return "waits until somebody puts the job's row right, which can't be read"
     if run.next_attempt_at is not None:
         return f"waits until {at(run.next_attempt_at, timezone)}: an owner died while it executed{_told_error(run)}"
+    if run.instance_id is None and run.offered is not None:
+        which = definition.callback if definition is not None else "its callback"
+        return f"is offered to every replica that executes and can call {which}"
     if run.instance_id is None:
         return "waits for the leader to take it"
     if run.owner_lives is False:
         return f"waits: its owner {run.instance_id} is gone, and the leader takes it over"
     return f"is about to begin on {run.instance_id}"
+
+
+def _told_limit(limit: Limit) -> str:
+    most = None if limit.most is None else f"at most {limit.most} of {limit.key!r} execute at once"
+    rate = limit.rate and f"{limit.rate.count} of {limit.key!r} begin in {in_words(limit.rate.per_seconds)}"
+    return ": " + ", ".join(told for told in (most, rate) if told)
 
 
 def _told_error(run: RunFacts) -> str:

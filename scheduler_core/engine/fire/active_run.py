@@ -31,7 +31,9 @@ class ActiveRun:
     is_calling: bool = False
     """Whether something of the user's is executing."""
     is_durable: bool = False
-    """Whether Postgres knows that the attempt has begun."""
+    """Whether Postgres knows that the attempt has begun, or may have."""
+    is_noted: bool = False
+    """Whether it knows when: what is taken ahead of its instant is durable before."""
     is_owned: bool = True
     """Whether, as far as this process knows, nobody else has taken the run."""
     is_stoppable: bool = True

@@ -126,7 +126,7 @@ class Attempts:
                 continue
             if not is_ours or not self.trust.allows(active.run):
                 return NOT_BEGUN
-            active.is_durable = True
+            active.is_durable = active.is_noted = True
             return None
 
     def _is_dropped(self, active: ActiveRun) -> bool:
@@ -187,7 +187,7 @@ class _Retried:
         retrying = replace(retrying, next_attempt_at=active.next_attempt_at)
         if not await self._undisturbed(self.attempts.journal.record_durably(retrying)):
             active.is_owned = False
-        active.is_durable = False
+        active.is_durable = active.is_noted = False
 
     async def wait(self, delay_seconds: float) -> bool:
         """Wait, without a slot; False if the next attempt is not ours to make."""

@@ -15,7 +15,6 @@ from uuid import UUID
 from scheduler_core.domain.errors import SchedulerError
 from scheduler_core.domain.runs.run import LoggerLike
 from scheduler_core.engine.clock import SYSTEM_CLOCK, MachineClock
-from scheduler_core.engine.fire.in_flight import InFlightRuns
 from scheduler_core.engine.wake import Wake
 from scheduler_core.ports.runs import Requests
 
@@ -34,6 +33,14 @@ class RunCanceller(Protocol):
     def cancel(self, run_id: UUID) -> None: ...
 
 
+class RunsInFlight(RunCanceller, Protocol):
+    """The runs that this process has."""
+
+    def __len__(self) -> int: ...
+
+    def __contains__(self, run_id: UUID) -> bool: ...
+
+
 class CancelWatch:
     """Parameters: in_flight, whose runs are looked for; further, whoever else is told of each."""
 
@@ -41,7 +48,7 @@ class CancelWatch:
         self,
         requests: Requests,
         instance_id: str,
-        in_flight: InFlightRuns,
+        in_flight: RunsInFlight,
         logger: LoggerLike,
         further: RunCanceller | None = None,
         machine: MachineClock = SYSTEM_CLOCK,

@@ -16,11 +16,13 @@ from scheduler_core.domain.jobs.job import Delivery
 from scheduler_core.domain.planning.planning import Plan, StoredJob, plan
 from scheduler_core.domain.planning.watermark import Watermark
 from scheduler_core.domain.runs.run import LoggerLike
+from scheduler_core.domain.runs.ticket import OFFERED
 from scheduler_core.engine.callbacks.registry import CallbackRegistry
 from scheduler_core.engine.clock_guard import ClockGuard
 from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.fire.in_flight import InFlightRuns
 from scheduler_core.engine.fire.job_cache import JobCache
+from scheduler_core.engine.fire.offering import Offering
 from scheduler_core.engine.fire.recorder import MAX_QUEUED, Recorder
 from scheduler_core.engine.fire.start_timers import StartTimers
 from scheduler_core.engine.wake import Wake
@@ -53,8 +55,8 @@ LOOK_AT_CLOCK_SECONDS = 0.5
 class Claiming:
     """One replica's claims, in one term after another.
 
-    Parameters: jobs, the definitions that are known; timers, which each claimed run is given to; recovery, woken when
-    runs wait for a callback that nobody here has.
+    Parameters: jobs, the definitions that are known; timers, which each claimed run is given to; offering, which says
+    what whoever executes may take at once; recovery, woken when runs wait for a callback that nobody here has.
     """
 
     def __init__(
@@ -66,6 +68,7 @@ class Claiming:
         callbacks: CallbackRegistry,
         in_flight: InFlightRuns,
         timers: StartTimers,
+        offering: Offering,
         recorder: Recorder,
         recovery: Wake,
         counters: Counters,
@@ -78,6 +81,7 @@ class Claiming:
         self._callbacks = callbacks
         self._in_flight = in_flight
         self._timers = timers
+        self._offering = offering
         self._recorder = recorder
         self._recovery = recovery
         self._counters = counters
@@ -180,7 +184,8 @@ class Claiming:
         callable_here: list[Plan] = []
         uncallable: list[Plan] = []
         for made in plans:
-            (callable_here if self._callbacks.can_call(made.job) else uncallable).append(made)
+            is_claimable = made.job.definition.executor in OFFERED or self._callbacks.can_call(made.job)
+            (callable_here if is_claimable else uncallable).append(made)
         for claim, these in ((self._claim_and_arrange, callable_here), (self._claim_uncallable, uncallable)):
             if these:
                 await self._claim_each_if_need_be(claim, leadership, these)
@@ -201,8 +206,9 @@ class Claiming:
                 await self._claim_each_if_need_be(claim, leadership, [made])
 
     async def _claim_and_arrange(self, leadership: Leadership, plans: Sequence[Plan]) -> None:
+        offers = await self._offering.of_plans(plans)
         sent_at = self._clock.monotonic()
-        claimed = await self._runs.claim(leadership, plans, uncallable=False)
+        claimed = await self._runs.claim(leadership, plans, uncallable=False, offers=offers)
         self._counters.see_claim(plans, claimed.moved_job_ids, len(claimed.runs), self._clock.monotonic() - sent_at)
         expected = 0
         in_order: set[str] = set()
@@ -214,8 +220,11 @@ class Claiming:
             expected += len(made.fires)
             if len(made.fires) > 1:
                 in_order.add(made.job.job_id)
+        if offers:
+            self._offering.take_note(claimed, plans)
         for run in claimed.runs:
-            self._timers.arrange(run, in_order=run.job_id in in_order)
+            if run.run_id not in claimed.offered:
+                self._timers.arrange(run, in_order=run.job_id in in_order)
         if expected > len(claimed.runs):
             had_one = expected - len(claimed.runs)
             self._logger.warning("%d occurrences had a run already; nothing fires twice", had_one)

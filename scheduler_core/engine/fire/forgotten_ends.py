@@ -7,11 +7,11 @@ replica knows; it looks once for each server that it comes to be with.
 from __future__ import annotations
 
 from typing import Protocol
+from uuid import UUID
 
 from scheduler_core.domain.runs.run import LoggerLike
 from scheduler_core.engine.clock import SYSTEM_CLOCK, MachineClock
 from scheduler_core.engine.counters import Counters
-from scheduler_core.engine.fire.in_flight import InFlightRuns
 from scheduler_core.engine.fire.recovery import BATCH, MAX_DELIVERIES
 from scheduler_core.ports.runs import Runs
 
@@ -22,6 +22,12 @@ class ServerKnower(Protocol):
     @property
     def server(self) -> str | None:
         """Which start of which Postgres that is; None before it is with any."""
+
+
+class RunsInHand(Protocol):
+    """The runs that this process has."""
+
+    def run_ids(self) -> list[UUID]: ...
 
 
 class ForgottenEnds:
@@ -35,7 +41,7 @@ class ForgottenEnds:
         instance_id: str,
         *,
         elector: ServerKnower,
-        in_flight: InFlightRuns,
+        in_flight: RunsInHand,
         ttl_seconds: float,
         counters: Counters,
         logger: LoggerLike,

@@ -21,6 +21,9 @@ from scheduler_core.engine.wake import Wake
 BACKFILLS_IN_FLIGHT = 50
 """Backfilled runs of one job, beyond which the rest waits in Postgres."""
 
+LEAVING = frozenset(status for status in RunStatus if status.is_finished or status is RunStatus.PENDING)
+"""What is durable of a run that a leader then has no more."""
+
 PASSED_OVER_SECONDS = 10.0
 MOST_PASSED_OVER = 10_000
 
@@ -28,7 +31,8 @@ MOST_PASSED_OVER = 10_000
 class InFlightRuns:
     """The runs that this process has, by how far each has come.
 
-    Parameters: journal, where it is written down what is dropped; has_room, woken when more runs may come.
+    Parameters: journal, where it is written down what is dropped; has_room, woken when more runs may come; leaving,
+    what is durable of a run that this process then has no more.
     """
 
     def __init__(
@@ -38,12 +42,15 @@ class InFlightRuns:
         has_room: Wake,
         logger: LoggerLike,
         machine: MachineClock = SYSTEM_CLOCK,
+        *,
+        leaving: frozenset[RunStatus] = LEAVING,
     ) -> None:
         self._clock = clock
         self._journal = journal
         self._has_room = has_room
         self._logger = logger
         self._boottime = machine.boottime
+        self._leaving = leaving
         self._runs: set[UUID] = set()
         self._scheduled: dict[UUID, Run] = {}
         self._waiting: dict[UUID, Run] = {}
@@ -60,6 +67,18 @@ class InFlightRuns:
 
     def run_ids(self) -> list[UUID]:
         return list(self._runs)
+
+    @property
+    def unended(self) -> int:
+        """How many have not come to an end here, durable or not."""
+        return len(self._scheduled) + len(self._waiting) + len(self._active)
+
+    def is_beginning(self, run_id: UUID) -> bool:
+        """Whether the run is here, and its callback has not been called yet."""
+        active = self._active.get(run_id)
+        if active is not None:
+            return not active.is_calling
+        return run_id in self._scheduled or run_id in self._waiting
 
     def full_of_backfills(self) -> list[str]:
         """The jobs of which enough backfilled runs are in flight."""
@@ -151,9 +170,11 @@ class InFlightRuns:
         """These outcomes are durable."""
         for outcome in outcomes:
             run_id = outcome.run.run_id
+            if run_id not in self._runs:
+                continue
             if late and run_id in late:
                 self._lose(outcome.run)
-            if outcome.status in _LEAVING:
+            if outcome.status in self._leaving:
                 self._let_go_of(run_id)
 
     def _lose(self, run: Run) -> None:
@@ -193,4 +214,30 @@ class InFlightRuns:
         return [run_id for run_id, seen_at in self._passed_over.items() if seen_at > since]
 
 
-_LEAVING = frozenset(status for status in RunStatus if status.is_finished or status is RunStatus.PENDING)
+class AllInFlight:
+    """Several of these as one: what a replica leads, and what it has taken."""
+
+    def __init__(self, *parts: InFlightRuns) -> None:
+        self._parts = parts
+
+    def __len__(self) -> int:
+        return sum(len(part) for part in self._parts)
+
+    def __contains__(self, run_id: UUID) -> bool:
+        return any(run_id in part for part in self._parts)
+
+    def run_ids(self) -> list[UUID]:
+        return [run_id for part in self._parts for run_id in part.run_ids()]
+
+    def calling(self) -> Iterator[ActiveRun]:
+        """Those whose callback is being called. Safe to ask from another thread."""
+        return (active for part in self._parts for active in part.calling())
+
+    def as_running(self) -> Sequence[Outcome]:
+        """The runs whose callback is being called, as outcomes that say `running`. Safe to ask from another thread."""
+        return [active.as_running() for active in self.calling()]
+
+    def cancel(self, run_id: UUID) -> None:
+        """Somebody asked for a run to be cancelled: whoever has it drops it, or stops it."""
+        for part in self._parts:
+            part.cancel(run_id)

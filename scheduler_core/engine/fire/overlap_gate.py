@@ -7,7 +7,6 @@ lane taken.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from scheduler_core.domain.jobs.policies import Overlap
@@ -15,9 +14,8 @@ from scheduler_core.domain.runs.overlap import Turn, take_turn
 from scheduler_core.domain.runs.run import Origin, Outcome, Run, RunStatus, unattempted
 from scheduler_core.engine.clock import Clock
 from scheduler_core.engine.election.trust_window import TrustWindow
+from scheduler_core.engine.fire.elsewhere import RunsElsewhere
 from scheduler_core.engine.fire.journal import Journal
-
-LOOK_AGAIN_SECONDS = 1.0
 
 
 @dataclass(slots=True)
@@ -34,43 +32,6 @@ class Lane:
     backfills: int = 0
 
 
-class RunningElsewhere:
-    """The jobs of which a run was begun by another process and has not ended, as recovery last surveyed them."""
-
-    def __init__(self) -> None:
-        self._jobs: frozenset[str] = frozenset()
-        self._surveyed = asyncio.Event()
-
-    def __contains__(self, job_id: str) -> bool:
-        return job_id in self._jobs
-
-    def __bool__(self) -> bool:
-        return bool(self._jobs)
-
-    @property
-    def is_known(self) -> bool:
-        """Whether anybody has looked, in this leadership."""
-        return self._surveyed.is_set()
-
-    def forget(self) -> None:
-        """A leadership begins: nobody has looked yet."""
-        self._surveyed.clear()
-
-    def survey(self, job_ids: Iterable[str]) -> None:
-        """These they are now."""
-        self._jobs = frozenset(job_ids)
-        self._surveyed.set()
-
-    async def next_survey(self) -> None:
-        """Wait until somebody has looked again, for a second at most."""
-        self._surveyed.clear()
-        try:
-            async with asyncio.timeout(LOOK_AGAIN_SECONDS):
-                await self._surveyed.wait()
-        except TimeoutError:
-            return
-
-
 class OverlapGate:
     """The lanes of one process's jobs.
 
@@ -78,7 +39,7 @@ class OverlapGate:
     without which nothing is skipped.
     """
 
-    def __init__(self, clock: Clock, journal: Journal, elsewhere: RunningElsewhere, trust: TrustWindow) -> None:
+    def __init__(self, clock: Clock, journal: Journal, elsewhere: RunsElsewhere, trust: TrustWindow) -> None:
         self._clock = clock
         self._journal = journal
         self._elsewhere = elsewhere
@@ -124,11 +85,13 @@ class OverlapGate:
         try:
             while not self._elsewhere.is_known and self._trust.allows(run):
                 await self._elsewhere.next_survey()
+            is_busy_elsewhere = await self._elsewhere.is_busy(run.job_id)
+            # From here to the turn nobody comes in between.
             others = lane.waiting - 1
             # Nobody wants a backfill to swallow what is due meanwhile.
             in_order = in_order or (lane.holder is Origin.BACKFILL and others == 0)
             # Who leads no more skips nothing: the run goes back once it has its turn.
-            busy = self._trust.allows(run) and (lane.turn.locked() or run.job_id in self._elsewhere)
+            busy = self._trust.allows(run) and (lane.turn.locked() or is_busy_elsewhere)
             if busy:
                 turn = take_turn(overlap, busy=busy, in_order=in_order, waiting=others)
                 if turn.skips:
@@ -142,8 +105,8 @@ class OverlapGate:
                 self._clear(run.job_id, lane)
         lane.holder = run.origin
         try:
-            while run.job_id in self._elsewhere and self._trust.allows(run):
-                await self._elsewhere.next_survey()
+            while self._trust.allows(run) and await self._elsewhere.is_busy(run.job_id):
+                await self._elsewhere.look_again(run.job_id)
         except BaseException:
             self._pass_on(run.job_id, lane)
             raise

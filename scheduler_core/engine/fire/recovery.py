@@ -17,9 +17,9 @@ from scheduler_core.domain.planning.watermark import NUDGED_REST_PER_WORK, REST_
 from scheduler_core.domain.runs.run import LoggerLike, Run
 from scheduler_core.engine.clock import SYSTEM_CLOCK, MachineClock
 from scheduler_core.engine.counters import Counters
+from scheduler_core.engine.fire.elsewhere import RunsElsewhere
 from scheduler_core.engine.fire.in_flight import InFlightRuns
 from scheduler_core.engine.fire.job_cache import JobCache
-from scheduler_core.engine.fire.overlap_gate import RunningElsewhere
 from scheduler_core.engine.fire.start_timers import StartTimers
 from scheduler_core.engine.supervision import keep_going
 from scheduler_core.engine.wake import Wake
@@ -58,7 +58,7 @@ class Recovery:
         ttl_seconds: float,
         in_flight: InFlightRuns,
         timers: StartTimers,
-        elsewhere: RunningElsewhere,
+        elsewhere: RunsElsewhere,
         jobs: JobCache,
         wake: Wake,
         counters: Counters,
@@ -135,14 +135,13 @@ class Recovery:
                 adopted = reaped = 0
             if adopted == BATCH or reaped:
                 continue
-            # Somebody may wait for a run elsewhere to end: then look more often. Where a look is dear, because
-            # somebody's open transaction keeps what is dead in the way of it, it rests in proportion, woken or not.
+            # Where a look is dear, because somebody's open transaction keeps what is dead in the way of it, it rests in
+            # proportion, woken or not.
             took = self._boottime() - began
             if took >= DEAR_SECONDS:
                 self._is_dear.set()
             await asyncio.sleep(NUDGED_REST_PER_WORK * took)
-            often = 0.1 if self._elsewhere else min(1.0, self._ttl_seconds / 3)
-            await self._wake.sleep(max(often, REST_PER_WORK * took))
+            await self._wake.sleep(max(min(1.0, self._ttl_seconds / 3), REST_PER_WORK * took))
         return None
 
     async def _find_preferred_successor(self) -> PreferredSuccessor | None:
@@ -182,15 +181,20 @@ class Recovery:
             )
 
     async def _survey(self) -> list[Owner]:
-        """Find out which jobs are running under other owners."""
-        owners = [o for o in await self._runs.owners() if o.instance_id != self._instance_id]
-        self._elsewhere.survey(job_id for owner in owners for job_id in owner.job_ids)
+        """Find out which runs are others', or anybody's to take."""
+        sent_at = self._boottime()
+        owners = await self._runs.owners(self._instance_id)
+        self._elsewhere.survey((run for owner in owners for run in owner.runs), sent_at)
         return owners
 
     async def _reap(self, leadership: Leadership, owners: Sequence[Owner]) -> int:
         """End the attempts of owners that have been gone for a TTL."""
         now = self._boottime()
-        gone = {owner.instance_id for owner in owners if not owner.alive}
+        gone = {
+            owner.instance_id
+            for owner in owners
+            if owner.instance_id not in {None, self._instance_id} and not owner.alive
+        }
         self._gone_since = {owner: self._gone_since.get(owner, now) for owner in gone}
         dead = [owner for owner, since in self._gone_since.items() if now - since >= self._ttl_seconds]
         if not dead:

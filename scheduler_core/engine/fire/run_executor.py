@@ -34,7 +34,7 @@ from scheduler_core.domain.runs.run import (
     handed_back,
     unattempted,
 )
-from scheduler_core.domain.runs.ticket import LOCAL
+from scheduler_core.domain.runs.ticket import LOCAL, OFFERED
 from scheduler_core.engine.callbacks.registry import Callback, CallbackRegistry
 from scheduler_core.engine.clock import Clock
 from scheduler_core.engine.election.trust_window import TrustWindow
@@ -42,7 +42,9 @@ from scheduler_core.engine.fire.active_run import ActiveRun
 from scheduler_core.engine.fire.attempts import Attempts
 from scheduler_core.engine.fire.in_flight import InFlightRuns
 from scheduler_core.engine.fire.journal import Journal
+from scheduler_core.engine.fire.limits import Limits
 from scheduler_core.engine.fire.log_context import CURRENT_RUN
+from scheduler_core.engine.fire.offering import Offering
 from scheduler_core.engine.fire.recorder import RecorderClosedError
 from scheduler_core.engine.fire.run_lock import RunLock, RunLocks
 from scheduler_core.engine.fire.slots import Slots
@@ -82,7 +84,8 @@ class RemoteExecution(Protocol):
 class RunExecutor:
     """Executes runs for one process, each from its instant to its outcome.
 
-    Parameters: slots, of each executor; remote, None for a process that executes whatever it is given itself.
+    Parameters: slots, of each executor; remote, offering and limits, None for a process that executes whatever it is
+    given itself.
     """
 
     clock: Clock
@@ -97,6 +100,8 @@ class RunExecutor:
     attempts: Attempts
     logger: LoggerLike
     remote: RemoteExecution | None = None
+    offering: Offering | None = None
+    limits: Limits | None = None
     tasks: dict[int, asyncio.Task[None]] = field(default_factory=dict)
     """By the run's identity: one that was handed back and adopted again is another, with the same run_id."""
 
@@ -183,6 +188,8 @@ class RunExecutor:
             now = self.clock.now()
             if job.is_paused(now):
                 return unattempted(run, RunStatus.SKIPPED, "paused", now)
+        if self.offering is not None and job.definition.executor in OFFERED:
+            return await self._offer(self.offering, run, job, in_order)
         try:
             callback = self.callbacks.find(job)
         except CallbackNotFoundError:
@@ -197,6 +204,8 @@ class RunExecutor:
         if skipped is not None:
             return skipped
         try:
+            if not await self._has_place(run, job):
+                return None
             slots = self.slots[job.definition.executor if self.remote is not None else LOCAL]
             if run.origin is Origin.BACKFILL:
                 async with slots.of_backfills, slots.of_all:
@@ -205,6 +214,27 @@ class RunExecutor:
                 return await self._begin(run, job, callback)
         finally:
             self.gate.leave(run, overlap)
+
+    async def _offer(self, offering: Offering, run: Run, job: StoredJob, in_order: bool) -> Outcome | None:
+        """Have its turn come, and let whoever can call it take it: from then on its turn lasts until its row ends."""
+        overlap = job.definition.overlap
+        skipped = await self.gate.enter(run, overlap, in_order=in_order)
+        if skipped is not None:
+            return skipped
+        try:
+            if not await self._has_place(run, job):
+                return None
+            return await offering.offer(run, job.definition.executor)
+        finally:
+            self.gate.leave(run, overlap)
+
+    async def _has_place(self, run: Run, job: StoredJob) -> bool:
+        """Wait for a place under the job's limit, where it has one; False if the run is somebody else's by now."""
+        if self.limits is None or job.definition.limit is None or await self.limits.enter(run, job.definition):
+            return True
+        self.in_flight.wait_no_more(run)
+        self.in_flight.release(run)
+        return False
 
     async def _find_again(self, job: StoredJob) -> tuple[StoredJob, Callback]:
         """The job's callback, and the job as it is now: what is known of it may be older than an edit by hand.

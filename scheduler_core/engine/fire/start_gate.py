@@ -26,6 +26,11 @@ class StartGate:
         self._ended: set[UUID] = set()
         self._waiting: deque[tuple[UUID, Begin, asyncio.Future[None]]] = deque()
 
+    @property
+    def is_idle(self) -> bool:
+        """Whether nobody is inside, nor waits."""
+        return not self._inside and not self._waiting
+
     async def enter(self, run_id: UUID, begin: Begin) -> None:
         """Come inside, once nobody is there beside whom this one may not begin. `FREELY` needs not ask."""
         if not self._waiting and self._admits(begin):

@@ -8,9 +8,10 @@ from functools import lru_cache
 from importlib import metadata
 
 from scheduler_core.domain.errors import InvalidJobError
+from scheduler_core.domain.jobs.abilities import is_bound_to_program
 from scheduler_core.domain.jobs.job import JobDefinition
 from scheduler_core.domain.runs.run import LoggerLike
-from scheduler_core.domain.runs.ticket import LOCAL
+from scheduler_core.domain.runs.ticket import LOCAL, REPLICAS
 from scheduler_core.ports.executor import Executor
 
 ENTRY_POINTS = "scheduler_core.executors"
@@ -25,7 +26,7 @@ Factories = Mapping[str, Callable[[], Executor]]
 @lru_cache(maxsize=1)
 def installed() -> tuple[str, ...]:
     """The executors that a job may name."""
-    return (LOCAL, *sorted(metadata.entry_points(group=ENTRY_POINTS).names))
+    return (LOCAL, REPLICAS, *sorted(metadata.entry_points(group=ENTRY_POINTS).names))
 
 
 def check_executor(definition: JobDefinition) -> None:
@@ -33,14 +34,15 @@ def check_executor(definition: JobDefinition) -> None:
 
     Raises InvalidJobError.
     """
-    if definition.executor == LOCAL:
+    if definition.executor in {LOCAL, REPLICAS}:
+        # A replica that takes it has declared the very same.
         return
     if definition.executor not in installed():
         raise InvalidJobError(
             f"job {definition.job_id!r}: there is no executor {definition.executor!r}: choose one of "
             f"{', '.join(installed())}, or install the package that brings it"
         )
-    if "<" in definition.callback or definition.callback.startswith("__main__:"):
+    if is_bound_to_program(definition.callback):
         raise InvalidJobError(
             f"job {definition.job_id!r}: the executor {definition.executor!r} calls {definition.callback} in another "
             "process, which can't find it there: move the callback to the top level of a module"

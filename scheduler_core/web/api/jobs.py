@@ -123,7 +123,8 @@ def _definition(asked: JobBody, container: Container) -> JobDefinition:
     given = asked.model_dump(exclude_unset=True)
     given["name"] = given.get("name") or asked.job_id
     job = ScheduleJob(**given)
-    return job.definition(job.timezone or container.settings.default_timezone)
+    settings = container.settings
+    return job.definition(job.timezone or settings.default_timezone, default_executor=settings.default_executor)
 
 
 async def _edited(asked: JobBody, container: Container) -> JobDefinition:
