@@ -15,19 +15,18 @@ from scheduler_core.ports.runs import Runs
 from scheduler_core.testing import VirtualClock
 from scheduler_core.testing.ledger import Ledger
 
-DATABASE = "conformance"
-
 
 @pytest.fixture(scope="module")
 def shared_database_url(request: pytest.FixtureRequest) -> Iterator[str]:
     url: str = request.config.servers[0]  # type: ignore[attr-defined]
+    name = f"conformance{getattr(request.config, 'workerinput', {}).get('workerid', '')}"
     with psycopg.connect(url, autocommit=True) as admin:
-        admin.execute(f"CREATE DATABASE {DATABASE}")
+        admin.execute(f"CREATE DATABASE {name}")
         info = admin.info
         server = {"host": info.host, "port": info.port, "user": info.user, "password": info.password}
-        load_schema(**server, dbname=DATABASE)
-        yield url_of(**server, dbname=DATABASE)
-        admin.execute(f"DROP DATABASE {DATABASE} WITH (FORCE)")
+        load_schema(**server, dbname=name)
+        yield url_of(**server, dbname=name)
+        admin.execute(f"DROP DATABASE {name} WITH (FORCE)")
 
 
 class Place(SimpleNamespace):

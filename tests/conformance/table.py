@@ -76,6 +76,10 @@ TABLE: Mapping[str, Row] = {
         (STORAGE + "fire.runs.RunStore",),
         ("tests/integration/test_claim.py", HERE + "test_jobs.py"),
     ),
+    "OfferListener": Row(
+        (STORAGE + "fire.offer_listener.PostgresOfferListener", "simulation.fire.replica.DeafListener"),
+        ("tests/integration/test_offers.py",),
+    ),
     "Requests": Row(
         (STORAGE + "fire.requests.RequestStore",),
         ("tests/integration/test_cancel.py", "tests/integration/test_backfill.py", "tests/stateful/machine.py"),
@@ -85,6 +89,7 @@ TABLE: Mapping[str, Row] = {
 
 LOOKS_LIKE_ONE: Mapping[tuple[str, str], str] = {
     ("Executor", "scheduler_core.engine.remote.worker.Worker"): "the other end: it makes what an executor delivers",
+    ("OfferListener", "scheduler_core.engine.fire.taking.Taking"): "the other end: it listens, for ever",
 }
 """Classes that have a port's methods, and are something else."""
 

@@ -270,7 +270,8 @@ OTHERS: dict[str, Any] = {
     "callback": "app:other", "args": (1,), "kwargs": {"a": 1}, "enabled": False, "misfire": Misfire.ALL,
     "misfire_grace": 1.0, "catch_up_limit": 1, "overlap": Overlap.ALLOW, "delivery": Delivery.AT_MOST_ONCE,
     "timeout": 1.0, "max_retries": 1, "retry_delay": 2.0, "retry_max_delay": 2.0, "disable_after": 1,
-    "executor": "other", "tags": ("t",), "use_distributed_lock": True, "lock_key": "k", "lock_ttl": 1.0,
+    "executor": "other", "concurrency_key": "c", "concurrency_limit": 2, "rate_limit": "1/second",
+    "priority": 1, "tags": ("t",), "use_distributed_lock": True, "lock_key": "k", "lock_ttl": 1.0,
 }  # fmt: skip
 
 

@@ -86,6 +86,8 @@ STRINGS = {
     "overlap": "queue",
     "delivery": "at_most_once",
     "executor": "process",
+    "concurrency_key": "c",
+    "rate_limit": "100/minute",
     "dst": "skip",
 }
 

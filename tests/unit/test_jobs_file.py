@@ -83,6 +83,10 @@ EVERY_FIELD: dict[str, Any] = {
     "retry_max_delay": 86400.125,
     "disable_after": 5,
     "executor": "reports",
+    "concurrency_key": "partner",
+    "concurrency_limit": 3,
+    "rate_limit": "100/minute",
+    "priority": 0,
     "tags": ["x", "'y'"],
     "dst": "both",
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, cast
 
 from scheduler_core.domain.access.actor import Actor, Source
@@ -64,6 +65,13 @@ class Log:
     exception = error
 
 
+class DeafListener:
+    """Hears of no offer: these replicas execute what they lead."""
+
+    async def listen(self, heard: Callable[[], None]) -> None:
+        await asyncio.Event().wait()
+
+
 def storage_of(world: FireWorld, host: Host, postgres: Link, redis: Link) -> Storage:
     """As the container makes it, of stepped sessions."""
     timing, server = world.timing, world.postgres
@@ -79,6 +87,7 @@ def storage_of(world: FireWorld, host: Host, postgres: Link, redis: Link) -> Sto
         requests=RequestStore(database, partitions),
         calendars=CalendarStore(database),
         clock=ClockStore(database),
+        offers=DeafListener(),
         open_control=lambda: SteppedSession(server, postgres, host.name, ttl_seconds=timing.ttl_seconds),
         open_lease=lambda: simulated_lease(world.redis, redis, timeout_seconds=timing.redis_timeout_seconds),
         maintain=maintain,
