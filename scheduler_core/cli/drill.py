@@ -82,7 +82,7 @@ def drill(
         keep=keep,
         trace=trace,
     )
-    _judge(plan, _play(plan), json_file, picture, html)
+    _judge(_play(plan), json_file, picture, html)
 
 
 def _list_faults() -> None:
@@ -141,9 +141,7 @@ def _play(plan: DrillPlan) -> Evidence:
         raise
 
 
-def _judge(
-    plan: DrillPlan, evidence: Evidence, json_file: str | None, picture: Path | None, html: Path | None
-) -> None:
+def _judge(evidence: Evidence, json_file: str | None, picture: Path | None, html: Path | None) -> None:
     from scheduler_core.drill.checker import check
     from scheduler_core.drill.document import as_document
     from scheduler_core.drill.takeover import takeover
@@ -159,7 +157,7 @@ def _judge(
     if picture is not None:
         _draw(evidence, verdict, times, picture)
     if html is not None:
-        _write_html(plan, evidence, verdict, times, html)
+        _write_html(evidence, verdict, times, html)
     if not verdict.ok:
         raise typer.Exit(1)
 
@@ -181,8 +179,10 @@ def _draw(evidence: Evidence, verdict: Verdict, times: Takeover, file: Path) -> 
     _progress.print(f"picture: {file}", markup=False, highlight=False, soft_wrap=True)
 
 
-def _write_html(plan: DrillPlan, evidence: Evidence, verdict: Verdict, times: Takeover, file: Path) -> None:
+def _write_html(evidence: Evidence, verdict: Verdict, times: Takeover, file: Path) -> None:
+    from scheduler_core.drill.faults import FAULTS
     from scheduler_core.drill.page import render_page
 
-    file.write_text(render_page(plan, evidence, verdict, times), encoding="utf-8")
+    says = {name: fault.says for name, fault in FAULTS.items()}
+    file.write_text(render_page(evidence, verdict, times, says), encoding="utf-8")
     _progress.print(f"report: {file}", markup=False, highlight=False, soft_wrap=True)
