@@ -132,14 +132,20 @@ SEED ?= $(shell $(PYTHON) -c 'import random; print(random.randrange(10**6))')
 chaos: setup
 	$(eval CHAOS_SEED := $(SEED))
 	@echo "to play this drill again: make chaos SEED=$(CHAOS_SEED) COUNT=$(COUNT) FAULT=$(FAULT)"
-	@$(BIN)/scheduler drill --fault $(FAULT) --kills $(COUNT) --seed $(CHAOS_SEED) $(ARGS)
+	@mkdir -p build
+	@$(BIN)/scheduler drill --fault $(FAULT) --kills $(COUNT) --seed $(CHAOS_SEED) \
+	    --trace build/chaos-$(CHAOS_SEED).jsonl --html build/chaos-$(CHAOS_SEED).html $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python -m traces build/chaos-$(CHAOS_SEED).jsonl
 
 # The real election in virtual time, two and three faults at once: COUNT seeds, from SEED on; the same seed is the same
-# history (docs/failover.md). SEED=N COUNT=1 tells one that is broken step by step. A slice of it is in `make test`.
+# history (docs/failover.md). SEED=N COUNT=1 tells one that is broken step by step; TRACE=FILE writes what every replica did, and checks
+# that. A slice of it is in `make test`.
+TRACE ?=
 simulate-faults: setup
 	$(eval FIRST_SEED := $(SEED))
 	@echo "to play these again: make simulate-faults SEED=$(FIRST_SEED) COUNT=$(COUNT)"
-	@$(BIN)/python -m tests.simulation --seed $(FIRST_SEED) --count $(COUNT)
+	@$(BIN)/python -m tests.simulation --seed $(FIRST_SEED) --count $(COUNT) $(if $(TRACE),--trace $(TRACE))
+	@$(if $(TRACE),PYTHONPATH=tests $(BIN)/python -m traces $(TRACE))
 
 # The pictures of docs/screens: every screen and every action of the dashboard, in both themes.
 screens: setup

@@ -10,6 +10,8 @@ from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from scheduler_core.drill.trace import Line
+
 from .checks import ViolationError
 from .world import World
 
@@ -60,15 +62,21 @@ def play(
     make: Callable[[int], World] = World,
     *,
     is_enough: Callable[[Season], bool] = lambda season: False,
+    on_trace: Callable[[int, list[Line]], None] | None = None,
 ) -> Season:
-    """Play each seed's world, until it is enough."""
+    """Play each seed's world, until it is enough. `on_trace` is given each seed's trace."""
     season, digest = Season(), hashlib.blake2b(digest_size=12)
     # A logger of the storage's own tells what goes wrong, and it does all the time.
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         for seed in seeds:
-            _add(season, make(seed), seed)
+            world = make(seed)
+            if on_trace is not None:
+                world.be_traced()
+            _add(season, world, seed)
+            if on_trace is not None:
+                on_trace(seed, world.lines)
             if is_enough(season):
                 break
             digest.update(season.digest.encode())

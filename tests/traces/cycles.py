@@ -139,11 +139,11 @@ class _Reading:
         row, tx = (write.of, write.name), _tx(number, line)
         about = f"line {number} ({line.event}) on {write.of} {write.name}"
         if write.over is not None:
-            self._check_value(number, write, row, tx)
+            self._check_value(number, line.event, write, row, tx)
             self.graph.add(write.over, tx, "ww", about)
         self._touch(number, tx, row, about)
 
-    def _check_value(self, number: int, write: Write, row: Object, tx: str) -> None:
+    def _check_value(self, number: int, event: Event, write: Write, row: Object, tx: str) -> None:
         before = None if write.over in (None, tx) else self._values.get((row, write.over or ""))
         if before is None:
             # A job's row is written by outcomes too, which leave what is looked at here as it was.
@@ -153,6 +153,10 @@ class _Reading:
                     "and no line tells of that"
                 )
             return
+        if write.of == "run" and event not in FENCED and _term(write.now) != _term(write.was):
+            raise NotSerializableError(
+                f"line {number}: run {write.name} has another term, and only an adoption, which is fenced, gives it one"
+            )
         if before.now != write.was:
             raise NotSerializableError(
                 f"line {number}: transaction {tx} read {_differing(write.was, before.now)} of {write.of} {write.name}, "
@@ -187,6 +191,10 @@ def _tx(number: int, line: Line) -> str:
     if line.tx is None:
         raise NotSerializableError(f"line {number} writes, and names no transaction")
     return line.tx
+
+
+def _term(held: Any) -> Any:
+    return (held or {}).get("term")
 
 
 def _differing(one: Any, other: Any) -> str:

@@ -37,6 +37,9 @@ WAKING = timedelta(seconds=1)
 MOST_TERMS = 1 << 62
 END_OF_TRACE = datetime.max.replace(tzinfo=UTC)
 
+OWNERS = frozenset({Event.MARK, Event.END, Event.RETRY, Event.HAND_BACK})
+"""What only the owner of a run tells, under the term in which it got the run."""
+
 WAITING = frozenset({"pending", "queued", "retrying"})
 
 Move = Callable[..., Iterator[model.Step]]
@@ -388,6 +391,8 @@ class _Player:
         if run is None:
             state = "is over" if line.run in self._over else "was never claimed"
             raise _NotAllowedError(f"the run {state}", move)
+        if line.event in OWNERS and line.term != run.row.term:
+            raise _NotAllowedError(f"it is told under another term; {self._told(run, self._place(line.by))}", move)
         for write in line.writes:
             was = write.was or {}
             owner = NOBODY if was.get("instance_id") is None else self._places.get(was["instance_id"], THE_DEAD)
