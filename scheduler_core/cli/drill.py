@@ -45,7 +45,9 @@ def drill(
         str | None, typer.Option("--json", metavar="FILE", help="Write one JSON document; - prints it instead.")
     ] = None,
     picture: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw the drill as an SVG.")] = None,
-    html: Annotated[Path | None, typer.Option("--html", metavar="FILE.html", help="Write a report for an auditor.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE.html", help="Write a report for an auditor.")
+    ] = None,
     trace: Annotated[
         Path | None, typer.Option(metavar="FILE.jsonl", help="Write what every replica did, an event per line.")
     ] = None,

@@ -49,7 +49,9 @@ async def run_drill(plan: DrillPlan, on_progress: OnProgress) -> Evidence:
     if plan.replicas < LEAST_REPLICAS:
         raise InvalidSettingsError("a drill needs 2 replicas at least: else nobody is there to take over")
     if plan.trace is not None and plan.staging is not None:
-        raise InvalidSettingsError("a trace is kept by triggers, which only the drill's own servers get: leave out --staging")
+        raise InvalidSettingsError(
+            "a trace is kept by triggers, which only the drill's own servers get: leave out --staging"
+        )
     planned = planned_faults(plan)
     with DrillFolder(plan, on_progress) as folder:
         async with open_stage(plan, folder, on_progress) as stage:

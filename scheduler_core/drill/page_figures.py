@@ -149,9 +149,7 @@ def _times(evidence: Evidence, takeover: Takeover, window: str) -> Iterator[Figu
 
 
 def _jobs(evidence: Evidence) -> str:
-    rows = (
-        f"('{job.job_id}', {_at(job.starts_at)}, interval '{job.every_ms} milliseconds')" for job in evidence.jobs
-    )
+    rows = (f"('{job.job_id}', {_at(job.starts_at)}, interval '{job.every_ms} milliseconds')" for job in evidence.jobs)
     return f"FROM (VALUES\n{_values(rows)}\n) AS j (job_id, starts_at, every)"
 
 

@@ -83,7 +83,16 @@ def planned_faults(plan: DrillPlan) -> tuple[PlannedFault, ...]:
 
 def replay_command(plan: DrillPlan) -> str:
     """The command that plays the same faults in the same order again, on the same kind of servers."""
-    words = ["scheduler", "drill", "--seed", str(plan.seed), "--kills", str(plan.count), "--replicas", str(plan.replicas)]
+    words = [
+        "scheduler",
+        "drill",
+        "--seed",
+        str(plan.seed),
+        "--kills",
+        str(plan.count),
+        "--replicas",
+        str(plan.replicas),
+    ]
     words += ["--fault", ",".join(plan.faults), "--ttl", f"{plan.lease_ttl_seconds:g}"]
     if "all-down" in plan.faults:
         words += ["--all-down-seconds", f"{plan.all_down_seconds:g}"]

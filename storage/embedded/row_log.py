@@ -124,9 +124,7 @@ class RowLog:
     def _triggers(self) -> list[str]:
         statements = []
         for relation, columns in LOGGED.items():
-            pairs = {
-                side.lower(): ", ".join(f"'{name}', {side}.{name}" for name in columns) for side in ("OLD", "NEW")
-            }
+            pairs = {side.lower(): ", ".join(f"'{name}', {side}.{name}" for name in columns) for side in ("OLD", "NEW")}
             names = {"schema": f'"{self._schema}"', "relation": relation, "when": WHEN.get(relation, "")}
             statements += [MAKE_FUNCTION.format(**names, **pairs), MAKE_TRIGGERS.format(**names)]
         return statements

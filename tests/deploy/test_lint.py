@@ -224,6 +224,8 @@ def test_the_workflows(file: Path) -> None:
         assert "timeout-minutes" in job, "each job is bounded"
 
 
-@pytest.mark.parametrize(("old", "new"), [("runs-on:", "run-on:"), ("- uses:", "- use:"), ("fail-fast: false", "fail-fast: [no]")])
+@pytest.mark.parametrize(
+    ("old", "new"), [("runs-on:", "run-on:"), ("- uses:", "- use:"), ("fail-fast: false", "fail-fast: [no]")]
+)
 def test_a_wrong_workflow_is_found(tmp_path: Path, old: str, new: str) -> None:
     assert lint_workflow(broken(WORKFLOWS[0], tmp_path, old, new))[0] != 0

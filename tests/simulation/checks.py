@@ -160,7 +160,9 @@ class Checks:
         self.say(f"term {term} ended")
 
     def resigned(self, term: int) -> None:
-        self.record(Event.RESIGN, next(other.instance_id for other in reversed(self.terms) if other.number == term), term)
+        self.record(
+            Event.RESIGN, next(other.instance_id for other in reversed(self.terms) if other.number == term), term
+        )
 
     # What replicas believe.
 

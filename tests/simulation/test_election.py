@@ -9,7 +9,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-
 from traces.mutants import MUTANTS as MUTANT_TRACES
 from traces.replay import TraceRefusedError, replay
 

@@ -10,7 +10,6 @@ from typing import Any, Protocol
 
 from scheduler_core.domain.election.suspicion import LEAST_SECONDS, LOOKS
 from scheduler_core.domain.election.trust import RedisOutage, Timing
-
 from scheduler_core.drill.trace import Line
 
 from .checks import Checks, Tally

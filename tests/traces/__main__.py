@@ -34,7 +34,11 @@ def _is_refused(file: Path) -> bool:
         f"{replayed.inferred.total():,} more inferred; {len(list(transactions(lines))):,} transactions, "
         f"{sum(graph.counts.values()):,} dependencies, no cycle; {time.process_time() - began:.1f} s"
     )
-    for name, counts in (("lines", replayed.by_event), ("inferred", replayed.inferred), ("beyond the model", replayed.beyond)):
+    for name, counts in (
+        ("lines", replayed.by_event),
+        ("inferred", replayed.inferred),
+        ("beyond the model", replayed.beyond),
+    ):
         if counts:
             print(f"  {name}: " + ", ".join(f"{count:,} {what}" for what, count in counts.most_common()))
     return False

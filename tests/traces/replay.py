@@ -50,7 +50,9 @@ class TraceRefusedError(AssertionError):
 
     def __init__(self, number: int, line: Line, why: str, move: Move | None = None) -> None:
         step = "" if move is None else f"; the step {move.__name__} stands for {CODE[move][0]}"  # type: ignore[attr-defined]
-        about = " ".join(f"{word}" for word in (line.event, line.run or line.by, line.term and f"term {line.term}") if word)
+        about = " ".join(
+            f"{word}" for word in (line.event, line.run or line.by, line.term and f"term {line.term}") if word
+        )
         super().__init__(f"line {number}, {about}: {why}{step}")
         self.number = number
         self.line = line
@@ -354,7 +356,9 @@ class _Player:
         # A row that counts stands for several occurrences; of one that counts a single one the model makes a run.
         passes = int(row.get("missed_count") or 1)
         replicas = tuple(replica._replace(hands=(None,) * passes) for replica in self._election.replicas)
-        world = self._election._replace(cursor=0, runs=((),) * passes, claims=(None,) * len(replicas), replicas=replicas)
+        world = self._election._replace(
+            cursor=0, runs=((),) * passes, claims=(None,) * len(replicas), replicas=replicas
+        )
         known = _protocol(passes, len(replicas))
         fenced = [step.after for step in model.evaluate_fence(known, world, place)][-1]
         after = next(iter(model.commit(known, fenced, place))).after
@@ -418,7 +422,9 @@ class _Player:
         run, place = self._run(line, model.begin), self._place(line.by)
         hand = run.hands.get(place)
         if hand is not None and hand.term != line.term:
-            raise _NotAllowedError(f"it was called under a term that it was not claimed under; {self._told(run, place)}")
+            raise _NotAllowedError(
+                f"it was called under a term that it was not claimed under; {self._told(run, place)}"
+            )
         if hand is not None and hand.stage is not Stage.TIMER and place not in run.called:
             run.called.add(place)  # The record told first, as it does of what must not be called twice.
             self.replayed.steps["begin"] += 1
@@ -485,7 +491,12 @@ class _Player:
             raise _NotAllowedError("it succeeded, and its callback was never called", model.record)
         self._begun(line, run, place)
         self._take(
-            line, run, model.record, place, lambda world: world.runs[0][0].status is Status.ENDED, why="it is not its own"
+            line,
+            run,
+            model.record,
+            place,
+            lambda world: world.runs[0][0].status is Status.ENDED,
+            why="it is not its own",
         )
         run.called.discard(place)
 

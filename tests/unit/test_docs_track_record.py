@@ -62,7 +62,9 @@ def test_a_mend_is_a_commit() -> None:
     done = subprocess.run(
         ["git", "cat-file", "--batch-check"], cwd=ROOT, input=commits, capture_output=True, text=True, check=True
     )
-    shallow = subprocess.run(["git", "rev-parse", "--is-shallow-repository"], cwd=ROOT, capture_output=True, text=True, check=True)
+    shallow = subprocess.run(
+        ["git", "rev-parse", "--is-shallow-repository"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     if shallow.stdout.strip() == "true":
         pytest.skip("only the last commits are here")
     assert all(" commit " in line for line in done.stdout.splitlines()), done.stdout

@@ -13,7 +13,9 @@ from scheduler_core.drill.trace import SAYS, Event, Line, Write, as_text, read_l
 PAGE = (Path(__file__).parents[2] / "docs" / "traces.md").read_text(encoding="utf-8")
 AT = datetime(2026, 3, 1, 12, tzinfo=UTC)
 WRITE = Write("run", "r", "7", {"status": "pending", "term": 3}, {"status": "running", "term": 3})
-LINES = [Line(AT, event, "i", 3, "8", "6", "r", 1, "é\n", AT, AT, (2, 3), (WRITE, Write("job", "j"))) for event in Event]
+LINES = [
+    Line(AT, event, "i", 3, "8", "6", "r", 1, "é\n", AT, AT, (2, 3), (WRITE, Write("job", "j"))) for event in Event
+]
 
 
 def test_what_is_written_is_read_again() -> None:
