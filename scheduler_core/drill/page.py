@@ -26,7 +26,8 @@ STYLE = """
 body { margin: 0 auto; max-width: 68rem; padding: 1rem; background: var(--page); color: var(--text);
   font: 1rem/1.5 ui-sans-serif, system-ui, "Segoe UI", Helvetica, Arial, sans-serif; overflow-wrap: anywhere; }
 h1 { font-size: 1.6rem; line-height: 1.25; } h2 { margin-top: 2.2rem; font-size: 1.2rem; }
-.verdict { border-left: .4rem solid; padding: .6rem 1rem; background: var(--bed); font-size: 1.15rem; font-weight: 600; }
+.verdict { border-left: .4rem solid; padding: .6rem 1rem; background: var(--bed);
+  font-size: 1.15rem; font-weight: 600; }
 .good { color: var(--good); } .bad { color: var(--bad); } .quiet { color: var(--quiet); }
 .wide { overflow-x: auto; } .wide img { display: block; width: 100%; min-width: 44rem; }
 table { border-collapse: collapse; width: 100%; } caption { text-align: left; color: var(--quiet); }
@@ -34,7 +35,8 @@ th, td { padding: .35rem .8rem .35rem 0; border-bottom: 1px solid var(--line); t
 th { font-weight: 600; } td.number { text-align: right; font-variant-numeric: tabular-nums; white-space: nowrap; }
 dl.figures > div { border-top: 1px solid var(--line); padding: .7rem 0; } dt { font-weight: 600; } dd { margin: 0; }
 dd.value { font-size: 1.25rem; font-variant-numeric: tabular-nums; }
-pre { margin: .4rem 0 0; padding: .6rem; background: var(--bed); overflow-x: auto; white-space: pre-wrap; font-size: .85rem; }
+pre { margin: .4rem 0 0; padding: .6rem; background: var(--bed); overflow-x: auto; white-space: pre-wrap;
+  font-size: .85rem; }
 summary { cursor: pointer; color: var(--quiet); }
 @media (max-width: 40rem) { body { padding: .7rem; } .stack thead { display: none; }
   .stack tr { display: block; border-bottom: 1px solid var(--line); padding: .4rem 0; }
@@ -93,11 +95,11 @@ def _what_was_done(evidence: Evidence, says: Mapping[str, str]) -> Iterator[str]
     yield "<h2>What was done</h2>"
     yield (
         f"<p>{_many(len(evidence.jobs), 'job')} were due every few milliseconds for {in_words(seconds)}, from "
-        f"{_moment(evidence.began_at)} to {_moment(evidence.ended_at)} by the database’s clock. Replicas, each a process "
-        "of its own, had one leader among them, which fired the jobs. Real faults hit them and their servers, one after "
-        "the other. A leader’s lease lasted "
-        f"{evidence.lease_ttl_seconds:g} s. What should have fired was worked out from the jobs’ periods alone; what was "
-        "called stands in files that the callbacks wrote themselves; both were held against the record in Postgres.</p>"
+        f"{_moment(evidence.began_at)} to {_moment(evidence.ended_at)} by the database’s clock. Replicas, each a "
+        "process of its own, had one leader among them, which fired the jobs. Real faults hit them and their servers, "
+        f"one after the other. A leader’s lease lasted {evidence.lease_ttl_seconds:g} s. What should have fired was "
+        "worked out from the jobs’ periods alone; what was called stands in files that the callbacks wrote themselves; "
+        "both were held against the record in Postgres.</p>"
     )
     yield from _table(
         "Faults, in their order. “First fire” counts from the instant before the fault.",
@@ -129,9 +131,9 @@ def _timeline(evidence: Evidence, title: str, subtitle: str) -> Iterator[str]:
     drawn = picture_svg.draw_svg(picture.compose(evidence), title, subtitle)
     yield "<h2>Timeline of terms and faults</h2>"
     yield (
-        "<p>Each lane is a replica. A thick bar is a term, with its number; a thin line a replica that follows; the strip "
-        "below, how many callbacks began. A coloured band reaches from a fault to the first fire after it. The table of "
-        "terms further down tells the same in words.</p>"
+        "<p>Each lane is a replica. A thick bar is a term, with its number; a thin line a replica that follows; the "
+        "strip below, how many callbacks began. A coloured band reaches from a fault to the first fire after it. The "
+        "table of terms further down tells the same in words.</p>"
     )
     yield (
         '<div class="wide" tabindex="0" role="region" aria-label="Timeline">'
@@ -166,8 +168,9 @@ def _promises(verdict: Verdict) -> Iterator[str]:
 def _figures(evidence: Evidence, verdict: Verdict, takeover: Takeover) -> Iterator[str]:
     yield "<h2>Figures</h2>"
     yield (
-        f"<p>Each with what it means, and with what asks it again. The SQL reads the views in the schema <code>{AUDIT}</code>, "
-        "which are there as long as the drill’s data are (<code>--data-dir DIR --keep</code>).</p>"
+        f"<p>Each with what it means, and with what asks it again. The SQL reads the views in the schema "
+        f"<code>{AUDIT}</code>, which are there as long as the drill’s data are "
+        "(<code>--data-dir DIR --keep</code>).</p>"
     )
     yield '<dl class="figures">'
     yield from (_figure(figure) for figure in figures(evidence, verdict, takeover))
@@ -209,8 +212,8 @@ def _terms(evidence: Evidence) -> Iterator[str]:
 def _again(evidence: Evidence) -> Iterator[str]:
     yield "<h2>Play it again</h2>"
     yield (
-        "<p>The same seed gives the same faults in the same order, with the same pauses. It does not give the operating "
-        "system’s timing again.</p>"
+        "<p>The same seed gives the same faults in the same order, with the same pauses. It does not give the "
+        "operating system’s timing again.</p>"
     )
     yield f"<pre><code>{escape(evidence.again or f'scheduler drill --seed {evidence.seed}')}</code></pre>"
 

@@ -1,7 +1,7 @@
 """The figures of the report: each with what it means, and with what asks it again. Pure.
 
-The SQL reads the views for auditors in the drill's schema. It carries the drill's own jobs and faults as values, so that
-it can be pasted as it stands; instants are those of the database's clock.
+The SQL reads the views for auditors in the drill's schema. It carries the drill's own jobs and faults as values, so
+that it can be pasted as it stands; instants are those of the database's clock.
 """
 
 from __future__ import annotations
@@ -42,26 +42,29 @@ def figures(evidence: Evidence, verdict: Verdict, takeover: Takeover) -> Iterato
     yield Figure(
         "Occurrences due",
         f"{accounting.expected:,}",
-        "How often the jobs were due while the drill went on, by arithmetic on their periods; the scheduler was not asked.",
+        "How often the jobs were due while the drill went on, by arithmetic on their periods alone.",
         f"SELECT sum(floor(extract(epoch FROM {until} - starts_at) / extract(epoch FROM every)) + 1) AS due\n{jobs};",
     )
     yield Figure(
         "Recorded",
         f"{accounting.recorded:,}",
         "Occurrences that have a row of their own, whatever became of them.",
-        f"SELECT count(*) AS recorded FROM {AUDIT}.runs\nWHERE origin = 'schedule' AND status <> 'missed' AND {window};",
+        f"SELECT count(*) AS recorded FROM {AUDIT}.runs\n"
+        f"WHERE origin = 'schedule' AND status <> 'missed' AND {window};",
     )
     yield Figure(
         "Counted as missed",
         f"{sum(accounting.missed.values()):,}",
         "Occurrences that did not run because their job's policy says so; a row counts them, with the reason.",
-        f"SELECT reason, sum(missed_count) AS missed FROM {AUDIT}.runs\nWHERE status = 'missed' AND {window} GROUP BY reason;",
+        f"SELECT reason, sum(missed_count) AS missed FROM {AUDIT}.runs\n"
+        f"WHERE status = 'missed' AND {window} GROUP BY reason;",
     )
     yield Figure(
         "Unaccounted",
         f"{counts.get(Kind.UNACCOUNTED, 0):,}",
         "Occurrences of which the record knows nothing: each would be a fire that was lost. Must be 0.",
-        f"SELECT count(*) AS unaccounted\n{jobs}\nCROSS JOIN LATERAL generate_series(starts_at, {until}, every) AS due\n"
+        f"SELECT count(*) AS unaccounted\n{jobs}\nCROSS JOIN LATERAL generate_series(starts_at, {until}, every) AS due"
+        "\n"
         f"WHERE NOT EXISTS (SELECT FROM {AUDIT}.runs r WHERE r.job_id = j.job_id\n"
         "                  AND due BETWEEN coalesce(r.missed_from, r.scheduled_for) AND r.scheduled_for);",
         must_be_nought=True,
@@ -70,8 +73,8 @@ def figures(evidence: Evidence, verdict: Verdict, takeover: Takeover) -> Iterato
         "With two rows",
         f"{counts.get(Kind.DUPLICATE_RUN, 0):,}",
         "Occurrences that were recorded twice. Must be 0.",
-        f"SELECT count(*) AS twice FROM (\n    SELECT FROM {AUDIT}.runs GROUP BY job_id, scheduled_for HAVING count(*) > 1\n"
-        ") AS found;",
+        f"SELECT count(*) AS twice FROM (\n    SELECT FROM {AUDIT}.runs "
+        "GROUP BY job_id, scheduled_for HAVING count(*) > 1\n) AS found;",
         must_be_nought=True,
     )
     yield Figure(

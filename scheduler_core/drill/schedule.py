@@ -24,8 +24,8 @@ class DrillPlan:
     replicas, how many processes take part; faults, the kinds to draw from; count, how many faults hit; seed, of all
     chance; lease_ttl_seconds, of the replicas; data_dir, where embedded servers and witness files live (None: a
     temporary folder, removed at the end); staging, the settings of a user's servers (None: embedded ones);
-    all_down_seconds, how long `all-down` lasts; keep, leave schema and folder for a look afterwards; trace, the file that
-    tells what every replica did (None: it is not kept).
+    all_down_seconds, how long `all-down` lasts; keep, leave schema and folder for a look afterwards; trace, the file
+    that tells what every replica did (None: it is not kept).
     """
 
     replicas: int

@@ -1,4 +1,6 @@
-"""`python -m tests.simulation [--seed N] [--count N] [--trace FILE]`: seeds of the simulated election; ends with 1 if one is broken.
+"""`python -m tests.simulation [--seed N] [--count N] [--trace FILE]`: seeds of the simulated election.
+
+Ends with 1 if one is broken.
 
 One seed alone is told step by step where it is broken.
 """

@@ -25,7 +25,7 @@ REFUSED = {
     "doubled": (Event.TERM,),
     "of_another_term": (Event.TERM, Event.SEAT, Event.RESIGN, Event.START),
 }
-"""Of a simulated election's trace, by what happens to a line; it has no rows, and so none to swap or to search for cycles."""
+"""Of a simulated election's trace, by what happens to a line; it has no rows to swap or to search for cycles."""
 
 MUTANT_SECONDS = 60.0
 """Of a processor's time, in which each is found; most take one."""

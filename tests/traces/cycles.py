@@ -128,7 +128,7 @@ class _Reading:
             if version in self._overwritten:
                 raise NotSerializableError(
                     f"line {number}: transaction {tx} overwrote the version of {write.of} {write.name} that "
-                    f"transaction {write.over} wrote, and so did {self._overwritten[version][1]}: one of the two is lost"
+                    f"transaction {write.over} wrote, and so did {self._overwritten[version][1]}: one is lost"
                 )
             self._overwritten[version] = (number, tx)
         self._values[row, tx] = write

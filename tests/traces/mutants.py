@@ -1,4 +1,4 @@
-"""What may happen to one line of a trace: it is dropped, doubled, swapped with the next of its row, or told of another term."""
+"""What may happen to one line of a trace: dropped, doubled, swapped with the next of its row, of another term."""
 
 from __future__ import annotations
 

@@ -196,7 +196,7 @@ class _Player:
         unseen: Sequence[tuple[Move, int]] = (),
         why: str,
     ) -> None:
-        """Take the step `goal` of the replica at `place` to a world that `is_it`, after as few unseen ones as will do."""
+        """Take the step `goal` of the replica at `place` to a world that `is_it`, after as few unseen ones as do."""
         start = self._world(run)
         ways: deque[tuple[World, tuple[tuple[Move, World], ...]]] = deque([(start, ())])
         known = {start}
@@ -237,7 +237,8 @@ class _Player:
             return f"{words}; {seat}"
         hand = run.hands.get(place)
         held = "nothing of it" if hand is None else f"it as {hand.stage.name} of term {hand.term}"
-        return f"{words} and holds {held}; {seat}; the run is {run.row.status.name}, of {self._owner(run)}, term {run.row.term}"
+        state = f"the run is {run.row.status.name}, of {self._owner(run)}, term {run.row.term}"
+        return f"{words} and holds {held}; {seat}; {state}"
 
     def _owner(self, run: _Run) -> str:
         return {NOBODY: "nobody", THE_DEAD: "the dead"}.get(run.row.owner) or self._name(run.row.owner)

@@ -1,4 +1,4 @@
-"""docs/track-record.md: what plays a defect again is there, its mend is a commit, and the nightly figures are those of their file."""
+"""docs/track-record.md: what plays a defect again is there, its mend is a commit; the nightly figures."""
 
 from __future__ import annotations
 
