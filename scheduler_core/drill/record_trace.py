@@ -166,4 +166,11 @@ def _faults(evidence: Evidence) -> Iterator[Line]:
         )
         if (lost := fault.failover) is not None:
             terms = {call.term for call in evidence.calls} - known
-            yield Line(lost.killed_at, Event.PROMOTED, since=lost.replicated_until, terms=tuple(sorted(terms)))
+            # Where it begins: what comes after it, and before the kill, the standby may lack.
+            yield Line(
+                lost.replicated_until,
+                Event.PROMOTED,
+                until=lost.killed_at,
+                since=lost.replicated_until,
+                terms=tuple(sorted(terms)),
+            )

@@ -62,7 +62,7 @@ SAYS: Mapping[Event, str] = {
     Event.OPERATOR: "somebody else than a leader wrote: triggered, edited, cancelled, removed",
     Event.EXIT: "the process `by` has ended",
     Event.FAULT: "the drill's fault `note` hit; `by`, whom it hit, if it hit one; `until`, when it was healed",
-    Event.PROMOTED: "a standby took over that had heard nothing since `since`; `terms`, those that it lacks",
+    Event.PROMOTED: "a standby, promoted at `until`, has heard of nothing after this; `terms`, those that it lacks",
     Event.START: "`by` started something under `term` (the simulated election, which has no runs)",
     Event.OPEN: "`by` began to trust in `term`",
     Event.CLOSE: "`by` trusts in no term any more",

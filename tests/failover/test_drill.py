@@ -153,7 +153,7 @@ def test_a_trace_with_a_line_that_is_not_as_it_was_is_refused(played: Played, mu
                 continue
             refused = refusals(changed)
             assert refused, f"{mutant}, line {place + 1}: {lines[place]}"
-            found.update(refused)
+            found.update(list(refused))
     print(mutant, dict(found))
     assert found["replay"] > 30
     # Of a call the record tells nothing: only the model knows that it is missing, doubled, or another term's.
@@ -166,7 +166,7 @@ def _may_stand(mutant: str, lines: list[Line], place: int) -> bool:
     later = [other for other in lines[place + 1 :] if other.run == line.run]
     match mutant, line.event:
         case "dropped", Event.BEGIN:  # of a call that nobody recorded
-            return not any(other.event is Event.END and other.note == "succeeded" for other in later)
+            return not any(_is_success(other) and (other.by, other.term) == (line.by, line.term) for other in later)
         case "dropped", Event.RESIGN:  # the last of all
             return not any(other.event is Event.TERM for other in lines[place:])
         case "swapped", Event.BEGIN | Event.MARK:  # the durable note of a call comes before it or after it
@@ -174,3 +174,7 @@ def _may_stand(mutant: str, lines: list[Line], place: int) -> bool:
         case "swapped", _:  # lines of one transaction, or of a call that somebody else's outcome overtook
             return bool(later) and (later[0].tx == line.tx or later[0].event in (Event.LATE, Event.NOTE))
     return False
+
+
+def _is_success(line: Line) -> bool:
+    return line.event is Event.END and line.note == "succeeded"

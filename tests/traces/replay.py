@@ -34,6 +34,9 @@ BETWEEN = timedelta(seconds=0.25)
 WAKING = timedelta(seconds=1)
 """The same after a stop: what was asked before it is called after it, once for each stop (docs/failover.md)."""
 
+LOST_CALLS = timedelta(seconds=5)
+"""How long after a primary was killed what had been claimed there may still be called: a lease's time, and more."""
+
 MOST_TERMS = 1 << 62
 END_OF_TRACE = datetime.max.replace(tzinfo=UTC)
 
@@ -94,13 +97,15 @@ class _Run:
 
 def replay(lines: Iterable[Line]) -> Replayed:
     """Play all lines. Raises TraceRefusedError at the first that is not allowed."""
-    player, number = _Player(), 0
+    lines = list(lines)
+    recorded = {write.name for line in lines for write in line.writes if write.of == "run"}
+    player, number = _Player(recorded), 0
     for number, line in enumerate(lines, start=1):
         player.replayed.by_event[line.event.value] += 1
         try:
             if line.event is Event.HISTORY:
                 player.finish()
-                player = _Player(player.replayed)
+                player = _Player(recorded, player.replayed)
             else:
                 player.play(line)
         except _NotAllowedError as error:
@@ -119,8 +124,9 @@ def _protocol(occurrences: int, replicas: int) -> Protocol:
 
 
 class _Player:
-    def __init__(self, replayed: Replayed | None = None) -> None:
+    def __init__(self, recorded: set[str], replayed: Replayed | None = None) -> None:
         self.replayed = Replayed() if replayed is None else replayed
+        self._recorded = recorded
         self._election = _protocol(0, 0).start()
         self._places: dict[str, int] = {}
         self._free: list[int] = []
@@ -132,6 +138,7 @@ class _Player:
         self._occurrences: dict[tuple[str, str], str] = {}
         self._closed_at: dict[tuple[int, int], datetime] = {}
         self._lost_since: datetime | None = None
+        self._lost_until: datetime | None = None
         self._lost_terms: set[int] = set()
         self._stops: list[tuple[datetime, str | None]] = []
         """When those who were stopped were woken, and who they were."""
@@ -447,7 +454,8 @@ class _Player:
         """Whether a promoted standby had not heard of what this call tells of."""
         if line.term in self._lost_terms:
             return True
-        return run is None and self._lost_since is not None and line.at >= self._lost_since - BETWEEN
+        is_in_time = self._lost_until is not None and line.at <= self._lost_until + LOST_CALLS
+        return run is None and line.run not in self._recorded and is_in_time
 
     def _was_asked_before(self, line: Line, place: int, term: int) -> bool:
         """Whether its window closed just now, or it was stopped, between the question and the callback's first line."""
@@ -634,7 +642,7 @@ class _Player:
             self._stops.append((line.until, line.by))
 
     def promoted(self, line: Line) -> None:
-        self._lost_since = line.since
+        self._lost_since, self._lost_until = line.since, line.until or line.at
         self._lost_terms |= set(line.terms)
         self.replayed.beyond["a promoted standby that lacks the last commits"] += 1
 
