@@ -524,6 +524,13 @@ class _Player:
             run.row = run.row._replace(owner=NOBODY)
             self.replayed.beyond["a run that was given back by who had lost it"] += 1
             return
+        hand = run.hands.get(place)
+        if hand is not None and hand.stage is Stage.MARKED and place not in run.called:
+            # Its start was durable, and the last question before the call was answered with no: nothing was called.
+            del run.hands[place]
+            run.row = run.row._replace(status=Status.PENDING, owner=NOBODY)
+            self.replayed.beyond["a durable start that was taken back before its call"] += 1
+            return
         self._take(
             line, run, model.begin, place, lambda world: _stage(world, place) is None,
             unseen=[(model.close_window, place)], why="it has begun, and is not given back",
