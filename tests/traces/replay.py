@@ -434,6 +434,9 @@ class _Player:
                 f"it was called under a term that it was not claimed under; {self._told(run, place)}"
             )
         if hand is not None and hand.stage is not Stage.TIMER and place not in run.called:
+            is_trusted = model.trusts(self._election.replicas[place], hand.term)
+            if not is_trusted and not self._was_asked_before(line, place, hand.term):
+                raise _NotAllowedError(f"I7: it was called after its window; {self._told(run, place)}", model.begin)
             run.called.add(place)  # The record told first, as it does of what must not be called twice.
             self.replayed.steps["begin"] += 1
             return
@@ -475,6 +478,15 @@ class _Player:
 
     def mark(self, line: Line) -> None:
         run, place = self._run(line, model.mark), self._place(line.by)
+        hand = run.hands.get(place)
+        if (
+            hand is not None
+            and hand.stage is Stage.TIMER
+            and not model.trusts(self._election.replicas[place], hand.term)
+        ):
+            # The question came before the statement, which may take its time; before the call it is asked again.
+            run.hands[place] = Hand(Stage.BEGUN, hand.term, unbroken=False)
+            self.replayed.inferred["begin, before its window closed"] += 1
         self._begun(line, run, place)
         self._take(
             line, run, model.mark, place, lambda world: _stage(world, place) is Stage.MARKED, why="it is not its own"
