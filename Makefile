@@ -132,16 +132,22 @@ SEED ?= $(shell $(PYTHON) -c 'import random; print(random.randrange(10**6))')
 chaos: setup
 	$(eval CHAOS_SEED := $(SEED))
 	@echo "to play this drill again: make chaos SEED=$(CHAOS_SEED) COUNT=$(COUNT) FAULT=$(FAULT)"
-	@$(BIN)/scheduler drill --fault $(FAULT) --kills $(COUNT) --seed $(CHAOS_SEED) $(ARGS)
+	@mkdir -p build
+	@$(BIN)/scheduler drill --fault $(FAULT) --kills $(COUNT) --seed $(CHAOS_SEED) \
+	    --trace build/chaos-$(CHAOS_SEED).jsonl --html build/chaos-$(CHAOS_SEED).html $(ARGS)
+	@PYTHONPATH=tests $(BIN)/python -m traces build/chaos-$(CHAOS_SEED).jsonl
 
 # The real election, and the whole fire path on a stepped Postgres, in virtual time, two and three faults at once: COUNT
 # seeds of KIND (election, fire or both), from SEED on; the same seed is the same history (docs/failover.md). COUNT=1
-# tells one that is broken step by step. A slice of each is in `make test`.
+# tells one that is broken step by step; TRACE=FILE writes what every replica of an election did, and checks that. A slice
+# of each is in `make test`.
 KIND ?= both
+TRACE ?=
 simulate-faults: setup
 	$(eval FIRST_SEED := $(SEED))
 	@echo "to play these again: make simulate-faults KIND=$(KIND) SEED=$(FIRST_SEED) COUNT=$(COUNT)"
-	@$(BIN)/python -m tests.simulation --kind $(KIND) --seed $(FIRST_SEED) --count $(COUNT)
+	@$(BIN)/python -m tests.simulation --kind $(KIND) --seed $(FIRST_SEED) --count $(COUNT) $(if $(TRACE),--trace $(TRACE))
+	@$(if $(TRACE),PYTHONPATH=tests $(BIN)/python -m traces $(TRACE))
 
 # What operators do to jobs, in any order and others each time, for SECONDS: a model has to agree with the rows. What is
 # broken is told as the shortest history that shows it. A slice of it is in `make test`.

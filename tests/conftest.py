@@ -56,7 +56,7 @@ MEMORY = Path("/dev/shm")
 MEMORY_BYTES = 2 << 30
 """What must be free of it: a container's own is 64 MB by default."""
 
-SHARING = ("tests/web/browser", "tests/integration/test_wheel.py", "tests/stateful")
+SHARING = ("tests/web/browser", "tests/integration/test_wheel.py", "tests/failover/test_drill.py", "tests/stateful")
 """Whose tests share, within a file, what takes long to set up: they stay on one worker."""
 
 WITHOUT_SERVERS = ("tests/unit", "tests/model", "tests/architecture", "tests/oracle")

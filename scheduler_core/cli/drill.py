@@ -45,6 +45,12 @@ def drill(
         str | None, typer.Option("--json", metavar="FILE", help="Write one JSON document; - prints it instead.")
     ] = None,
     picture: Annotated[Path | None, typer.Option(metavar="FILE.svg", help="Draw the drill as an SVG.")] = None,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE.html", help="Write a report for an auditor.")
+    ] = None,
+    trace: Annotated[
+        Path | None, typer.Option(metavar="FILE.jsonl", help="Write what every replica did, an event per line.")
+    ] = None,
     ttl: Annotated[float, typer.Option(metavar="SECONDS", help="The lease's time to live.")] = 3.0,
     data_dir: Annotated[Path | None, typer.Option(help="Where servers and witness files live.")] = None,
     staging: Annotated[
@@ -64,7 +70,7 @@ def drill(
         _list_faults()
         return
     Timing(ttl, stall_timeout_seconds=max(10.0, ttl))
-    for file in (picture, None if json_file in {None, STANDARD_OUTPUT} else Path(str(json_file))):
+    for file in (picture, html, trace, None if json_file in {None, STANDARD_OUTPUT} else Path(str(json_file))):
         _check_writable(file)
     plan = DrillPlan(
         replicas=replicas,
@@ -76,8 +82,9 @@ def drill(
         staging=staging_settings() if staging else None,
         all_down_seconds=all_down_seconds,
         keep=keep,
+        trace=trace,
     )
-    _judge(_play(plan), json_file, picture)
+    _judge(_play(plan), json_file, picture, html)
 
 
 def _list_faults() -> None:
@@ -117,10 +124,10 @@ def _check_writable(file: Path | None) -> None:
 
 def _play(plan: DrillPlan) -> Evidence:
     from scheduler_core.drill.drill import run_drill
+    from scheduler_core.drill.schedule import replay_command
 
     began = time.monotonic()
-    again = f"--seed {plan.seed} --kills {plan.count} --replicas {plan.replicas} --fault {','.join(plan.faults)}"
-    _progress.print(f"to play this drill again: {again}", markup=False, highlight=False, soft_wrap=True)
+    _progress.print(f"to play this drill again: {replay_command(plan)}", markup=False, highlight=False, soft_wrap=True)
 
     def tell(line: str) -> None:
         _progress.print(
@@ -136,7 +143,7 @@ def _play(plan: DrillPlan) -> Evidence:
         raise
 
 
-def _judge(evidence: Evidence, json_file: str | None, picture: Path | None) -> None:
+def _judge(evidence: Evidence, json_file: str | None, picture: Path | None, html: Path | None) -> None:
     from scheduler_core.drill.checker import check
     from scheduler_core.drill.document import as_document
     from scheduler_core.drill.takeover import takeover
@@ -151,6 +158,8 @@ def _judge(evidence: Evidence, json_file: str | None, picture: Path | None) -> N
         _show(evidence, verdict, times)
     if picture is not None:
         _draw(evidence, verdict, times, picture)
+    if html is not None:
+        _write_html(evidence, verdict, times, html)
     if not verdict.ok:
         raise typer.Exit(1)
 
@@ -170,3 +179,12 @@ def _draw(evidence: Evidence, verdict: Verdict, times: Takeover, file: Path) -> 
     title, subtitle = report.caption(evidence, verdict, times)
     file.write_text(picture_svg.draw_svg(picture.compose(evidence), title, subtitle), encoding="utf-8")
     _progress.print(f"picture: {file}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _write_html(evidence: Evidence, verdict: Verdict, times: Takeover, file: Path) -> None:
+    from scheduler_core.drill.faults import FAULTS
+    from scheduler_core.drill.page import render_page
+
+    says = {name: fault.says for name, fault in FAULTS.items()}
+    file.write_text(render_page(evidence, verdict, times, says), encoding="utf-8")
+    _progress.print(f"report: {file}", markup=False, highlight=False, soft_wrap=True)

@@ -13,6 +13,11 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
 
+def at_wall(wall_ns: int) -> datetime:
+    """This machine's own time at a reading of its wall clock: that of a Postgres here too."""
+    return _EPOCH + wall_ns // 1_000 * _MICROSECOND
+
+
 @dataclass(slots=True)
 class DrillClock:
     """Offsets of the database's clock from this machine's two clocks, from the reading with the shortest way.

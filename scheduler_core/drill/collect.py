@@ -13,7 +13,7 @@ from scheduler_core.drill.evidence import Evidence, FaultRecord, RunRecord, Term
 from scheduler_core.drill.faults import ends_a_term
 from scheduler_core.drill.pairs import pairs
 from scheduler_core.drill.right_times import RightTimes
-from scheduler_core.drill.schedule import PlannedFault
+from scheduler_core.drill.schedule import PlannedFault, replay_command
 from scheduler_core.drill.stage import Stage
 from scheduler_core.drill.witness import read_calls
 
@@ -48,6 +48,7 @@ async def collect(
         runs=tuple(runs),
         calls=tuple(read_calls(folder, stage.clock.at_wall)),
         pairs=len(pairs(embedded=stage.servers.embedded is not None)),
+        again=replay_command(stage.plan),
     )
 
 

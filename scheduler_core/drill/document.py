@@ -30,6 +30,7 @@ def as_document(evidence: Evidence, verdict: Verdict, takeover: Takeover) -> dic
         "terms": verdict.terms,
         "verdict": "ok" if verdict.ok else "broken",
         "seed": evidence.seed,
+        "again": evidence.again,
         "seconds": (evidence.ended_at - evidence.began_at).total_seconds(),
         "lease_ttl_seconds": evidence.lease_ttl_seconds,
         "by_fault": {

@@ -12,17 +12,22 @@ import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 from scheduler_core.domain.errors import InvalidSettingsError, SchedulerError
+from scheduler_core.drill.clock import at_wall
 from scheduler_core.drill.collect import collect
 from scheduler_core.drill.evidence import Evidence, FaultRecord
 from scheduler_core.drill.faults import FAULTS, ends_a_term, in_turn
 from scheduler_core.drill.folder import DrillFolder
 from scheduler_core.drill.injection import InjectedFault
+from scheduler_core.drill.record_trace import lines_of
 from scheduler_core.drill.replicas import KILL_TIMEOUT_SECONDS
 from scheduler_core.drill.schedule import DrillPlan, PlannedFault, planned_faults
 from scheduler_core.drill.setup import SETTLE_SECONDS, open_stage
 from scheduler_core.drill.stage import FirstFire, Leader, Stage
+from scheduler_core.drill.trace import as_text
+from scheduler_core.drill.witness import read_calls
 
 COME_BACK_SECONDS = 20.0
 """How long a replica may stay away after a fault was healed; a new one needs a few seconds."""
@@ -43,6 +48,10 @@ async def run_drill(plan: DrillPlan, on_progress: OnProgress) -> Evidence:
     """
     if plan.replicas < LEAST_REPLICAS:
         raise InvalidSettingsError("a drill needs 2 replicas at least: else nobody is there to take over")
+    if plan.trace is not None and plan.staging is not None:
+        raise InvalidSettingsError(
+            "a trace is kept by triggers, which only the drill's own servers get: leave out --staging"
+        )
     planned = planned_faults(plan)
     with DrillFolder(plan, on_progress) as folder:
         async with open_stage(plan, folder, on_progress) as stage:
@@ -53,8 +62,17 @@ async def run_drill(plan: DrillPlan, on_progress: OnProgress) -> Evidence:
             await stage.replicas.stop()
             on_progress("reading the record and the witness files")
             evidence = await collect(stage, planned, drill.records, ended_at, folder.path)
+            if plan.trace is not None:
+                await _write_trace(stage, evidence, folder.path, plan.trace)
+                on_progress(f"trace: {plan.trace}")
             folder.worth_a_look = any(fault.first_fire_at is None for fault in evidence.faults)
             return evidence
+
+
+async def _write_trace(stage: Stage, evidence: Evidence, folder: Path, file: Path) -> None:
+    changes = [change async for change in stage.servers.row_log.changes()]
+    lines = lines_of(changes, read_calls(folder, at_wall), evidence)
+    await asyncio.to_thread(file.write_text, "".join(as_text(line) + "\n" for line in lines), "utf-8")
 
 
 @dataclass(slots=True)

@@ -144,3 +144,5 @@ class Evidence:
     calls: tuple[Call, ...]
     pairs: int = 0
     """How many pairs of kinds can hit at once on these servers."""
+    again: str = ""
+    """The command that plays the same faults again."""

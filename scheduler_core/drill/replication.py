@@ -20,6 +20,10 @@ CLAIMED_AHEAD_MICROS = 1_000_000
 """More than how far ahead of its instant a run is ever claimed: what is due later was claimed on the new primary."""
 
 
+CALLED_WITHIN_MICROS = 250_000
+"""How long after its start was durable, on a primary that is gone by then, a callback may write its first line."""
+
+
 class Replication:
     """Failovers to asynchronous standbys, to be asked whether one explains what the record lacks."""
 
@@ -67,7 +71,8 @@ class Replication:
 
     def _explains(self, instant: int, due: int, *, by_kill: bool) -> bool:
         return any(
-            since <= instant <= killed + (0 if by_kill else trust) and due <= killed + CLAIMED_AHEAD_MICROS
+            since <= instant <= killed + (CALLED_WITHIN_MICROS if by_kill else trust)
+            and due <= killed + CLAIMED_AHEAD_MICROS
             for since, killed, trust in self._failovers
         )
 

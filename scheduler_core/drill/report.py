@@ -45,6 +45,7 @@ def render(evidence: Evidence, verdict: Verdict, takeover: Takeover) -> Renderab
         Padding(_verdict_line(evidence, verdict), (1, 0)),
         *_not_replicated(verdict),
         *_findings(verdict),
+        *([Text(f"again: {evidence.again}", style="dim")] if verdict.ok and evidence.again else []),
     )
 
 
@@ -168,7 +169,7 @@ def _verdict_line(evidence: Evidence, verdict: Verdict) -> Text:
     found = sum(verdict.counts.values())
     return Text(
         f"✗ Broken. {_many(found, 'finding')} of {_many(len(verdict.counts), 'kind')}; "
-        f"play it again with --seed {evidence.seed}.",
+        f"play it again: {evidence.again or f'--seed {evidence.seed}'}",
         style="bold red",
     )
 

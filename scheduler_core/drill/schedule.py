@@ -24,7 +24,8 @@ class DrillPlan:
     replicas, how many processes take part; faults, the kinds to draw from; count, how many faults hit; seed, of all
     chance; lease_ttl_seconds, of the replicas; data_dir, where embedded servers and witness files live (None: a
     temporary folder, removed at the end); staging, the settings of a user's servers (None: embedded ones);
-    all_down_seconds, how long `all-down` lasts; keep, leave schema and folder for a look afterwards.
+    all_down_seconds, how long `all-down` lasts; keep, leave schema and folder for a look afterwards; trace, the file
+    that tells what every replica did (None: it is not kept).
     """
 
     replicas: int
@@ -36,6 +37,7 @@ class DrillPlan:
     staging: Settings | None
     all_down_seconds: float
     keep: bool
+    trace: Path | None = None
 
 
 PAUSE_MS = (300, 1_500)
@@ -77,6 +79,24 @@ def planned_faults(plan: DrillPlan) -> tuple[PlannedFault, ...]:
         )
         for number, kind in enumerate(kinds[: plan.count], start=1)
     )
+
+
+def replay_command(plan: DrillPlan) -> str:
+    """The command that plays the same faults in the same order again, on the same kind of servers."""
+    words = [
+        "scheduler",
+        "drill",
+        "--seed",
+        str(plan.seed),
+        "--kills",
+        str(plan.count),
+        "--replicas",
+        str(plan.replicas),
+    ]
+    words += ["--fault", ",".join(plan.faults), "--ttl", f"{plan.lease_ttl_seconds:g}"]
+    if "all-down" in plan.faults:
+        words += ["--all-down-seconds", f"{plan.all_down_seconds:g}"]
+    return " ".join([*words, *(["--staging"] if plan.staging is not None else [])])
 
 
 def _drawn_pairs(possible: Sequence[tuple[str, str]], draw: random.Random) -> Iterator[tuple[str, str]]:

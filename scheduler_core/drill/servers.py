@@ -24,6 +24,7 @@ from scheduler_core.settings import Settings, load_settings
 from scheduler_core.storage import embedded as embedding
 from scheduler_core.storage.embedded.injections import REPLICA_ROLE, PostgresInjector
 from scheduler_core.storage.embedded.postgres import USER, PostgresServer
+from scheduler_core.storage.embedded.row_log import RowLog
 from scheduler_core.storage.embedded.server import HOST
 from scheduler_core.storage.postgres.database import Database
 from scheduler_core.storage.reads.evidence import EvidenceReader
@@ -84,6 +85,11 @@ class Servers:
     def injector(self) -> PostgresInjector:
         """For what faults do to Postgres in SQL."""
         return PostgresInjector(self.database_url, SCHEMA)
+
+    @property
+    def row_log(self) -> RowLog:
+        """What every transaction did, on the primary of the moment; where a trace is asked for."""
+        return RowLog(self.database_url, SCHEMA)
 
     def addresses(self, server: str) -> tuple[tuple[str, int], ...]:
         """Host and port of `postgres` or `redis`; of Postgres both places where there are two."""

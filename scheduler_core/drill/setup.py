@@ -49,6 +49,8 @@ async def open_stage(plan: DrillPlan, kept: DrillFolder, on_progress: Callable[[
 
         needed = equipment(faults)
         await servers.equip(needed, folder)
+        if plan.trace is not None:
+            await servers.row_log.begin()
         proxied = frozenset[str]().union(*(fault.proxied for fault in faults))
         proxies = ProxyThread() if proxied or needed.standby else None
         if proxies is not None:

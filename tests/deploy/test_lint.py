@@ -17,6 +17,7 @@ MANIFESTS = sorted(KUBERNETES.glob("*.yaml"))
 SERVICE_MONITOR = KUBERNETES / "servicemonitor.yaml"
 SERVICE_MONITOR_SCHEMA = Path(__file__).with_name("servicemonitor.schema.json")
 UNIT_FILES = sorted(UNITS.glob("*.service"))
+WORKFLOWS = sorted((Path(__file__).parents[2] / ".github" / "workflows").glob("*.yml"))
 
 KUBERNETES_VERSIONS = ("1.31", "1.37")
 """The oldest that the manifests are for, and the newest that the linter knows."""
@@ -207,3 +208,24 @@ def test_none_names_a_host_of_images_or_packages() -> None:
     for image in images:
         assert re.fullmatch(r"[a-z-]+:[0-9][0-9.a-z-]*", image), image
     assert "://" not in re.sub(r"(postgresql|redis)://", "", COMPOSE.read_text() + DOCKERFILE.read_text())
+
+
+def lint_workflow(file: Path) -> tuple[int, str]:
+    return _run(BIN / "check-jsonschema", "--builtin-schema", "vendor.github-workflows", file)
+
+
+@pytest.mark.parametrize("file", WORKFLOWS, ids=lambda file: file.name)
+def test_the_workflows(file: Path) -> None:
+    code, said = lint_workflow(file)
+    assert code == 0, said
+    held = yaml.safe_load(file.read_text(encoding="utf-8"))
+    assert held["permissions"] == {"contents": "read"}
+    for job in held["jobs"].values():
+        assert "timeout-minutes" in job, "each job is bounded"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"), [("runs-on:", "run-on:"), ("- uses:", "- use:"), ("fail-fast: false", "fail-fast: [no]")]
+)
+def test_a_wrong_workflow_is_found(tmp_path: Path, old: str, new: str) -> None:
+    assert lint_workflow(broken(WORKFLOWS[0], tmp_path, old, new))[0] != 0

@@ -1,5 +1,6 @@
-"""`python -m tests.simulation [--kind KIND] [--seed N] [--count N]`: seeds of simulated worlds; ends with 1 if one is
-broken.
+"""`python -m tests.simulation [--kind KIND] [--seed N] [--count N] [--trace FILE]`: seeds of simulated worlds.
+
+Ends with 1 if one is broken.
 
 One seed alone is told step by step where it is broken.
 """
@@ -11,7 +12,13 @@ import contextlib
 import logging
 import sys
 from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import TextIO
 
+from scheduler_core.drill.trace import Event, Line, as_text
+
+from .checks import EPOCH
 from .fire.server import own_postgres, prepared
 from .fire.world import FireWorld
 from .play import AnyWorld, play, trace
@@ -36,17 +43,32 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--count", type=int, default=100)
     parser.add_argument("--database-url", help="a migrated database, to be overwritten; else a server of its own")
+    parser.add_argument(
+        "--trace", type=Path, metavar="FILE", help="write what every replica of an election did (docs/traces.md)"
+    )
     given = parser.parse_args()
     is_broken = False
-    for kind in KINDS if given.kind == "both" else [given.kind]:
-        with KINDS[kind](given.database_url) as make:
-            season = play(range(given.seed, given.seed + given.count), make)
-            if given.count == 1 and season.broken:
-                logging.disable(logging.CRITICAL)
-                print(*trace(make(given.seed)), sep="\n")
-        print(f"{kind}:", *season.lines(kind), sep="\n")
-        is_broken |= bool(season.broken)
+    with contextlib.ExitStack() as opened:
+        write = (
+            None
+            if given.trace is None
+            else partial(_write, opened.enter_context(given.trace.open("w", encoding="utf-8")))
+        )
+        for kind in KINDS if given.kind == "both" else [given.kind]:
+            with KINDS[kind](given.database_url) as make:
+                seeds = range(given.seed, given.seed + given.count)
+                season = play(seeds, make, on_trace=write if kind == "election" else None)
+                if given.count == 1 and season.broken:
+                    logging.disable(logging.CRITICAL)
+                    print(*trace(make(given.seed)), sep="\n")
+            print(f"{kind}:", *season.lines(kind), sep="\n")
+            is_broken |= bool(season.broken)
     sys.exit(is_broken)
+
+
+def _write(file: TextIO, seed: int, lines: list[Line]) -> None:
+    begun = Line(EPOCH, Event.HISTORY, note=f"seed {seed}")
+    file.writelines(f"{as_text(line)}\n" for line in (begun, *lines))
 
 
 if __name__ == "__main__":

@@ -9,12 +9,16 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 
 from scheduler_core.domain.election.suspicion import LEAST_SECONDS
 from scheduler_core.domain.election.trust import Timing
+from scheduler_core.drill.trace import Event, Line
 from scheduler_core.engine.election.trust_window import DOUBT_AFTER_SECONDS, DOUBT_FOR_SECONDS
 
 from .timeline import Timeline
+
+EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 
 EXACT_SECONDS = 1e-6
 """What two sums of floats may differ by."""
@@ -72,6 +76,8 @@ class Checks:
         self.broken: ViolationError | None = None
         self.tally = Tally()
         self.trace: list[str] = []
+        self.lines: list[Line] | None = None
+        """The same for the checkers of traces (docs/traces.md), where somebody asks for it."""
         self.terms: list[Term] = []
         self.lost_terms: dict[int, float] = {}
         """Which a standby that took over had not seen, and when that was."""
@@ -99,6 +105,11 @@ class Checks:
             self.say(f"VIOLATION {text}")
             self.broken = ViolationError(text)
 
+    def record(self, event: Event, by: str, term: int | None = None) -> None:
+        """A line of the trace."""
+        if self.lines is not None:
+            self.lines.append(Line(EPOCH + timedelta(seconds=self.timeline.now), event, by, term))
+
     # The server's row.
 
     def claimed(self, term: int, nonce: str, instance_id: str, *, deposes_living: bool) -> None:
@@ -120,6 +131,7 @@ class Checks:
         if self.terms and self.terms[-1].succeeded_at is None:
             self.terms[-1].succeeded_at = now
         self.terms.append(Term(term, nonce, instance_id, now, now, now))
+        self.record(Event.TERM, instance_id, term)
 
     def _is_only_reclaimed(self, term: Term) -> bool:
         """Whether its leader has the seat again and does not believe in it yet: each attempt lets the witness fall."""
@@ -142,9 +154,15 @@ class Checks:
         last.stood_at = self.timeline.now
         if last.nonce != nonce:
             last.nonce, last.seated_at = nonce, self.timeline.now
+            self.record(Event.SEAT, last.instance_id, term)
 
     def ended(self, term: int) -> None:
         self.say(f"term {term} ended")
+
+    def resigned(self, term: int) -> None:
+        self.record(
+            Event.RESIGN, next(other.instance_id for other in reversed(self.terms) if other.number == term), term
+        )
 
     # What replicas believe.
 
@@ -156,9 +174,11 @@ class Checks:
         if term is None:
             if self._windows.pop(instance_id, None) is not None:
                 self.say(f"{instance_id} has no window")
+                self.record(Event.CLOSE, instance_id)
             return
         if self._windows.get(instance_id, (0, 0.0))[0] != term:
             self.say(f"{instance_id} has a window for term {term}")
+            self.record(Event.OPEN, instance_id, term)
         before = self._windows.get(instance_id)
         patience = self.timing.stall_timeout_seconds + self.timing.ttl_seconds + STALL_NOTICED_SECONDS
         if before is not None and until > before[1] and stalled_seconds > patience:
@@ -179,10 +199,12 @@ class Checks:
     def gone(self, instance_id: str) -> None:
         """The process was killed, and believes nothing any more."""
         self._windows.pop(instance_id, None)
+        self.record(Event.EXIT, instance_id)
 
     def started(self, instance_id: str, term: int, *, is_well: bool) -> None:
         """I7: something was started under a term. `is_well`: the replica's way to Postgres has been for a while."""
         self.tally.starts += 1
+        self.record(Event.START, instance_id, term)
         of_it = next((t for t in reversed(self.terms) if t.number == term and t.instance_id == instance_id), None)
         if of_it is None or of_it.succeeded_at is None:
             return

@@ -159,7 +159,11 @@ def promote_standby(world: World, dice: Random, victim: Replica) -> float:
     world.postgres.crash()
 
     def take_over() -> None:
-        for term in world.postgres.promote_standby(lag + seconds):
+        row = world.postgres.row
+        lost = world.postgres.promote_standby(lag + seconds)
+        if world.postgres.row != row:
+            world.checks.lines = None  # From here on the model has no step for what happened.
+        for term in lost:
             world.checks.lost_terms[term] = world.timeline.now
             world.checks.say(f"term {term} was lost")
 

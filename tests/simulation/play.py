@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Protocol
 
+from scheduler_core.drill.trace import Line
+
 from .checks import Checks, Tally, ViolationError
 from .timeline import Timeline
 from .world import World
@@ -81,15 +83,22 @@ def play(
     make: Callable[[int], AnyWorld] = World,
     *,
     is_enough: Callable[[Season], bool] = lambda season: False,
+    on_trace: Callable[[int, list[Line]], None] | None = None,
 ) -> Season:
-    """Play each seed's world, until it is enough."""
+    """Play each seed's world, until it is enough. `on_trace` is given the trace of each seed's election."""
     season, digest = Season(), hashlib.blake2b(digest_size=12)
     # A logger of the storage's own tells what goes wrong, and it does all the time.
     before = logging.root.manager.disable
     logging.disable(logging.CRITICAL)
     try:
         for seed in seeds:
-            _add(season, make(seed), seed)
+            world = make(seed)
+            if on_trace is None or not isinstance(world, World):
+                _add(season, world, seed)
+            else:
+                world.be_traced()
+                _add(season, world, seed)
+                on_trace(seed, world.lines)
             if is_enough(season):
                 break
             digest.update(season.digest.encode())

@@ -48,6 +48,9 @@ class Watcher(Protocol):
 
     def ended(self, term: int) -> None: ...
 
+    def resigned(self, term: int) -> None:
+        """Its leader has freed the seat."""
+
 
 class Nobody:
     """Looks on at nothing."""
@@ -57,6 +60,8 @@ class Nobody:
     def stands(self, term: int, nonce: str) -> None: ...
 
     def ended(self, term: int) -> None: ...
+
+    def resigned(self, term: int) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -329,6 +334,7 @@ class PostgresServer:
             self.terms[term] = self._clock()
         self._commit()
         self.watcher.ended(term)
+        self.watcher.resigned(term)
         return None
 
     def _register(self, backend: Backend, instance_id: str, *_: Any) -> Any:

@@ -9,6 +9,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from traces.mutants import MUTANTS as MUTANT_TRACES
+from traces.replay import TraceRefusedError, replay
+
+from scheduler_core.drill.trace import Event, Line
 
 from .faults import FAULTS
 from .mutants import MUTANTS
@@ -16,17 +20,35 @@ from .play import play
 
 ROOT = Path(__file__).parents[2]
 SEEDS = 30
+REFUSED = {
+    "dropped": (Event.TERM,),
+    "doubled": (Event.TERM,),
+    "of_another_term": (Event.TERM, Event.SEAT, Event.RESIGN, Event.START),
+}
+"""Of a simulated election's trace, by what happens to a line; it has no rows to swap or to search for cycles."""
+
 MUTANT_SECONDS = 60.0
 """Of a processor's time, in which each is found; most take one."""
 
 
 def test_no_invariant_breaks() -> None:
-    season = play(range(SEEDS))
+    traces: dict[int, list[Line]] = {}
+    season = play(range(SEEDS), on_trace=traces.__setitem__)
     print(*season.lines("election"), sep="\n")
     assert season.broken == {}
     assert len(season.faults) > len(FAULTS) * 0.8, "of nearly every kind"
     assert season.terms > SEEDS
     assert season.starts > 1000
+    replayed = [replay(lines) for lines in traces.values()]
+    assert sum(one.steps["begin"] for one in replayed) > 0.5 * season.starts, "most of what happened was replayed"
+    for mutant, events in REFUSED.items():
+        for event in events:
+            lines = next(lines for lines in traces.values() if any(line.event is event for line in lines[:-1]))
+            place = next(place for place, line in enumerate(lines) if line.event is event)
+            changed = MUTANT_TRACES[mutant](lines, place)
+            assert changed is not None
+            with pytest.raises(TraceRefusedError):
+                replay(changed)
 
 
 def test_the_same_seed_is_the_same_history_in_another_process() -> None:

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 from scheduler_core.domain.election.suspicion import LEAST_SECONDS, LOOKS
 from scheduler_core.domain.election.trust import RedisOutage, Timing
+from scheduler_core.drill.trace import Line
 
 from .checks import Checks, Tally
 from .faults import FAULTS, ON_BOTH, ON_POSTGRES, ON_REDIS, Fault
@@ -81,6 +82,8 @@ class World:
         self.timing = Timing(ttl_seconds, ttl_seconds * dice.choice(STALLS_OF_TTL))
         self.outage = outage or dice.choice((RedisOutage.HOLD, RedisOutage.HOLD, RedisOutage.HOLD, RedisOutage.STOP))
         self.checks = Checks(timeline, self.timing)
+        self.lines: list[Line] = []
+        """The trace, of a world that is."""
         timeline.failed = self.checks.fail
         self.postgres = PostgresServer(timeline, self.checks)
         self.redis = RedisServer(timeline)
@@ -90,6 +93,10 @@ class World:
         self.began_at = timeline.now
         self.digest = ""
         self._born = 0
+
+    def be_traced(self) -> None:
+        """Write down what happens from now on."""
+        self.checks.lines = self.lines
 
     def living(self) -> list[Replica]:
         return [replica for replica in self.replicas if not replica.host.is_dead]

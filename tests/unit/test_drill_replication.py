@@ -91,6 +91,16 @@ def test_a_row_from_before_its_call_is_named_too() -> None:
     assert "its row tells of another call" in verdict.witnessed.not_replicated.first[0].sentence
 
 
+def test_a_start_that_was_durable_right_before_the_kill_is_called_right_after_it() -> None:
+    """Found by a trace: its start was on the old primary alone, and its first line came 12 ms after the kill."""
+    evidence = failed_over()
+    verdict = check(forgotten_end(evidence, run_at(evidence, KILLED_SECONDS, "once")))
+    assert verdict.ok, verdict.findings
+    assert verdict.witnessed.not_replicated.at_most_once_again == 1
+    late = check(forgotten_end(evidence, run_at(evidence, KILLED_SECONDS + 0.4, "once")))
+    assert late.counts == {Kind.AT_MOST_ONCE: 1}
+
+
 def test_what_the_standby_had_is_not_explained_by_its_promotion() -> None:
     evidence = failed_over()
     heard_of = run_at(evidence, KILLED_SECONDS - LAG_SECONDS - 0.3)
