@@ -26,6 +26,7 @@ TABLES = (
     "leader",
     "leader_terms",
     "admissions",
+    "paces",
     "instances",
     "clock",
     "clock_holds",

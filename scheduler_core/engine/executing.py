@@ -81,6 +81,7 @@ class Executing:
         self._taking = Taking(
             context.storage.runs,
             me,
+            jobs=jobs,
             executors=self._executors,
             slots_count=slots_count,
             slots=slots,

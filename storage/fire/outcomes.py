@@ -12,7 +12,8 @@ from scheduler_core.storage.postgres.row_places import Place
 # Asked again after a lost reply it finds its own trace: the same owner, term, attempt and instant.
 START = """
 UPDATE {schema}.runs
-SET status = 'running', started_at = coalesce(started_at, :started_at), attempt_started_at = :attempt_started_at,
+SET status = 'running', reason = NULL, started_at = coalesce(started_at, :started_at),
+    attempt_started_at = :attempt_started_at,
     definition_version = coalesce(:definition_version, definition_version)
 WHERE run_id = :run_id AND scheduled_for = :scheduled_for AND instance_id = :instance_id AND term = :term
   AND (status IN {waiting}

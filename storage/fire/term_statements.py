@@ -110,7 +110,8 @@ WHERE l.relation = CAST('{schema}.leader' AS regclass) AND l.granted AND l.mode 
 
 MARK_RUNNING = """
 UPDATE {schema}.runs r
-SET status = 'running', started_at = coalesce(r.started_at, b.started_at), attempt_started_at = b.attempt_started_at
+SET status = 'running', reason = NULL, started_at = coalesce(r.started_at, b.started_at),
+    attempt_started_at = b.attempt_started_at
 FROM unnest($2::uuid[], $3::timestamptz[], $4::timestamptz[], $5::timestamptz[])
      AS b (run_id, scheduled_for, started_at, attempt_started_at)
 WHERE r.run_id = b.run_id AND r.scheduled_for = b.scheduled_for AND r.instance_id = $1

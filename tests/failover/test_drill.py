@@ -169,10 +169,12 @@ def _may_stand(mutant: str, lines: list[Line], place: int) -> bool:
             return not any(_is_success(other) and (other.by, other.term) == (line.by, line.term) for other in later)
         case "dropped", Event.RESIGN:  # the last of all
             return not any(other.event is Event.TERM for other in lines[place:])
-        case "swapped", Event.BEGIN | Event.MARK:  # the durable note of a call comes before it or after it
-            return bool(later) and {line.event, later[0].event} == {Event.BEGIN, Event.MARK}
-        case "swapped", _:  # lines of one transaction, or of a call that somebody else's outcome overtook
-            return bool(later) and (later[0].tx == line.tx or later[0].event in (Event.LATE, Event.NOTE))
+        case "swapped", _ if later:
+            # The durable note of a call comes before it or after it; lines of one transaction have no order; and
+            # somebody else's outcome may overtake a call.
+            is_note = {line.event, later[0].event} == {Event.BEGIN, Event.MARK}
+            is_one_transaction = line.tx is not None and later[0].tx == line.tx
+            return is_note or is_one_transaction or later[0].event in (Event.LATE, Event.NOTE)
     return False
 
 

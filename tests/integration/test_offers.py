@@ -13,7 +13,10 @@ import pytest
 from waiting import eventually_async
 
 from scheduler_core import Container, RunContext, ScheduleJob, ServerUnreachableError, load_settings
+from scheduler_core.engine.clock import boottime
+from scheduler_core.engine.fire.taking import TakenTrust
 from scheduler_core.engine.scheduler import BaseScheduler
+from scheduler_core.ports.runs import Taken
 
 Sql = psycopg.Connection[Any]
 
@@ -141,11 +144,46 @@ async def test_a_stop_gives_back_what_has_not_begun(container: Container, sql: S
     for number in range(3):
         await scheduler.operations.trigger(f"j{number}")
     await began.wait()
+    await until(sql, "SELECT count(offered) FROM scheduler.runs", 3)
     await one.close()
     rows = sql.execute("SELECT run_id, status, instance_id, offered, attempt FROM scheduler.runs").fetchall()
     assert {(row[1], row[2], row[3]) for row in rows} == {("pending", None, "replicas")}
     assert sorted(row[4] for row in rows) == [0, 0, 1], "what was cut off had an attempt, the others none"
     assert sum(calls.values()) == 1
+
+
+@pytest.mark.parametrize("window", [True, False], ids=["", "no trust window"])
+async def test_what_was_taken_and_slept_over_begins_nothing(
+    container: Container, sql: Sql, monkeypatch: pytest.MonkeyPatch, window: bool
+) -> None:
+    """By the time the process wakes the run may be lost, and executed elsewhere (I7): it goes back."""
+    calls = Counter[UUID]()
+
+    async def work(ctx: RunContext) -> None:
+        calls[ctx.run_id] += 1
+
+    scheduler = await container.start()
+    trust = scheduler.running.executing._executor.trust
+    assert isinstance(trust, TakenTrust)
+    if not window:
+        monkeypatch.setattr(trust, "_trust_seconds", 3600.0)
+    runs, slept = container.get_storage().runs, Counter[UUID]()
+    take = runs.take_offered
+
+    async def take_and_sleep(*given: Any, **named: Any) -> Taken:
+        taken = await take(*given, **named)
+        slept.update(run.run_id for run in taken.runs)
+        ahead = 2.0 if len(slept) == slept.total() else 0.0
+        monkeypatch.setattr(trust, "_boottime", lambda: boottime() + ahead)
+        return taken
+
+    monkeypatch.setattr(runs, "take_offered", take_and_sleep)
+    await scheduler.add_job(triggered("j", work))
+    run = await scheduler.operations.trigger("j")
+    await until(sql, "SELECT status FROM scheduler.runs", "succeeded")
+    assert calls == {run.run_id: 1}
+    assert slept[run.run_id] == (2 if window else 1), "it went back, and was taken again"
+    assert sql.execute("SELECT deliveries, attempt FROM scheduler.runs").fetchone() == (0, 1)
 
 
 async def test_what_nobody_takes_is_found_and_explained(container: Container, sql: Sql) -> None:

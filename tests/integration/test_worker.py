@@ -19,7 +19,6 @@ from scheduler_core.domain.runs.run import RunStatus
 from scheduler_core.domain.runs.ticket import Ticket
 from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.remote import executors
-from scheduler_core.engine.remote import worker as worker_module
 from scheduler_core.engine.remote.worker import Worker
 from scheduler_core.storage.fire import runs
 from scheduler_core.storage.fire.handing import TAKE
@@ -174,7 +173,7 @@ async def test_a_worker_that_was_stopped_after_it_took_a_run_begins_nothing(
 
     async def take_and_be_stopped(ticket: Ticket, instance_id: str) -> Any:
         taken = await take(ticket, instance_id)
-        monkeypatch.setattr(worker_module, "boottime", lambda: boottime() + 0.95)
+        monkeypatch.setattr(workers[0]._trust, "_boottime", lambda: boottime() + 0.95)
         return taken
 
     monkeypatch.setattr(store, "take", take_and_be_stopped)

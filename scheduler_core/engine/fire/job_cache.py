@@ -14,7 +14,7 @@ from itertools import pairwise
 
 from scheduler_core.domain.errors import UnreadableJobError
 from scheduler_core.domain.planning.planning import StoredJob
-from scheduler_core.domain.runs.run import LoggerLike
+from scheduler_core.domain.runs.run import LoggerLike, Run
 from scheduler_core.domain.runs.words import NO_TIMEZONE, UNREADABLE
 from scheduler_core.engine.clock import SYSTEM_CLOCK, MachineClock
 from scheduler_core.ports.runs import DueJob, InvalidRow
@@ -149,6 +149,13 @@ class JobCache:
                 NO_TIMEZONE if zone is not None else UNREADABLE,
             )
         return self._jobs.get(job_id)
+
+    async def have_ready(self, runs: Iterable[Run]) -> None:
+        """Read the jobs of these runs that are not known, all together: one by one they would cost each run a wait."""
+        missing = {run.job_id for run in runs if self.get(run.job_id, run.definition_version) is None}
+        if missing:
+            self._stale -= missing
+            await self.load(sorted(missing))
 
     async def load(self, job_ids: Sequence[str]) -> None:
         """Read these jobs."""

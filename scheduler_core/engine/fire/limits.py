@@ -17,6 +17,7 @@ from scheduler_core.domain.runs.run import LoggerLike, Outcome, Run, RunStatus
 from scheduler_core.engine.election.trust_window import LeaderTrust
 from scheduler_core.engine.fire.in_flight import InFlightRuns
 from scheduler_core.engine.fire.journal import Journal
+from scheduler_core.engine.supervision import keep_going
 from scheduler_core.engine.wake import Wake
 from scheduler_core.ports.runs import Runs, WaitingRun
 
@@ -73,7 +74,8 @@ class SharedLimits:
         self._waiting.append(entry)
         self._wake.wake()
         if self._asking is None or self._asking.done():
-            self._asking = asyncio.create_task(self._ask(), name="scheduler admits runs")
+            name = "scheduler admits runs"
+            self._asking = asyncio.create_task(keep_going(self._ask, name, self._logger), name=name)
         try:
             return await entry.admitted
         finally:

@@ -19,6 +19,7 @@ from scheduler_core.engine.clock import Clock
 from scheduler_core.engine.election.trust_window import LeaderTrust
 from scheduler_core.engine.fire.elsewhere import RunsElsewhere
 from scheduler_core.engine.fire.in_flight import InFlightRuns
+from scheduler_core.engine.supervision import keep_going
 from scheduler_core.ports.runs import Claimed, Offers, Runs
 
 OFFER_AGAIN_SECONDS = (0.05, 1.0)
@@ -79,7 +80,8 @@ class Offering:
         sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append((run, executor, sent))
         if self._sending is None or self._sending.done():
-            self._sending = asyncio.create_task(self._send(), name="scheduler offers")
+            name = "scheduler offers"
+            self._sending = asyncio.create_task(keep_going(self._send, name, self.logger), name=name)
         try:
             await sent
         finally:

@@ -18,6 +18,7 @@ from scheduler_core.domain.runs.run import LoggerLike, Outcome, Run
 from scheduler_core.engine.clock import SYSTEM_CLOCK, MachineClock
 from scheduler_core.engine.fire.claiming import CLAIM_AHEAD_SECONDS
 from scheduler_core.engine.fire.in_flight import InFlightRuns
+from scheduler_core.engine.fire.job_cache import JobCache
 from scheduler_core.engine.fire.recorder import MAX_QUEUED, Recorder
 from scheduler_core.engine.fire.slots import Slots
 from scheduler_core.engine.fire.start_gate import StartGate
@@ -81,8 +82,9 @@ class TakenTrust:
 
 
 class Taking:
-    """Parameters: executors, for which this replica executes; slots, how many callbacks at once; timers, which each
-    taken run is given to; in_flight, what was taken and has not ended; wake, ends its sleep.
+    """Parameters: jobs, where the definitions of what is taken come from; executors, for which this replica executes;
+    slots, how many callbacks at once; timers, which each taken run is given to; in_flight, what was taken and has not
+    ended; wake, ends its sleep.
     """
 
     def __init__(
@@ -90,6 +92,7 @@ class Taking:
         runs: Runs,
         instance_id: str,
         *,
+        jobs: JobCache,
         executors: Sequence[str],
         slots_count: int,
         slots: Slots,
@@ -106,6 +109,7 @@ class Taking:
         self._boottime, self._monotonic = machine.boottime, machine.monotonic
         self._runs = runs
         self._instance_id = instance_id
+        self._jobs = jobs
         self._executors = tuple(executors)
         self._slots_count = slots_count
         self._slots = slots
@@ -170,7 +174,7 @@ class Taking:
     async def _look(self) -> float:
         """Take what there is room for; returns the seconds until there may be more."""
         if self._unanswered_at is not None:
-            self._begin(await self._runs.taken(self._instance_id, self._in_flight.run_ids()), self._unanswered_at)
+            await self._begin(await self._runs.taken(self._instance_id, self._in_flight.run_ids()), self._unanswered_at)
             self._unanswered_at = None
             return 0.0
         self._begin_early()
@@ -196,7 +200,7 @@ class Taking:
         except ServerUnreachableError:
             self._unanswered_at = sent_at
             raise
-        self._begin(taken, sent_at)
+        await self._begin(taken, sent_at)
         if taken.seen >= room or taken.seen > len(taken.runs) or self._early or not takes_alone:
             return TAKE_EVERY_SECONDS
         if taken.next_at is None:
@@ -207,7 +211,11 @@ class Taking:
             return max(TAKE_EVERY_SECONDS, until)
         return min(until - CLAIM_AHEAD_SECONDS, IDLE_SECONDS)
 
-    def _begin(self, taken: Taken, sent_at: float) -> None:
+    async def _begin(self, taken: Taken, sent_at: float) -> None:
+        try:
+            await self._jobs.have_ready(run for run in taken.runs if isinstance(run, Run))
+        except SchedulerError as error:
+            self._logger.debug("the jobs of what was taken are read one by one: %s", error)
         for run in taken.runs:
             if isinstance(run, InvalidRun):
                 self._logger.error("run %s of job %r can't be read: %s", run.run_id, run.job_id, run.problem)

@@ -38,6 +38,7 @@ from scheduler_core.engine.fire.run_executor import RunExecutor
 from scheduler_core.engine.fire.run_lock import RunLocks
 from scheduler_core.engine.fire.slots import Slots
 from scheduler_core.engine.fire.start_gate import StartGate
+from scheduler_core.engine.fire.taking import TakenTrust
 from scheduler_core.engine.fire.tracing import traced
 from scheduler_core.engine.replica_context import ReplicaContext
 from scheduler_core.engine.supervision import TaskGroup
@@ -52,35 +53,6 @@ ASK_AGAIN_SECONDS = (0.05, 1.0)
 LOOK_EVERY_SECONDS = 1.0
 CUT_OFF_SECONDS = 5.0
 LAST_WORDS_SECONDS = 5.0
-
-
-class TakenTrust:
-    """The trust window of a worker: what it has taken may begin while nobody can have given its owner up (I7).
-
-    An owner whose witness is gone is given up a TTL after it was first seen to own something, and not before: one that
-    was stopped in between must begin nothing when it wakes.
-    """
-
-    def __init__(self, life: LeaderTrust, timing: Timing) -> None:
-        self.lost = asyncio.Event()
-        self._life = life
-        self._trust_seconds = timing.ttl_seconds - timing.margin_seconds
-        self._until: dict[UUID, float] = {}
-
-    def take(self, run: Run, sent_at: float) -> None:
-        """A run was taken by a statement that was sent then (`boottime`)."""
-        self._until[run.run_id] = sent_at + self._trust_seconds
-
-    def forget(self, run: Run) -> None:
-        self._until.pop(run.run_id, None)
-
-    def allows(self, run: Run) -> bool:
-        """Whether what was taken may begin at this very instant."""
-        return self._life.holds_life and boottime() < self._until.get(run.run_id, 0.0)
-
-    @property
-    def holds_life(self) -> bool:
-        return self._life.holds_life
 
 
 class Worker:
