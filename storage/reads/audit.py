@@ -135,7 +135,7 @@ SELECT job_id FROM {schema}.jobs WHERE job_id > :after ORDER BY job_id LIMIT :li
 
 # Overdue needs no leader to be found out: any replica, or a person with psql, sees it. The instant is the statement's,
 # one for all rows: so the index on due_at finds them, and nothing else is read.
-TROUBLES = """
+FINDINGS = """
 SELECT 'overdue' AS kind, job_id AS subject,
        'due since ' || date_trunc('second', statement_timestamp() - due_at) AS detail
 FROM {schema}.jobs WHERE due_at < statement_timestamp() - make_interval(secs => :overdue)
@@ -304,7 +304,7 @@ class Audit:
 
     async def findings(self, *, overdue_seconds: float) -> list[dict[str, Any]]:
         """What a person should look at."""
-        found = await self._rows(TROUBLES, overdue=overdue_seconds)
+        found = await self._rows(FINDINGS, overdue=overdue_seconds)
         found += [_uncallable(**row) for row in await self._rows(UNCALLABLE)]
         for row in await self._rows(OPEN_TRANSACTIONS, long=LONG_SECONDS):
             del row["since"]
