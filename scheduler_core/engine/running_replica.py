@@ -136,7 +136,8 @@ class RunningReplica:
             wake=recovery_wake,
             logger=logger,
         )
-        self.offering = Offering(storage.runs, clock, trust, elsewhere, in_flight, logger)
+        gate = OverlapGate(clock, recorder, elsewhere, trust)
+        self.offering = Offering(storage.runs, clock, trust, elsewhere, gate, in_flight, logger)
         self.limits = SharedLimits(storage.runs, journal=recorder, trust=trust, in_flight=in_flight, logger=logger)
         recorder.listeners.append(self.limits)
         self.executing = Executing(
@@ -158,7 +159,7 @@ class RunningReplica:
             in_flight=in_flight,
             jobs=self.jobs,
             callbacks=parts.callbacks,
-            gate=OverlapGate(clock, recorder, elsewhere, trust),
+            gate=gate,
             slots=slots,
             locks=self.locks,
             attempts=self.attempts,

@@ -35,7 +35,12 @@ same process is not, and begins again.
 |---|---|---|---|
 """
 
-PLACES = {"local": "in the replica", "process": "in a process of the pool", "dask": "in a Dask cluster"}
+PLACES = {
+    "local": "in the replica",
+    "replicas": "in the replica that took it",
+    "process": "in a process of the pool",
+    "dask": "in a Dask cluster",
+}
 
 
 def written() -> str:

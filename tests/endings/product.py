@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from endings.catalogue import ENDS, KILLERS, KINDS, LIMITED, ONLY_ASYNC, PAUSE_SECONDS, WHENS
 
-PLACES = ("local", "process", "dask", "ManualScheduler")
+PLACES = ("local", "replicas", "process", "dask", "ManualScheduler")
 DELIVERIES = ("at_least_once", "at_most_once")
 LOCKS = (False, True)
 

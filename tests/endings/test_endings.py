@@ -20,7 +20,7 @@ from replicas import Replicas, witnessed
 from waiting import eventually_async
 
 from endings import catalogue
-from endings.page import written
+from endings.page import PLACES, written
 from endings.product import Case, cases, chosen, expected, policies
 from scheduler_core import Container, ScheduleJob
 from scheduler_core.testing import ManualScheduler
@@ -119,7 +119,7 @@ def _differences(pairs: dict[str, tuple[Any, Any]]) -> Iterator[str]:
 
 
 PLAYS = [
-    *((place, choice) for place in ("local", "process", "dask") for choice in (CHOICE, f"{CHOICE} killers")),
+    *((place, choice) for place in PLACES for choice in (CHOICE, f"{CHOICE} killers")),
 ]
 
 
@@ -140,7 +140,7 @@ async def test_whatever_a_callback_does_its_run_ends(
         "SCHEDULER_DASK_ADDRESS": "local",
     }
     replicas = Replicas(environment | settings, "endings.app", tmp_path)
-    dies = place == "local" and choice.endswith("killers")
+    dies = place in ("local", "replicas") and choice.endswith("killers")
     left = f"SELECT count(*) FROM scheduler.runs WHERE status IN {UNFINISHED}"
     made = "SELECT count(*) FROM scheduler.runs"
     whole = sum(case.occurrences for case in these)

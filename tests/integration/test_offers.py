@@ -16,7 +16,7 @@ from scheduler_core import Container, RunContext, ScheduleJob, ServerUnreachable
 from scheduler_core.engine.clock import boottime
 from scheduler_core.engine.fire.taking import TakenTrust
 from scheduler_core.engine.scheduler import BaseScheduler
-from scheduler_core.ports.runs import Taken
+from scheduler_core.ports.runs import Owner, Taken
 
 Sql = psycopg.Connection[Any]
 
@@ -93,6 +93,46 @@ async def test_runs_of_one_job_take_turns_and_skip_or_wait(scheduler: BaseSchedu
     assert most["allow"] > 1
     reasons = sql.execute("SELECT DISTINCT job_id, reason FROM scheduler.runs WHERE status = 'skipped'").fetchall()
     assert reasons == [("skip", "overlap")]
+
+
+@pytest.mark.parametrize("slow", ["offer", "claim", "take_offered", "record", "unfinished_among"])
+@pytest.mark.parametrize(("before", "after"), [(0.3, 0.0), (0.0, 0.3)], ids=["asked late", "answered late"])
+async def test_turns_are_kept_however_slow_an_answer_is(
+    container: Container, sql: Sql, monkeypatch: pytest.MonkeyPatch, slow: str, before: float, after: float
+) -> None:
+    """Surveys, claims, triggers and ends come in between what is asked and what is answered."""
+    executing, most = Counter[str](), Counter[str]()
+
+    async def work(ctx: RunContext) -> None:
+        executing[ctx.job_id] += 1
+        most[ctx.job_id] = max(most[ctx.job_id], executing[ctx.job_id])
+        await asyncio.sleep(0.4)
+        executing[ctx.job_id] -= 1
+
+    runs = container.get_storage().runs
+    ask = getattr(runs, slow)
+
+    async def slowly(*given: Any, **named: Any) -> Any:
+        await asyncio.sleep(before)
+        answer = await ask(*given, **named)
+        await asyncio.sleep(after)
+        return answer
+
+    survey = runs.owners
+
+    async def surveyed_all_the_time(instance_id: str) -> list[Owner]:
+        scheduler.running._recovery_wake.wake()
+        return await survey(instance_id)
+
+    monkeypatch.setattr(runs, slow, slowly)
+    monkeypatch.setattr(runs, "owners", surveyed_all_the_time)
+    scheduler = await container.start()
+    await scheduler.add_jobs([shared(f"queue {number}", work, 1.1, overlap="queue") for number in range(4)])
+    for number in range(24):
+        await scheduler.operations.trigger(f"queue {number % 4}")
+        await asyncio.sleep(0.13)
+    await until(sql, "SELECT count(*) >= 24 FROM scheduler.runs WHERE status = 'succeeded'", True)
+    assert set(most.values()) == {1}, most
 
 
 async def test_each_attempt_is_offered_anew(scheduler: BaseScheduler, sql: Sql) -> None:

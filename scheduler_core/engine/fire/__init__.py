@@ -5,8 +5,8 @@
     start_timers    a timer for each instant
     in_flight       the runs that this process has, until each has ended or gone back
     run_executor    one run, from its instant to its outcome: the pipeline
-    overlap_gate    runs of one job that must not overlap (`elsewhere`: those that others have); `limits`, what jobs share;
-                    `slots`, how many callbacks execute at once
+    overlap_gate    runs of one job that must not overlap (`elsewhere`: those that others have); `limits`, what jobs
+                    share; `slots`, how many callbacks execute at once
     offering        or: whoever can execute it may take it; `taking`, the other end, on every replica
     run_lock        a job's distributed lock
     attempts        the call, again after a failure (`retry`); `start_gate`, what may begin beside what

@@ -27,7 +27,7 @@ from scheduler_core.engine.fire.recorder import MAX_QUEUED, Recorder
 from scheduler_core.engine.fire.start_timers import StartTimers
 from scheduler_core.engine.wake import Wake
 from scheduler_core.ports.election import Leadership
-from scheduler_core.ports.runs import DueJob, InvalidRow, Runs
+from scheduler_core.ports.runs import Claimed, DueJob, InvalidRow, Runs
 from scheduler_core.runtime.task_ends import end_tasks
 
 CLAIM_AHEAD_SECONDS = 0.05
@@ -208,7 +208,12 @@ class Claiming:
     async def _claim_and_arrange(self, leadership: Leadership, plans: Sequence[Plan]) -> None:
         offers = await self._offering.of_plans(plans)
         sent_at = self._clock.monotonic()
-        claimed = await self._runs.claim(leadership, plans, uncallable=False, offers=offers)
+        claimed: Claimed | None = None
+        try:
+            claimed = await self._runs.claim(leadership, plans, uncallable=False, offers=offers)
+        finally:
+            if offers:
+                self._offering.settle(offers, claimed, plans)
         self._counters.see_claim(plans, claimed.moved_job_ids, len(claimed.runs), self._clock.monotonic() - sent_at)
         expected = 0
         in_order: set[str] = set()
@@ -220,8 +225,6 @@ class Claiming:
             expected += len(made.fires)
             if len(made.fires) > 1:
                 in_order.add(made.job.job_id)
-        if offers:
-            self._offering.take_note(claimed, plans)
         for run in claimed.runs:
             if run.run_id not in claimed.offered:
                 self._timers.arrange(run, in_order=run.job_id in in_order)

@@ -7,6 +7,7 @@ none. Before a run waits, or is skipped, for one of them, Postgres is asked whet
 from __future__ import annotations
 
 import asyncio
+import math
 from collections.abc import Collection, Iterable, Sequence
 from typing import Protocol
 from uuid import UUID
@@ -36,26 +37,33 @@ class RunsElsewhere:
         self._runs = runs
         self._boottime = machine.boottime
         self._jobs: dict[str, dict[HeldRun, float]] = {}
+        self._reserved: set[str] = set()
         self._ended: dict[HeldRun, float] = {}
         self._is_known = False
+        self._doubted_at = 0.0
         self._surveyed = asyncio.Event()
         self._waited_for: set[str] = set()
         self._news = Wake()
         self._looking: asyncio.Task[None] | None = None
 
     def __contains__(self, job_id: str) -> bool:
-        """Whether the job had one when anybody last looked."""
-        return job_id in self._jobs
+        """Whether the job had one when anybody last looked, or is about to."""
+        return job_id in self._jobs or job_id in self._reserved
 
     @property
     def is_known(self) -> bool:
         """Whether anybody has looked, in this leadership."""
         return self._is_known
 
+    def doubt(self) -> None:
+        """Something may have been offered, and nobody has said so: only a survey from now on can tell."""
+        self._is_known, self._doubted_at = False, self._boottime()
+
     def forget(self) -> None:
         """A leadership begins: nobody has looked yet."""
         self._is_known = False
         self._jobs.clear()
+        self._reserved.clear()
         self._ended.clear()
 
     def survey(self, found: Iterable[HeldRun], sent_at: float) -> None:
@@ -70,17 +78,25 @@ class RunsElsewhere:
                 jobs.setdefault(held.job_id, {})[held] = since
         self._jobs = jobs
         self._ended = {held: ended_at for held, ended_at in self._ended.items() if ended_at >= sent_at}
-        self._is_known = True
+        self._is_known = sent_at >= self._doubted_at
         self._surveyed.set()
 
-    def hold(self, run: Run) -> None:
-        """This one is offered from now on."""
+    def hold(self, run: Run, *, is_durable: bool = True) -> None:
+        """This one is offered from now on; or is about to be: then no survey need have seen it."""
         held = HeldRun(run.run_id, run.job_id, run.scheduled_for)
-        self._jobs.setdefault(run.job_id, {})[held] = self._boottime()
+        self._jobs.setdefault(run.job_id, {})[held] = self._boottime() if is_durable else math.inf
+
+    def reserve(self, job_ids: Iterable[str]) -> None:
+        """A claim is about to offer a run of each of these: no other of theirs begins meanwhile."""
+        self._reserved.update(job_ids)
+
+    def release(self, job_ids: Iterable[str]) -> None:
+        """That claim has been answered, one way or another, and what it offered is held."""
+        self._reserved.difference_update(job_ids)
 
     async def is_busy(self, job_id: str) -> bool:
         """Whether a run of the job is unfinished elsewhere, as Postgres has it now."""
-        return job_id in self._jobs and bool(await self.busy_among((job_id,)))
+        return job_id in self and bool(await self.busy_among((job_id,)))
 
     async def busy_among(self, job_ids: Collection[str]) -> frozenset[str]:
         """The jobs of these that have an unfinished run elsewhere, as Postgres has it now.
@@ -89,15 +105,15 @@ class RunsElsewhere:
         """
         held = [one for job_id in job_ids for one in self._jobs.get(job_id, ())]
         if not held:
-            return frozenset()
+            return frozenset(job_id for job_id in job_ids if job_id in self)
         try:
             unfinished = await self._runs.unfinished_among(held)
         except SchedulerError:
-            return frozenset(one.job_id for one in held)
+            return frozenset(job_id for job_id in job_ids if job_id in self)
         for one in held:
             if one.run_id not in unfinished:
                 self._end(one)
-        return frozenset(job_id for job_id in job_ids if job_id in self._jobs)
+        return frozenset(job_id for job_id in job_ids if job_id in self)
 
     async def look_again(self, job_id: str) -> None:
         """Wait a moment, and ask whether the job's runs have ended: all that wait ask together."""

@@ -19,6 +19,7 @@ from scheduler_core.engine.clock import Clock
 from scheduler_core.engine.election.trust_window import LeaderTrust
 from scheduler_core.engine.fire.elsewhere import RunsElsewhere
 from scheduler_core.engine.fire.in_flight import InFlightRuns
+from scheduler_core.engine.fire.overlap_gate import OverlapGate
 from scheduler_core.engine.supervision import keep_going
 from scheduler_core.ports.runs import Claimed, Offers, Runs
 
@@ -28,19 +29,25 @@ OFFER_AGAIN_SECONDS = (0.05, 1.0)
 
 @dataclass(slots=True)
 class Offering:
-    """Parameters: trust, without which nothing is offered; elsewhere, told of each; in_flight, which each leaves."""
+    """Parameters: trust, without which nothing is offered; elsewhere, told of each; gate, in which some wait for their
+    turn; in_flight, which each leaves.
+    """
 
     runs: Runs
     clock: Clock
     trust: LeaderTrust
     elsewhere: RunsElsewhere
+    gate: OverlapGate
     in_flight: InFlightRuns
     logger: LoggerLike
     _queue: list[tuple[Run, str, asyncio.Future[None]]] = field(default_factory=list)
     _sending: asyncio.Task[None] | None = None
 
     async def of_plans(self, plans: Sequence[Plan]) -> Offers:
-        """How many fires of which plans may begin as soon as they are claimed."""
+        """How many fires of which plans may begin as soon as they are claimed.
+
+        The turns of these are reserved, until `settle` is told what came of the claim.
+        """
         # What has a limit is offered once it has its place.
         offered = [
             plan
@@ -50,23 +57,30 @@ class Offering:
         if not offered:
             return {}
         in_turn = [plan.job.job_id for plan in offered if plan.job.definition.overlap is not Overlap.ALLOW]
-        if in_turn and not self.elsewhere.is_known:
-            # Nobody knows yet what a former leader has offered: these wait for the survey, each in its lane.
-            waiting = frozenset(in_turn)
-        else:
-            waiting = await self.elsewhere.busy_among([job_id for job_id in in_turn if job_id in self.elsewhere])
+        await self.elsewhere.busy_among([job_id for job_id in in_turn if job_id in self.elsewhere])
+        # From here to the reservation nobody comes in between. Before the first survey nobody knows what a former
+        # leader has offered: then these wait for it, each in its lane.
+        is_known = self.elsewhere.is_known
+        waiting = {
+            job_id for job_id in in_turn if not is_known or job_id in self.elsewhere or not self.gate.is_free(job_id)
+        }
+        self.elsewhere.reserve(job_id for job_id in in_turn if job_id not in waiting)
         return {
             plan.job.job_id: len(plan.fires) if plan.job.definition.overlap is Overlap.ALLOW else 1
             for plan in offered
             if plan.job.job_id not in waiting
         }
 
-    def take_note(self, claimed: Claimed, plans: Sequence[Plan]) -> None:
-        """What of this claim was offered: of jobs whose runs take turns, it has the turn."""
+    def settle(self, offers: Offers, claimed: Claimed | None, plans: Sequence[Plan]) -> None:
+        """What of this claim was offered has its job's turn; None: nobody knows, and the survey finds it."""
         in_turn = {plan.job.job_id for plan in plans if plan.job.definition.overlap is not Overlap.ALLOW}
-        for run in claimed.runs:
-            if run.run_id in claimed.offered and run.job_id in in_turn:
-                self.elsewhere.hold(run)
+        if claimed is None:
+            self.elsewhere.doubt()
+        else:
+            for run in claimed.runs:
+                if run.run_id in claimed.offered and run.job_id in in_turn:
+                    self.elsewhere.hold(run)
+        self.elsewhere.release(offers)
 
     async def offer(self, run: Run, executor: str) -> Outcome | None:
         """Let the run be taken; an outcome says what became of it instead."""
@@ -76,7 +90,7 @@ class Offering:
             return unattempted(run, RunStatus.CANCELLED, "requested", self.clock.now())
         if not self.trust.allows(run):
             return handed_back(run)
-        self.elsewhere.hold(run)
+        self.elsewhere.hold(run, is_durable=False)
         sent: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._queue.append((run, executor, sent))
         if self._sending is None or self._sending.done():
@@ -85,6 +99,7 @@ class Offering:
         try:
             await sent
         finally:
+            self.elsewhere.hold(run)
             self.in_flight.release(run)
         return None
 

@@ -49,6 +49,10 @@ class OverlapGate:
     def __len__(self) -> int:
         return len(self._lanes)
 
+    def is_free(self, job_id: str) -> bool:
+        """Whether no run of the job has the turn here, or waits for it."""
+        return job_id not in self._lanes
+
     async def enter(self, run: Run, overlap: Overlap, *, in_order: bool) -> Outcome | None:
         """Take the turn, as the overlap policy has it; an outcome says that the run is skipped instead.
 
