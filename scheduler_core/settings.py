@@ -212,8 +212,9 @@ with warnings.catch_warnings():
 
         @property
         def overdue_seconds(self) -> float:
-            """How many seconds late a job is that is overdue: never sooner than a leader that hangs is replaced at the
-            latest.
+            """How many seconds late a job is that is overdue.
+
+            Never sooner than a leader that hangs is replaced at the latest.
             """
             return max(OVERDUE_SECONDS, self.lease_ttl) if self.overdue_after is None else self.overdue_after
 

@@ -69,8 +69,9 @@ class Container(Stores):
         TableScheduler.connect(self.get_tables)
 
     def beside(self) -> Container:
-        """Another container on the same servers, for another event loop: connections belong to the loop that made
-        them. It is closed by whoever asked for it, before this one is.
+        """Another container on the same servers, for another event loop.
+
+        Connections belong to the loop that made them. It is closed by whoever asked for it, before this one is.
         """
         settings = self.settings.model_copy(update={"database_url": self.database_url, "redis_url": self.redis_url})
         other = Container(settings, logger=self._logger)

@@ -73,7 +73,11 @@ class Stores:
         return self._servers.database_url
 
     async def find_database_url(self) -> str:
-        """The same, in a thread: starting servers takes seconds, and others wait for this loop."""
+        """`database_url`, in a thread: starting servers takes seconds, and others wait for this loop.
+
+        Raises:
+            EmbeddedServerError: The embedded one can't be started.
+        """
         return await asyncio.to_thread(lambda: self.database_url)
 
     @property
@@ -254,7 +258,7 @@ class Stores:
             job_ids: Which jobs.
 
         Returns:
-            The state of those that there are, in the order of their ids.
+            The state of those that there are and that can be read, in the order of their ids.
         """
         return await self.get_storage().jobs.states(job_ids)
 
