@@ -16,7 +16,7 @@ project = "scheduler-core"
 release = version = metadata.version("scheduler-core")
 copyright = "the authors of scheduler-core, Apache-2.0"
 
-extensions = ["myst_parser", "sphinx.ext.autodoc"]
+extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 exclude_patterns = ["_build"]
 source_suffix = {".md": "markdown"}
 root_doc = "index"
@@ -30,6 +30,8 @@ suppress_warnings = ["misc.highlighting_failure"]
 default_role = "code"  # `word` in a docstring is code, as in Markdown
 autodoc_typehints = "signature"
 autodoc_member_order = "bysource"
+napoleon_numpy_docstring = False
+napoleon_use_ivar = True  # a field of `Attributes:` that autodoc finds too is else described twice
 autodoc_default_options = {"members": True, "undoc-members": False, "show-inheritance": False}
 
 html_theme = "furo"

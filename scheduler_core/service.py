@@ -76,8 +76,17 @@ job = written_out(_declare)(signature_of_job)
 def callback(function: F) -> F:
     """Mark a function as one that jobs may name, whoever adds them: code, the API, the command line, a file.
 
-    The function stays as it is. It stands at the top level of a module, or of a class there as a static or class
-    method, so that every process finds it by its name. Raises InvalidJobError.
+    It stands at the top level of a module, or of a class there as a static or class method, so that every process finds
+    it by its name.
+
+    Args:
+        function: What jobs may name.
+
+    Returns:
+        The function as it is.
+
+    Raises:
+        InvalidJobError: The function stands where no other process finds it by its name.
     """
     reference = callback_reference(function)
     if not is_importable_reference(reference):
@@ -93,8 +102,16 @@ def callback(function: F) -> F:
 def register_callbacks(module: ModuleType) -> list[str]:
     """Mark every function that a module itself defines at its top level, but for those that begin with an underscore.
 
-    Nothing that it has imported is marked. Returns the names, as jobs would give them. Raises TypeError for what is no
-    module.
+    Nothing that it has imported is marked.
+
+    Args:
+        module: The module, imported.
+
+    Returns:
+        The names of what was marked, as jobs would give them.
+
+    Raises:
+        TypeError: What was given is no module.
     """
     if not isinstance(module, ModuleType):
         raise TypeError(f"register_callbacks takes a module, not {type(module).__name__}: import it, and pass it")
@@ -103,16 +120,34 @@ def register_callbacks(module: ModuleType) -> list[str]:
 
 
 def declared_jobs() -> list[ScheduleJob]:
-    """The jobs that `@job` has declared in this process so far."""
+    """The jobs that `@job` has declared in this process so far.
+
+    Returns:
+        The jobs, in the order in which they were declared.
+    """
     return list(_declared.values())
 
 
 def next_fires(job: ScheduleJob, after: datetime, count: int, *, calendars: Iterable[Calendar] = ()) -> list[datetime]:
-    """The first `count` instants after `after` (aware) at which a job is due, in UTC; needs no server.
+    """The first instants after a given one at which a job is due; needs no server.
 
-    A job without a time zone of its own is read in the settings' one, else the host's, as when it is stored.
-    Of the calendars that the job names those are applied that are given: the stored ones are not asked for.
-    Raises InvalidScheduleError.
+    A job without a time zone of its own is read in the settings' one, else the host's, as when it is stored. `after`
+    stands for the moment at which the job is first stored: an INTERVAL without `start_at` counts from it, and a ONCE
+    without value fires at it.
+
+    Args:
+        job: The job, stored or not.
+        after: An aware instant; what is due at it is left out.
+        count: How many instants, 0 to 100,000.
+        calendars: Of these the ones that the job names are applied, for a century; the stored ones are not asked for.
+
+    Returns:
+        The instants in UTC, in order; fewer than `count` if there are no more.
+
+    Raises:
+        InvalidScheduleError: `after` is naive, `count` is out of range, or the schedule can never fire within
+            bounds that are in that zone.
+        InvalidSettingsError: The job names no zone, and the settings can't be read or the host's zone can't be told.
     """
     from scheduler_core.settings import load_settings
 
@@ -131,6 +166,12 @@ class SchedulerService:
 
     `init` reads settings and wires; `start` connects, migrates if allowed, and returns once this replica takes
     part; `stop` lets running work end; `shutdown` closes everything, after which `init` may be called again.
+
+    The scheduler lives in the event loop that starts it, and all verbs are called there. Those that ask a server raise
+    ServerUnreachableError while it can't be reached.
+
+    Raises:
+        TypeError: It is used as it is, without an instance.
     """
 
     _container: ClassVar[Container | None] = None
@@ -149,10 +190,18 @@ class SchedulerService:
     ) -> None:
         """Read the settings and wire; nothing is connected yet.
 
-        Parameters: lock_service, any object with acquire, renew and release, ours on the configured Redis by
-        default; settings, from environment and `scheduler.toml` by default; logger, any stdlib-like one.
-        Calling it again is harmless; with other arguments it raises AlreadyInitializedError.
-        Raises InvalidSettingsError.
+        Calling it again is harmless, unless with other arguments.
+
+        Args:
+            lock_service: Any object with `acquire`, `renew` and `release`, for jobs with `use_distributed_lock`. None:
+                ours on the configured Redis.
+            settings: None: read from the environment and `scheduler.toml`.
+            logger: Any object with a stdlib logger's methods. None: the logger `scheduler_core`.
+
+        Raises:
+            AlreadyInitializedError: It was called before with other arguments.
+            InvalidJobError: The lock service lacks one of its methods.
+            InvalidSettingsError: A setting is wrong, or there is none of that name.
         """
         for method in ("acquire", "renew", "release"):
             if lock_service is not None and not callable(getattr(lock_service, method, None)):
@@ -192,15 +241,28 @@ class SchedulerService:
 
     @classmethod
     def get_scheduler(cls) -> BaseScheduler:
-        """The scheduler behind the facade. Raises NotInitializedError."""
+        """The scheduler behind the facade.
+
+        Raises:
+            NotInitializedError: Before `init`.
+        """
         return cls._require().get_scheduler()
 
     @classmethod
     async def start(cls) -> None:
         """Connect, migrate if allowed, store the jobs, take part. Starting twice is harmless.
 
-        The scheduler lives in the event loop that starts it, and all verbs are called there.
-        Raises NotInitializedError, ServerUnreachableError, SchemaError, WrongLoopError; then nothing runs.
+        The scheduler lives in the event loop that starts it, and all verbs are called there. Where it raises, nothing
+        runs.
+
+        Raises:
+            NotInitializedError: Before `init`.
+            ServerUnreachableError: Postgres or Redis can't be reached, or refuses us.
+            EmbeddedServerError: No URL is set, and an embedded server can't be started.
+            SchemaError: The database's schema does not fit this code, or may not be changed.
+            InvalidJobError: One of the jobs can't be accepted.
+            InvalidSettingsError: A setting can't be gone by, as a URL that can't be read.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
         """
         container = cls._require()
         container.get_scheduler().home.check("start")
@@ -209,14 +271,22 @@ class SchedulerService:
 
     @classmethod
     async def stop(cls) -> None:
-        """Let running work end and leave the election; `start` may be called again. Stopping twice is harmless."""
+        """Let running work end and leave the election; `start` may be called again. Stopping twice is harmless.
+
+        What runs has `drain_timeout` (seconds) to end; the rest is cancelled and left to recovery.
+
+        Raises:
+            NotInitializedError: Before `init`.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
+        """
         await cls._require().stop()
 
     @classmethod
     async def shutdown(cls) -> None:
         """Stop, close every connection, forget the settings. Harmless before `init`, and in a forked child.
 
-        Raises WrongLoopError in another event loop than the one in which the scheduler goes on.
+        Raises:
+            WrongLoopError: The scheduler goes on in another event loop.
         """
         if cls.is_initialized():
             cls._require().check_here("shutdown")
@@ -230,38 +300,110 @@ class SchedulerService:
 
     @classmethod
     async def add_job(cls, job: ScheduleJob) -> None:
-        """Add or update a job; before `start` it is kept and stored then. Raises InvalidJobError."""
+        """Add or update a job; before `start` it is kept and stored then.
+
+        Args:
+            job: The job; one of the same `job_id` gets this definition.
+
+        Raises:
+            InvalidJobError: The job can't be accepted.
+            TypeError: What was given is no `ScheduleJob`.
+            NotInitializedError: Before `init`.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
+        """
         await cls.get_scheduler().add_job(job)
 
     @classmethod
     async def add_jobs(cls, jobs: Sequence[ScheduleJob]) -> None:
-        """Add or update many jobs at once. Raises InvalidJobError, before anything is stored."""
+        """Add or update many jobs at once; before `start` they are kept and stored then.
+
+        Args:
+            jobs: The jobs, each with an id of its own.
+
+        Raises:
+            InvalidJobError: One of them can't be accepted; nothing has been stored.
+            TypeError: One of them is no `ScheduleJob`.
+            NotInitializedError: Before `init`.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
+        """
         await cls.get_scheduler().add_jobs(list(jobs))
 
     @classmethod
     async def remove_job(cls, job_id: str) -> None:
-        """Remove a job; its history stays. Raises JobNotFoundError."""
+        """Remove a job; its history stays.
+
+        Args:
+            job_id: Which job.
+
+        Raises:
+            JobNotFoundError: There is no such job; before `start`, none was added here.
+            NotInitializedError: Before `init`.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
+        """
         await cls.get_scheduler().remove_job(job_id)
 
     @classmethod
     async def add_calendar(cls, calendar: Calendar) -> None:
-        """Add or replace a named calendar; before `start` it is kept and stored then, before the jobs."""
+        """Add or replace a named calendar; before `start` it is kept and stored then, before the jobs.
+
+        Args:
+            calendar: The calendar; one of the same name is replaced.
+
+        Raises:
+            TypeError: What was given is no `Calendar`.
+            NotInitializedError: Before `init`.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
+        """
         await cls.get_scheduler().add_calendar(calendar)
 
     @classmethod
     async def remove_calendar(cls, name: str) -> None:
-        """Remove a calendar that no job names. Raises CalendarInUseError, CalendarNotFoundError."""
+        """Remove a calendar that no job names.
+
+        Args:
+            name: Which calendar.
+
+        Raises:
+            CalendarInUseError: A job names it.
+            CalendarNotFoundError: There is no such calendar; before `start`, none was added here.
+            NotInitializedError: Before `init`.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
+        """
         await cls.get_scheduler().remove_calendar(name)
 
     @classmethod
     async def fetch_calendar(cls, name: str) -> Calendar:
-        """A calendar as the database has it now. Raises CalendarNotFoundError."""
+        """A calendar as the database has it now.
+
+        Args:
+            name: Which calendar.
+
+        Returns:
+            The calendar.
+
+        Raises:
+            CalendarNotFoundError: There is no such calendar, or its row was edited by hand and can't be read.
+            NotInitializedError: Before `start`.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
+        """
         cls._require_started("fetch_calendar")
         return await cls._require().get_calendars().get(name)
 
     @classmethod
     async def trigger_job(cls, job_id: str) -> Run:
-        """Run a job now, beside its schedule. Raises JobNotFoundError."""
+        """Run a job now, beside its schedule; also one that is paused or disabled. The leader starts it at once.
+
+        Args:
+            job_id: Which job.
+
+        Returns:
+            The run as it was added, not begun yet.
+
+        Raises:
+            JobNotFoundError: There is no such job.
+            NotInitializedError: Before `start`.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
+        """
         cls._require_started("trigger_job")
         return await cls.get_scheduler().operations.trigger(job_id)
 
@@ -269,27 +411,67 @@ class SchedulerService:
     async def backfill_job(
         cls, job_id: str, start: datetime, end: datetime, *, limit: int = MOST_OCCURRENCES
     ) -> Backfill:
-        """Make up for the occurrences in [start, end] (aware, past) that have no run, in order, one at a time.
+        """Make up for the occurrences of a past range that have no run, in order, one at a time.
 
-        Parameters: limit, the most occurrences that the range may hold.
-        Returns what was made and what had a run. Raises JobNotFoundError, InvalidJobError, JobConflictError.
+        With the overlap policy "allow" they execute side by side. Asking twice makes nothing twice.
+
+        Args:
+            job_id: Which job.
+            start: The range's beginning, an aware instant, inclusive.
+            end: Its end, an aware instant in the past, inclusive.
+            limit: The most occurrences that the range may hold.
+
+        Returns:
+            What was made, and what had a run.
+
+        Raises:
+            JobNotFoundError: There is no such job.
+            InvalidJobError: The range is naive, turned round, in the future, before what the history keeps, or holds
+                more than `limit` occurrences; or the job names a calendar that is missing.
+            JobConflictError: The job was changed meanwhile.
+            NotInitializedError: Before `start`.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
         """
         cls._require_started("backfill_job")
         return await cls.get_scheduler().run_operations.backfill(job_id, start, end, limit=limit)
 
     @classmethod
     async def rerun(cls, run_id: UUID | str) -> Run:
-        """Run a finished run's job again, now. Raises RunNotFoundError, RunStateError, JobNotFoundError."""
+        """Run a finished run's job again, now, by the job's definition of today.
+
+        Args:
+            run_id: Which run, a UUID or its text.
+
+        Returns:
+            The new run.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            RunStateError: The run has not ended.
+            JobNotFoundError: Its job was removed.
+            NotInitializedError: Before `start`.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
+        """
         cls._require_started("rerun")
         return await cls.get_scheduler().run_operations.rerun(run_uuid(run_id))
 
     @classmethod
     async def cancel_run(cls, run_id: UUID | str, *, by: str | None = None) -> RunStatus:
-        """Cancel a run, running or waiting, without a retry.
+        """Cancel a run, running or waiting, without a retry. Cancelling a cancelled run is harmless.
 
-        Returns CANCELLED, or RUNNING while its owner sees to it: a coroutine is cancelled, a callback in a thread
-        can't be stopped and its run ends as cancelled when it returns.
-        Raises RunNotFoundError, RunStateError if the run had ended before.
+        Args:
+            run_id: Which run, a UUID or its text.
+            by: Who asks, for those who wonder later. None: this replica, by its instance id.
+
+        Returns:
+            CANCELLED, or RUNNING while its owner sees to it. A coroutine is cancelled; a callback in a thread can't be
+            stopped, and its run ends as cancelled when it returns.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+            RunStateError: The run had ended before.
+            NotInitializedError: Before `start`.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
         """
         cls._require_started("cancel_run")
         return (await cls.get_scheduler().run_operations.cancel(run_uuid(run_id), by)).status
@@ -298,13 +480,37 @@ class SchedulerService:
     async def pause_job(
         cls, job_id: str, *, until: datetime | None = None, by: str | None = None, note: str | None = None
     ) -> None:
-        """Stop a job from firing until it is resumed; a redeploy does not undo it. Raises JobNotFoundError."""
+        """Stop a job from firing until it is resumed; a redeploy does not undo it.
+
+        Args:
+            job_id: Which job.
+            until: An aware instant to come, at which the pause ends by itself. None: only `resume_job` ends it.
+            by: Who asks, for those who wonder later. None: this replica, by its instance id.
+            note: Why, for people.
+
+        Raises:
+            JobNotFoundError: There is no such job.
+            InvalidJobError: `until` is naive or past.
+            JobConflictError: Others kept changing the job.
+            NotInitializedError: Before `start`.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
+        """
         cls._require_started("pause_job")
         await cls.get_scheduler().operations.pause(job_id, until=until, by=by, note=note)
 
     @classmethod
     async def resume_job(cls, job_id: str) -> None:
-        """Let a paused or automatically disabled job fire again. Raises JobNotFoundError."""
+        """Let a paused or automatically disabled job fire again; what fell due meanwhile is counted as missed.
+
+        Args:
+            job_id: Which job.
+
+        Raises:
+            JobNotFoundError: There is no such job.
+            JobConflictError: Others kept changing the job.
+            NotInitializedError: Before `start`.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
+        """
         cls._require_started("resume_job")
         await cls.get_scheduler().operations.resume(job_id)
 
@@ -312,38 +518,91 @@ class SchedulerService:
     async def revert_job(cls, job_id: str, version: int) -> bool:
         """Bring back the definition that a job had from `version` of `scheduler_audit.job_changes` on.
 
-        Returns False if it has that one now. The same code does not undo it. Raises JobNotFoundError,
-        JobVersionNotFoundError, InvalidJobError.
+        The same code does not undo it.
+
+        Args:
+            job_id: Which job.
+            version: From which version on the job had the definition.
+
+        Returns:
+            False if the job has that definition now.
+
+        Raises:
+            JobNotFoundError: There is no such job.
+            JobVersionNotFoundError: The log has no definition of the job under this version.
+            InvalidJobError: The definition can't be read any more, or names a calendar or an executor that does not
+                exist.
+            JobConflictError: Others kept changing the job.
+            NotInitializedError: Before `start`.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
         """
         cls._require_started("revert_job")
         return await cls.get_scheduler().revert_job(job_id, version)
 
     @classmethod
     async def resign(cls) -> None:
-        """Let another replica lead; harmless for one that does not."""
+        """Let another replica lead; harmless for one that does not.
+
+        Raises:
+            NotInitializedError: Before `start`.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
+        """
         cls._require_started("resign")
         await cls.get_scheduler().resign()
 
     @classmethod
     def get_job_status(cls, job_id: str) -> JobStatus | None:
-        """The last known state of a job that this process added; None for any other."""
+        """The last known state of a job that this process added.
+
+        Args:
+            job_id: Which job.
+
+        Returns:
+            The state from memory, without asking the database; None for any other job.
+
+        Raises:
+            NotInitializedError: Before `init`.
+        """
         return cls.get_scheduler().get_job_status(job_id)
 
     @classmethod
     def get_all_jobs_status(cls) -> dict[str, JobStatus]:
-        """The last known state of the jobs that this process added, by job_id."""
+        """The last known state of the jobs that this process added, by job_id.
+
+        Raises:
+            NotInitializedError: Before `init`.
+        """
         return cls.get_scheduler().get_all_jobs_status()
 
     @classmethod
     async def fetch_job_status(cls, job_id: str) -> JobStatus | None:
-        """A job's state as the database has it now; None if there is no such job."""
+        """A job's state as the database has it now.
+
+        Args:
+            job_id: Which job.
+
+        Returns:
+            The state; None if there is no such job.
+
+        Raises:
+            NotInitializedError: Before `start`.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
+        """
         cls._require_started("fetch_job_status")
         states = await cls._require().job_statuses([job_id])
         return states[0] if states else None
 
     @classmethod
     async def fetch_all_jobs_status(cls) -> AsyncIterator[JobStatus]:
-        """Every job's state as the database has it now, in constant memory."""
+        """Every job's state as the database has it now, in constant memory.
+
+        Yields:
+            One state after the other, in the order of their ids.
+
+        Raises:
+            NotInitializedError: Before `start`.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
+        """
         cls._require_started("fetch_all_jobs_status")
         async for status in iterate_job_statuses(cls._require()):
             yield status

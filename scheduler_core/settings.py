@@ -40,9 +40,56 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore", UserWarning)
 
     class Settings(BaseSettings):
-        """Everything that can be set.
+        """Everything that can be set: docs/configuration.md says more of each.
 
         Durations are seconds. No URL given: the embedded servers, kept in `data_dir`.
+
+        Attributes:
+            database_url: `postgresql://user:password@host:5432/database`. None: the embedded Postgres.
+            control_database_url: A direct address of the same database, where `database_url` is a transaction pooler.
+                None: `database_url`.
+            redis_url: `redis://user:password@host:6379/0`. None: the embedded Redis.
+            data_dir: Where the embedded servers keep their data. None: `.scheduler`.
+            schema: One schema is one scheduler; a plain name of at most 40 characters. The views live in
+                `{schema}_audit`.
+            instance_name: For people; identity is unique per process start anyway. None: the host's name.
+            eligible: False: never leads.
+            lease_ttl: Seconds until a silent leader is given up, 0.2 to 3,600.
+            stall_timeout: Seconds without progress of the scheduler's loop until it stops renewing; at least
+                `lease_ttl`.
+            redis_outage: What holds while Redis is away. `hold`: Postgres alone does. `stop`: no lease, no fires.
+            timezone: The IANA name for jobs that name none. None: the host's.
+            app: The module that declares the jobs, imported by `scheduler run` and by workers.
+            application: The program's name, 1 to 200 characters, which keeps programs apart that share a schema. None:
+                `app`, else the script.
+            callbacks: Which functions jobs of this program's code may name. `application`: any of its own modules.
+                `registered`: only what is declared, marked or allowed.
+            default_executor: Where callbacks of jobs are called that name no executor.
+            executes: False: takes no runs that are offered to all replicas.
+            max_concurrent_runs: Callbacks executing at once in one replica, and as many of each other executor; 1 to
+                10,000.
+            process_workers: Processes of the executor `process`, 1 to 1,000. None: the number of cores.
+            dask_address: The Dask scheduler of the executor `dask`, as `tcp://host:8786`; `local` for a cluster of the
+                replica's own.
+            drain_timeout: Seconds that a stop waits for running work, 0 to a day.
+            allowed_callbacks: Modules whose own functions rows in the database may name, as `myapp.jobs`.
+            history_days: Days after which the run history is dropped, 1 to 36,500; its sums stay.
+            clock_jump_limit: Seconds; a further jump of Postgres's clock stops planning. 0: none does.
+            auto_migrate: Whether `start` brings the schema to head. False: it only checks that it works with it.
+            log_format: `text` or `json`, of the processes that `scheduler run` starts.
+            log_level: The least level that they write.
+            traces: Whether `scheduler run` sends OpenTelemetry traces.
+            metrics_host: The address at which `scheduler run` serves `/metrics` and the probes.
+            metrics_port: 1 to 65,535. None: it serves none.
+            alarm_interval: Seconds between two looks for alarms, over all replicas; 0.1 to 3,600.
+            overdue_after: Seconds late at which a job is overdue, 0.5 to a day and at least `lease_ttl`. None: 10, or
+                `lease_ttl` where that is longer.
+            webhook_url: Where notifications go, `http://` or `https://`. None: nowhere. Needs the extra `webhooks`.
+            webhook_secret: What they are signed with; set together with `webhook_url`, or not at all.
+            webhook_timeout: Seconds that an attempt to deliver a notification may take, 0.1 to 60.
+            api_host: The address at which the API is served.
+            api_port: 0 is any free port. None: the API is not served.
+            api_trusted_proxies: Addresses whose `X-Forwarded-For` and `X-Forwarded-Proto` are believed.
         """
 
         model_config = SettingsConfigDict(
@@ -165,7 +212,10 @@ with warnings.catch_warnings():
 
         @property
         def overdue_seconds(self) -> float:
-            """How late a job is that is overdue: never sooner than a leader that hangs is replaced at the latest."""
+            """How many seconds late a job is that is overdue.
+
+            Never sooner than a leader that hangs is replaced at the latest.
+            """
             return max(OVERDUE_SECONDS, self.lease_ttl) if self.overdue_after is None else self.overdue_after
 
         @property
@@ -177,7 +227,8 @@ with warnings.catch_warnings():
         def default_timezone(self) -> str:
             """The zone of jobs that name none: the setting, else the host's.
 
-            Raises InvalidSettingsError where the host's can't be told.
+            Raises:
+                InvalidSettingsError: The host's can't be told.
             """
             if self.timezone is not None:
                 return self.timezone
@@ -198,7 +249,15 @@ with warnings.catch_warnings():
 def load_settings(**given: Any) -> Settings:
     """Read the settings; a keyword wins over the environment, that over `scheduler.toml`.
 
-    Raises InvalidSettingsError, which names each setting that is wrong and shows no value of a URL.
+    Args:
+        **given: Settings by name; see `Settings`.
+
+    Returns:
+        The settings, frozen.
+
+    Raises:
+        InvalidSettingsError: A setting is wrong, or there is none of that name. The message names each that is wrong,
+            and shows no value of a URL.
     """
     unknown = [name for name in given if name not in Settings.model_fields]
     unknown += [

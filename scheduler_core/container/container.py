@@ -45,8 +45,13 @@ _of_parents: list[Container] = []
 class Container(Stores):
     """Everything that one replica, or one command, is made of; each part is made when it is first asked for.
 
-    Parameters: settings, read from the environment and `scheduler.toml` where not given; logger, any object with
-    a stdlib logger's methods; lock_service, for jobs with `use_distributed_lock`.
+    Args:
+        settings: None: read from the environment and `scheduler.toml`.
+        lock_service: For jobs with `use_distributed_lock`. None: ours on the configured Redis.
+        logger: Any object with a stdlib logger's methods. None: the logger `scheduler_core`.
+
+    Raises:
+        InvalidSettingsError: The settings are read here, and one is wrong.
     """
 
     def __init__(
@@ -64,8 +69,9 @@ class Container(Stores):
         TableScheduler.connect(self.get_tables)
 
     def beside(self) -> Container:
-        """Another container on the same servers, for another event loop: connections belong to the loop that made
-        them. It is closed by whoever asked for it, before this one is.
+        """Another container on the same servers, for another event loop.
+
+        Connections belong to the loop that made them. It is closed by whoever asked for it, before this one is.
         """
         settings = self.settings.model_copy(update={"database_url": self.database_url, "redis_url": self.redis_url})
         other = Container(settings, logger=self._logger)
@@ -80,7 +86,14 @@ class Container(Stores):
         return self._scheduler is not None and self._scheduler.home.is_inherited
 
     def check_here(self, verb: str) -> None:
-        """Raises WrongLoopError in another event loop than the one in which the scheduler goes on."""
+        """Refuse a call in another event loop than the one in which the scheduler goes on, or in a forked child.
+
+        Args:
+            verb: What was called, as the error names it.
+
+        Raises:
+            WrongLoopError: The scheduler lives elsewhere.
+        """
         home = None if self._scheduler is None else self._scheduler.home
         if home is not None and (home.is_inherited or not home.has_ended):
             home.check(verb)
@@ -92,7 +105,11 @@ class Container(Stores):
         _of_parents.append(self)
 
     def get_webhook(self) -> Webhook | None:
-        """Where notifications go; None where the settings name no receiver. Raises InvalidSettingsError."""
+        """Where notifications go; None where the settings name no receiver.
+
+        Raises:
+            InvalidSettingsError: The library that sends is not installed.
+        """
         settings = self.settings
         if settings.webhook_url is None:
             return None
@@ -126,7 +143,12 @@ class Container(Stores):
         """Refuse arguments that a job's callback does not take, if this process has it or may import it.
 
         Importing takes as long as it takes: in a loop that others wait for, call this in a thread.
-        Raises InvalidArgumentsError.
+
+        Args:
+            definition: The job as it would be stored.
+
+        Raises:
+            InvalidArgumentsError: The callback does not take them.
         """
         replica = self.replica
         settings = self.settings
@@ -178,7 +200,14 @@ class Container(Stores):
         }
 
     def make_worker(self, max_concurrent_runs: int) -> Worker:
-        """A worker for this process, which makes attempts that some leader gives out; its owner starts and stops it."""
+        """A worker for this process, which makes attempts that some leader gives out; its owner starts and stops it.
+
+        Args:
+            max_concurrent_runs: How many callbacks it executes at once.
+
+        Returns:
+            The worker, not started yet.
+        """
         settings = self.settings
         return Worker(
             storage=self.get_storage(),
@@ -199,7 +228,9 @@ class Container(Stores):
     async def prepare(self) -> None:
         """Have the schema and the partitions of the next days.
 
-        Raises ServerUnreachableError, SchemaError.
+        Raises:
+            ServerUnreachableError: Postgres can't be reached, or refuses us.
+            SchemaError: The schema does not fit this code, or may not be changed.
         """
         from scheduler_core.storage.postgres import migrate
 
@@ -220,18 +251,35 @@ class Container(Stores):
             )
 
     async def check_schema(self) -> str | None:
-        """For commands that change no schema. Raises SchemaError, ServerUnreachableError.
+        """Whether this code works with the schema; for commands that change none.
 
-        Returns what there is to say where the schema is not exactly this version's own.
+        Returns:
+            What there is to say where the schema is not exactly this version's own; None where it is.
+
+        Raises:
+            SchemaError: This code does not work with the schema.
+            ServerUnreachableError: Postgres can't be reached, or refuses us.
         """
         from scheduler_core.storage.postgres import migrate
 
         return await migrate.check(await self.find_database_url(), self.settings.schema)
 
     async def start(self, jobs: Sequence[ScheduleJob] = ()) -> BaseScheduler:
-        """Prepare, and start this replica with these jobs and those added before.
+        """Prepare, and start this replica with these jobs and those added before. Where it raises, nothing runs.
 
-        Raises ServerUnreachableError, SchemaError, InvalidJobError, WrongLoopError; then nothing runs.
+        Args:
+            jobs: What is to be declared, as by `add_jobs`.
+
+        Returns:
+            The scheduler, which takes part.
+
+        Raises:
+            ServerUnreachableError: Postgres or Redis can't be reached, or refuses us.
+            SchemaError: The schema does not fit this code, or may not be changed.
+            EmbeddedServerError: No URL is set, and an embedded server can't be started.
+            InvalidJobError: One of the jobs can't be accepted.
+            InvalidSettingsError: A setting can't be gone by, as a URL that can't be read.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
         """
         scheduler = self.get_scheduler()
         scheduler.home.check("start")
@@ -247,7 +295,11 @@ class Container(Stores):
         return scheduler
 
     async def stop(self) -> None:
-        """Stop the scheduler; it may be started again."""
+        """Stop the scheduler; it may be started again.
+
+        Raises:
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
+        """
         try:
             if self._scheduler is not None:
                 await self._scheduler.stop()

@@ -24,7 +24,19 @@ class ServiceContainer:
         lock_service: Locks | None = None,
         logger: LoggerLike | None = None,
     ) -> Container:
-        """Make the default container anew. The former one must have been closed."""
+        """Make the default container anew. The former one must have been closed.
+
+        Args:
+            settings: None: read from the environment and `scheduler.toml`.
+            lock_service: For jobs with `use_distributed_lock`. None: ours on the configured Redis.
+            logger: Any object with a stdlib logger's methods. None: the logger `scheduler_core`.
+
+        Returns:
+            The container; nothing is connected yet.
+
+        Raises:
+            InvalidSettingsError: The settings are read here, and one is wrong.
+        """
         cls._container = Container(settings, lock_service=lock_service, logger=logger)
         TableScheduler.connect(cls._container.get_tables, as_default=True)
         return cls._container

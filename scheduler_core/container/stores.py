@@ -65,16 +65,28 @@ class Stores:
 
     @property
     def database_url(self) -> str:
-        """The configured Postgres, else the embedded one, which is started."""
+        """The configured Postgres, else the embedded one, which is started.
+
+        Raises:
+            EmbeddedServerError: The embedded one can't be started.
+        """
         return self._servers.database_url
 
     async def find_database_url(self) -> str:
-        """The same, in a thread: starting servers takes seconds, and others wait for this loop."""
+        """`database_url`, in a thread: starting servers takes seconds, and others wait for this loop.
+
+        Raises:
+            EmbeddedServerError: The embedded one can't be started.
+        """
         return await asyncio.to_thread(lambda: self.database_url)
 
     @property
     def redis_url(self) -> str:
-        """The configured Redis, else the embedded one, which is started."""
+        """The configured Redis, else the embedded one, which is started.
+
+        Raises:
+            EmbeddedServerError: The embedded one can't be started.
+        """
         return self._servers.redis_url
 
     @property
@@ -87,7 +99,14 @@ class Stores:
         return self._servers.lock_service()
 
     def uses(self, lock_service: Locks) -> bool:
-        """Whether jobs' locks are taken with this lock service already."""
+        """Whether jobs' locks are taken with this lock service already.
+
+        Args:
+            lock_service: The one that is asked about.
+
+        Returns:
+            True if it was given to this container, or made by it.
+        """
         return self._servers.uses(lock_service)
 
     def open_lease(self) -> LeaseStore:
@@ -192,11 +211,25 @@ class Stores:
         await look_after_history(self.get_tables(), self.log)
 
     def get_calendars(self, actor: Actor | None = None) -> CalendarOperations:
-        """The verbs on calendars; `actor` is who uses them, the user of this process by default."""
+        """The verbs on calendars.
+
+        Args:
+            actor: Who uses them. None: the user of this process.
+
+        Returns:
+            The verbs.
+        """
         return CalendarOperations(self.get_storage().calendars, actor or self.user)
 
     def get_operations(self, actor: Actor | None = None) -> Operations:
-        """The verbs on jobs, for a process that is no replica; `actor` as for `get_calendars`."""
+        """The verbs on jobs, for a process that is no replica.
+
+        Args:
+            actor: Who uses them. None: the user of this process.
+
+        Returns:
+            The verbs.
+        """
         who = process_name()
         limit_seconds = self.settings.clock_jump_limit
         return Operations(self.get_storage(), who, actor or self.user, clock_jump_limit_seconds=limit_seconds)
@@ -219,20 +252,42 @@ class Stores:
         return PostgresControlSession(self._control_url, self.settings.schema, ttl_seconds=self.settings.lease_ttl)
 
     async def job_statuses(self, job_ids: Sequence[str]) -> list[JobStatus]:
-        """Counters and state of jobs, as the database has them."""
+        """Counters and state of jobs, as the database has them.
+
+        Args:
+            job_ids: Which jobs.
+
+        Returns:
+            The state of those that there are and that can be read, in the order of their ids.
+        """
         return await self.get_storage().jobs.states(job_ids)
 
     async def run_details(self, run_id: UUID) -> dict[str, Any]:
-        """One run with its attempts. Raises RunNotFoundError."""
+        """One run with its attempts.
+
+        Args:
+            run_id: Which run.
+
+        Returns:
+            The columns of the audit view `runs`, and the attempts under `attempt_list`.
+
+        Raises:
+            RunNotFoundError: There is no such run.
+        """
         found = await self.get_audit().run(run_id)
         if found is None:
             raise RunNotFoundError(f"there is no run {run_id}: `scheduler runs list` shows those that exist")
         return found
 
     async def ask_to_resign(self, term: int, by: str | None = None) -> bool:
-        """Ask the leader of this term, wherever it is, to give it up; False if it has ended.
+        """Ask the leader of a term, wherever it is, to give it up.
 
-        Parameters: by, who asks, the user of this process by default.
+        Args:
+            term: Whose leader.
+            by: Who asks. None: the user of this process.
+
+        Returns:
+            False if the term has ended.
         """
         return await self.get_storage().requests.ask_to_resign(term, by or self.user.name)
 

@@ -121,7 +121,9 @@ class ExecutorError(SchedulerError):
 class WorkerDiedError(ExecutorError):
     """The worker that had a ticket is dead.
 
-    Parameters: instance_id, by which it may have taken the attempt; None where it did not come to have one.
+    Args:
+        message: How it died.
+        instance_id: By which it may have taken the attempt. None: it did not come to have one.
     """
 
     def __init__(self, message: str, instance_id: str | None = None) -> None:

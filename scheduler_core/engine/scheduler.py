@@ -55,12 +55,25 @@ REMEDIES = {
 class BaseScheduler:
     """One replica's scheduler. Usable many times in one process; `SchedulerService` is one of them.
 
-    Parameters: storage, where jobs and runs live; instance, this process; timing, the election's; locks,
-    gives the lock service of jobs with `use_distributed_lock`; default_timezone and default_executor, for jobs without
-    one; max_concurrent_runs, callbacks of one executor that execute at once; drain_timeout_seconds, how long a stop
-    waits for them; clock_jump_limit_seconds, beyond which a jump of the database's clock stops planning; application,
-    whose jobs this replica calls; allowed_callbacks and own_modules, what else they may name; executors, what calls
-    the callbacks of jobs that name another than `local`; surroundings, the machine: its clocks, dice and threads.
+    Args:
+        storage: Where jobs and runs live.
+        instance: This process.
+        timing: The election's.
+        locks: Gives the lock service of jobs with `use_distributed_lock` when one first needs it. None: there is none.
+        default_timezone: The IANA name for jobs without one.
+        default_executor: For jobs without one.
+        max_concurrent_runs: Callbacks of one executor that execute at once.
+        drain_timeout_seconds: How long a stop waits for them.
+        history_days: How long runs are kept; a backfill begins no earlier.
+        clock_jump_limit_seconds: A jump of the database's clock beyond it stops planning; 0: none does.
+        redis_outage: Whether it leads by Postgres alone while Redis is away (`hold`), or not (`stop`).
+        application: Whose jobs this replica calls.
+        allowed_callbacks: Modules whose functions jobs may name beside those that are declared or marked.
+        own_modules: The application's own modules, whose functions its jobs may name. None: none.
+        is_application_named: False where `application` is a mere default, which another program may have as well.
+        executors: What calls the callbacks of jobs that name another than `local`. None: there are no others.
+        logger: Any object with a stdlib logger's methods. None: the logger `scheduler_core`.
+        surroundings: The machine: its clocks, dice and threads.
     """
 
     def __init__(
@@ -147,6 +160,7 @@ class BaseScheduler:
 
     @property
     def is_running(self) -> bool:
+        """Whether it was started, and not stopped since."""
         return self._running is not None
 
     @property
@@ -156,6 +170,7 @@ class BaseScheduler:
 
     @property
     def leadership(self) -> Leadership | None:
+        """Under which term this replica leads, as far as it may believe at this instant; None while it does not."""
         running = self._running
         return None if running is None else running.trust.leadership()
 
@@ -193,8 +208,14 @@ class BaseScheduler:
     async def start(self) -> None:
         """Connect, take part in the election, store the jobs added so far.
 
-        Returns once this replica takes part. Starting twice is harmless.
-        Raises ServerUnreachableError, SchemaError; then nothing runs and `start` may be called again.
+        Returns once this replica takes part. Starting twice is harmless. Where it raises, nothing runs, and `start` may
+        be called again.
+
+        Raises:
+            ServerUnreachableError: A server can't be reached, or refuses us.
+            SchemaError: The schema does not fit this code.
+            InvalidJobError: One of the jobs can't be accepted.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
         """
         self.home.enter("start")
         try:
@@ -230,6 +251,9 @@ class BaseScheduler:
         What has not started is handed back before the term ends, so that the successor starts it at once. What
         runs may go on for `drain_timeout_seconds`; the rest is cancelled and left to recovery. Stopping twice is
         harmless. Whoever stops waiting for this changes nothing: the replica leaves all the same.
+
+        Raises:
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
         """
         if self.home.has_ended and not self.home.is_inherited:
             await self._leave_behind()
@@ -262,6 +286,12 @@ class BaseScheduler:
         """Give leadership up for another replica; harmless for one that does not lead.
 
         Whoever stops waiting for this changes nothing: the term ends all the same.
+
+        Args:
+            reason: Why, for the log and the record of leaderships.
+
+        Raises:
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
         """
         self.home.check("resign")
         if self._running is not None:
@@ -277,13 +307,30 @@ class BaseScheduler:
     # Jobs.
 
     async def add_job(self, job: ScheduleJob) -> None:
-        """Declare a job; see `add_jobs`."""
+        """Declare a job; see `add_jobs`.
+
+        Args:
+            job: The job.
+
+        Raises:
+            InvalidJobError: The job can't be accepted.
+            TypeError: What was given is no `ScheduleJob`.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
+        """
         await self.add_jobs([job])
 
     async def add_jobs(self, jobs: Sequence[ScheduleJob]) -> None:
         """Declare jobs. New ones are stored, changed ones settled, the same ones left alone.
 
-        Before `start` they are kept and stored then. Raises InvalidJobError, before anything is stored.
+        Before `start` they are kept and stored then.
+
+        Args:
+            jobs: The jobs, each with an id of its own.
+
+        Raises:
+            InvalidJobError: One of them can't be accepted; nothing has been stored.
+            TypeError: One of them is no `ScheduleJob`.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
         """
         self.home.check("add_job")
         for job in jobs:
@@ -302,7 +349,15 @@ class BaseScheduler:
         running.take_in(declared)
 
     async def remove_job(self, job_id: str) -> None:
-        """Remove a job; its history stays. Raises JobNotFoundError."""
+        """Remove a job; its history stays.
+
+        Args:
+            job_id: Which job.
+
+        Raises:
+            JobNotFoundError: There is no such job; before `start`, none was added here.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
+        """
         self.home.check("remove_job")
         if self._running is None:
             self._declarations.forget(job_id)
@@ -311,7 +366,23 @@ class BaseScheduler:
         self._declarations.drop(job_id)
 
     async def revert_job(self, job_id: str, version: int) -> bool:
-        """Bring back an earlier definition of a job; see `Operations.revert`."""
+        """Bring back an earlier definition of a job; see `Operations.revert`.
+
+        Args:
+            job_id: Which job.
+            version: From which version on the job had the definition.
+
+        Returns:
+            False if the job has that definition now.
+
+        Raises:
+            JobNotFoundError: There is no such job.
+            JobVersionNotFoundError: The log has no definition of the job under this version.
+            InvalidJobError: The definition can't be read any more, or names a calendar or an executor that does not
+                exist.
+            JobConflictError: Others kept changing the job.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
+        """
         self.home.check("revert_job")
         return await self.operations.revert(job_id, version)
 
@@ -319,6 +390,13 @@ class BaseScheduler:
         """Store a calendar, in place of one of the same name; before `start` it is kept and stored then.
 
         It counts for every occurrence that is not claimed yet. Add it before the jobs that name it.
+
+        Args:
+            calendar: The calendar.
+
+        Raises:
+            TypeError: What was given is no `Calendar`.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
         """
         self.home.check("add_calendar")
         if not isinstance(calendar, Calendar):
@@ -328,7 +406,16 @@ class BaseScheduler:
         self._declarations.keep_calendar(calendar)
 
     async def remove_calendar(self, name: str) -> None:
-        """Remove a calendar that no job names. Raises CalendarInUseError, CalendarNotFoundError."""
+        """Remove a calendar that no job names.
+
+        Args:
+            name: Which calendar.
+
+        Raises:
+            CalendarInUseError: A job names it.
+            CalendarNotFoundError: There is no such calendar; before `start`, none was added here.
+            WrongLoopError: The scheduler lives in another event loop, or this is a forked child.
+        """
         self.home.check("remove_calendar")
         if self._running is None:
             self._declarations.forget_calendar(name)
@@ -337,7 +424,14 @@ class BaseScheduler:
         self._declarations.drop_calendar(name)
 
     def get_job_status(self, job_id: str) -> JobStatus | None:
-        """The last known state of a job that this process added; None for any other."""
+        """The last known state of a job that this process added.
+
+        Args:
+            job_id: Which job.
+
+        Returns:
+            The state from memory, without asking the database; None for any other job.
+        """
         return self._statuses.get(job_id)
 
     def get_all_jobs_status(self) -> dict[str, JobStatus]:
@@ -348,7 +442,11 @@ class BaseScheduler:
 
     @property
     def running(self) -> RunningReplica:
-        """What belongs to this start. Raises NotInitializedError before it."""
+        """What belongs to this start.
+
+        Raises:
+            NotInitializedError: Before `start`.
+        """
         if self._running is None:
             raise NotInitializedError("the scheduler has not been started: await start() first")
         return self._running

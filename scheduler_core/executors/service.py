@@ -23,7 +23,15 @@ class Service:
 def open_service(settings: Settings, *, max_concurrent_runs: int) -> Service:
     """A worker that is ready to start, with the callbacks that the module `app` declares.
 
-    Raises CallbackNotFoundError if that can't be imported.
+    Args:
+        settings: Those of the replica that the worker works for.
+        max_concurrent_runs: How many callbacks it executes at once.
+
+    Returns:
+        The worker, and the container with its connections.
+
+    Raises:
+        CallbackNotFoundError: The module `app` can't be imported.
     """
     configure_logging(settings.log_format, settings.log_level)
     if settings.app is not None:

@@ -27,10 +27,19 @@ _KEY_PART = re.compile(r"""(?:[\w-]+|"[^"]*"|'[^']*')[ \t]*(\.?)[ \t]*|.""", re.
 
 
 def load_jobs(path: str | os.PathLike[str]) -> list[ScheduleJob]:
-    """The jobs that a file declares (docs/jobs-file.md), in its order, for `add_jobs`.
+    """The jobs that a file declares (docs/jobs-file.md), for `add_jobs`.
 
     Callbacks are names in a file; adding the jobs allows this process to call them.
-    Raises InvalidJobError, with file, line, job and field, if anything in it is wrong: then there are no jobs.
+
+    Args:
+        path: A TOML file, of 16 MiB at most.
+
+    Returns:
+        The jobs, in the file's order.
+
+    Raises:
+        InvalidJobError: Anything in it is wrong, or it can't be read. The message names file, line, job and field;
+            there are no jobs then.
     """
     return parse_jobs(read_file(path), plain_name(path))
 

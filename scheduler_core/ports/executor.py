@@ -20,12 +20,26 @@ class Executor(Protocol):
     """
 
     async def start(self) -> None:
-        """Have workers ready; harmless if they are."""
+        """Have workers ready; harmless if they are.
+
+        Raises:
+            ExecutorError: They can't be had.
+        """
 
     async def execute(self, ticket: Ticket) -> Told | None:
-        """Deliver a ticket; returns what the worker told, None if it found nothing to take.
+        """Deliver a ticket, and wait for what comes of it.
 
-        Raises WorkerDiedError, ExecutorError. Cancelled: the worker goes on, and nobody waits for it.
+        Cancelled: the worker goes on, and nobody waits for it.
+
+        Args:
+            ticket: The attempt that a worker is to make.
+
+        Returns:
+            What the worker told; None if it found nothing to take.
+
+        Raises:
+            WorkerDiedError: The worker that had the ticket is dead.
+            ExecutorError: The attempt can't be had made. It counts as failed, unless no worker had begun it.
         """
 
     async def stop(self) -> None:
@@ -34,11 +48,17 @@ class Executor(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ExecutorContext:
-    """What an executor is made from."""
+    """What an executor is made from.
+
+    Attributes:
+        settings: The settings of this replica, URLs included, as `load_settings` takes them: for workers that it starts
+            itself. Durations are seconds.
+        instance_name: The replica's name, for people.
+        abilities: Gives what this replica can call at that moment, and so its workers may.
+        logger: Where the executor says what people should know.
+    """
 
     settings: Mapping[str, Any]
-    """The settings of this replica, URLs included, as `load_settings` takes them: for workers that it starts itself."""
     instance_name: str
     abilities: Callable[[], Abilities]
-    """What this replica can call, and so its workers may."""
     logger: LoggerLike

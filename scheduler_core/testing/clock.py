@@ -34,9 +34,15 @@ class _Timer:
 class VirtualClock:
     """Time for tests. It moves when the test says so, and no second of it is waited for.
 
-    Parameters: start, an aware datetime or an ISO string (without an offset it is UTC).
     A callback that is to last awaits `clock.sleep(seconds)`, or calls `clock.block(seconds)` if it is sync; what
-    doesn't ask the clock takes no virtual time, however long it really runs.
+    doesn't ask the clock takes no virtual time, however long it really runs. An instant is an aware datetime or an ISO
+    string (without an offset it is UTC).
+
+    Args:
+        start: The instant at which it stands.
+
+    Raises:
+        InvalidScheduleError: `start` is naive, or can't be read.
     """
 
     def __init__(self, start: datetime | str = DEFAULT_START) -> None:
@@ -58,15 +64,32 @@ class VirtualClock:
         """Put the clock, and let nothing happen meanwhile: an outage, as the scheduler sees it afterwards.
 
         The next `advance` or `run_until_idle` finds what fell due, and the misfire policies decide about it.
+
+        Args:
+            instant: The instant, also one in the past.
+
+        Raises:
+            InvalidScheduleError: The instant is naive, or can't be read.
         """
         self._now = as_instant(instant)
 
     async def sleep(self, seconds: float) -> None:
-        """Wait until the clock has moved on by so many seconds."""
+        """Wait until the clock has moved on by so many seconds.
+
+        Args:
+            seconds: How many, of virtual time.
+        """
         await self.sleep_until(self._now + timedelta(seconds=seconds))
 
     async def sleep_until(self, instant: datetime | str) -> None:
-        """Wait until the clock shows an instant."""
+        """Wait until the clock shows an instant.
+
+        Args:
+            instant: The instant; one that is past is not waited for.
+
+        Raises:
+            InvalidScheduleError: The instant is naive, or can't be read.
+        """
         until = as_instant(instant)
         if until <= self._now:
             await asyncio.sleep(0)
@@ -91,7 +114,14 @@ class VirtualClock:
                 self._note(who, -1)
 
     def block(self, seconds: float) -> None:
-        """The same for a sync callback, which runs in a thread: what `time.sleep` is in earnest."""
+        """The same as `sleep` for a sync callback, which runs in a thread: what `time.sleep` is in earnest.
+
+        Args:
+            seconds: How many, of virtual time.
+
+        Raises:
+            RuntimeError: No scheduler moves this clock.
+        """
         if self._loop is None:
             raise RuntimeError(
                 "clock.block belongs into a sync callback of a ManualScheduler: nothing moves this clock"
@@ -105,7 +135,17 @@ class VirtualClock:
 
     @contextlib.asynccontextmanager
     async def timeout(self, seconds: float) -> AsyncIterator[asyncio.Timeout]:
-        """`asyncio.timeout`, by this clock: TimeoutError once it has moved on by so many seconds inside."""
+        """`asyncio.timeout`, by this clock.
+
+        Args:
+            seconds: How many, of virtual time.
+
+        Yields:
+            The limit, as `asyncio.timeout` does.
+
+        Raises:
+            TimeoutError: The clock has moved on by so many seconds inside.
+        """
         async with asyncio.timeout(None) as limit:
             timer = self._at(self._now + timedelta(seconds=seconds), lambda: limit.reschedule(0.0))
             try:
@@ -120,11 +160,26 @@ class VirtualClock:
         return self._now.timestamp()
 
     def monotonic_at(self, instant: datetime) -> float:
-        """What `monotonic` says at an instant."""
+        """What `monotonic` says at an instant.
+
+        Args:
+            instant: An aware instant.
+
+        Returns:
+            Seconds since the clock's epoch.
+        """
         return instant.timestamp()
 
     async def wait(self, event: asyncio.Event, seconds: float) -> bool:
-        """Wait by this clock; whether the event had come by then."""
+        """Wait by this clock.
+
+        Args:
+            event: What may come meanwhile; it does not end the wait.
+            seconds: How many, of virtual time.
+
+        Returns:
+            Whether the event had come by then.
+        """
         await self.sleep(seconds)
         return event.is_set()
 
@@ -136,7 +191,11 @@ class VirtualClock:
 
     @contextlib.contextmanager
     def on_behalf_of(self, who: Hashable) -> Iterator[None]:
-        """Whoever sleeps inside, in whichever task, sleeps as `who`."""
+        """Whoever sleeps inside, in whichever task, sleeps as `who`.
+
+        Args:
+            who: What `is_asleep` is asked by.
+        """
         token = _sleeper.set(who)
         try:
             yield
@@ -144,7 +203,14 @@ class VirtualClock:
             _sleeper.reset(token)
 
     def is_asleep(self, who: Hashable) -> bool:
-        """Whether something sleeps on behalf of `who`."""
+        """Whether something sleeps on behalf of `who`.
+
+        Args:
+            who: As `on_behalf_of` was given it.
+
+        Returns:
+            False also for one that never slept.
+        """
         return self._asleep[who] > 0
 
     def next_instant(self) -> datetime | None:

@@ -42,13 +42,16 @@ PATIENCE_SECONDS = 10.0
 class ManualScheduler:
     """Runs jobs in virtual time, in this process, without servers and without waiting.
 
-    Parameters: clock, a new one by default; timezone, the IANA name for jobs without one (settings and the host's
-    zone are not looked at); lock_service, for jobs with `use_distributed_lock`, one in memory by default;
-    retry_jitter, the share of `retry_delay` by which waits vary at random: 0 here, so that tests can count on them;
-    most_fires, the most runs that one call may cause; patience_seconds, how long, in earnest, a callback may be
-    busy before the test is told that it hangs; logger, which callbacks see as `ctx.logger`.
-
     Everything happens inside the awaited methods. Work that ends at an instant ends before what is due at it begins.
+
+    Args:
+        clock: None: a new one.
+        timezone: The IANA name for jobs without one; settings and the host's zone are not looked at.
+        lock_service: For jobs with `use_distributed_lock`. None: one in memory.
+        retry_jitter: The share of `retry_delay` by which waits vary at random: 0 here, so that tests can count on them.
+        most_fires: The most runs that one call may cause.
+        patience_seconds: How long, in earnest, a callback may be busy before the test is told that it hangs.
+        logger: What callbacks see as `ctx.logger`. None: the logger `scheduler_core`.
     """
 
     def __init__(
@@ -87,13 +90,26 @@ class ManualScheduler:
     # Jobs.
 
     async def add_job(self, job: ScheduleJob) -> None:
-        """Add or change a job; see `add_jobs`."""
+        """Add or change a job; see `add_jobs`.
+
+        Args:
+            job: The job.
+
+        Raises:
+            InvalidJobError: The job can't be accepted.
+        """
         await self.add_jobs([job])
 
     async def add_jobs(self, jobs: Iterable[ScheduleJob]) -> None:
-        """Add or change jobs, as first stored now by the virtual clock. Raises InvalidJobError.
+        """Add or change jobs, as first stored now by the virtual clock.
 
         Nothing runs yet, not even what is due at this very instant: that begins with the next call that runs jobs.
+
+        Args:
+            jobs: The jobs, each with an id of its own.
+
+        Raises:
+            InvalidJobError: One of them can't be accepted, or is no `ScheduleJob`.
         """
         listed = list(jobs)
         for job in listed:
@@ -106,25 +122,62 @@ class ManualScheduler:
         await self._operations.declare(definitions)
 
     async def add_calendar(self, calendar: Calendar) -> None:
-        """Add or replace a calendar; before the jobs that name it."""
+        """Add or replace a calendar; before the jobs that name it.
+
+        Args:
+            calendar: The calendar.
+        """
         self._ledger.add_calendar(calendar)
 
     async def remove_job(self, job_id: str) -> None:
-        """Remove a job; its runs stay. Raises JobNotFoundError."""
+        """Remove a job; its runs stay.
+
+        Args:
+            job_id: Which job.
+
+        Raises:
+            JobNotFoundError: There is no such job.
+        """
         await self._operations.remove(job_id)
 
     async def pause(self, job_id: str, *, until: datetime | str | None = None) -> None:
-        """Stop a job from firing until it is resumed, or until an instant. Raises JobNotFoundError."""
+        """Stop a job from firing until it is resumed, or until an instant.
+
+        Args:
+            job_id: Which job.
+            until: An instant to come: an aware datetime, or an ISO string (without an offset it is UTC). None: until
+                `resume`.
+
+        Raises:
+            JobNotFoundError: There is no such job.
+            InvalidJobError: `until` is past.
+            InvalidScheduleError: `until` is naive, or can't be read.
+        """
         await self._operations.pause(job_id, until=None if until is None else as_instant(until))
 
     async def resume(self, job_id: str) -> None:
-        """Let a paused or automatically disabled job fire again; what fell due meanwhile is counted."""
+        """Let a paused or automatically disabled job fire again; what fell due meanwhile is counted.
+
+        Args:
+            job_id: Which job.
+
+        Raises:
+            JobNotFoundError: There is no such job.
+        """
         await self._operations.resume(job_id)
 
     async def trigger(self, job_id: str) -> RecordedRun:
-        """Run a job now, beside its schedule; returns its run once that has ended or sleeps.
+        """Run a job now, beside its schedule.
 
-        Raises JobNotFoundError.
+        Args:
+            job_id: Which job.
+
+        Returns:
+            Its run, once that has ended or sleeps.
+
+        Raises:
+            JobNotFoundError: There is no such job.
+            VirtualTimeError: A callback hangs, or asks for this itself.
         """
         run = await self._operations.trigger(job_id)
         self._fired = 0
@@ -134,16 +187,29 @@ class ManualScheduler:
     # Time.
 
     async def advance(self, seconds: float | timedelta) -> None:
-        """Move the clock on by so many seconds, firing what falls due on the way, each at its instant."""
+        """Move the clock on, firing what falls due on the way, each at its instant; see `advance_to`.
+
+        Args:
+            seconds: By how many seconds, or by how long.
+
+        Raises:
+            VirtualTimeError: As `advance_to`.
+        """
         step = seconds if isinstance(seconds, timedelta) else timedelta(seconds=seconds)
         await self.advance_to(self.clock.now() + step)
 
     async def advance_to(self, instant: datetime | str) -> None:
         """Move the clock to an instant, firing what falls due on the way, each at its instant.
 
-        What is overdue at the beginning (after `clock.set`) is planned late, by its misfire policy. Raises
-        VirtualTimeError for an instant in the past, for more fires than `most_fires`, before any of them, and for a
-        callback that hangs.
+        What is overdue at the beginning (after `clock.set`) is planned late, by its misfire policy.
+
+        Args:
+            instant: An aware datetime, or an ISO string (without an offset it is UTC).
+
+        Raises:
+            VirtualTimeError: The instant is past; there would be more fires than `most_fires`, before any of them; a
+                callback hangs, or asks for this itself.
+            InvalidScheduleError: The instant is naive, or can't be read.
         """
         until = as_instant(instant)
         if until < self.clock.now():
@@ -163,8 +229,14 @@ class ManualScheduler:
     async def run_until_idle(self, *, within_seconds: float = 86_400.0) -> None:
         """Run what is due now, and let time go on until nothing executes, waits for its turn or for a retry.
 
-        The schedule goes on with the clock: what falls due meanwhile fires as well. Raises VirtualTimeError when work
-        still goes on after `within_seconds` of virtual time.
+        The schedule goes on with the clock: what falls due meanwhile fires as well.
+
+        Args:
+            within_seconds: The most virtual time that this may take; a day by default.
+
+        Raises:
+            VirtualTimeError: Work still goes on after `within_seconds`; there are more fires than `most_fires`; a
+                callback hangs, or asks for this itself.
         """
         limit = self.clock.now() + timedelta(seconds=within_seconds)
         self._fired = 0
@@ -184,11 +256,28 @@ class ManualScheduler:
         return sorted(self._ledger.runs.values(), key=lambda run: (run.scheduled_for, run.run_id))
 
     def runs_of(self, job_id: str) -> list[RecordedRun]:
-        """The runs of one job, in the order of their instants."""
+        """The runs of one job, in the order of their instants.
+
+        Args:
+            job_id: Which job.
+
+        Returns:
+            The runs so far; none for a job that there is not.
+        """
         return [run for run in self.runs if run.job_id == job_id]
 
     def status(self, job_id: str) -> JobStatus:
-        """A job's counters and state, as `SchedulerService.get_job_status` gives them. Raises JobNotFoundError."""
+        """A job's counters and state, as `SchedulerService.get_job_status` gives them.
+
+        Args:
+            job_id: Which job.
+
+        Returns:
+            The state.
+
+        Raises:
+            JobNotFoundError: There is no such job.
+        """
         status = self._ledger.status(job_id)
         if status is None:
             raise JobNotFoundError(f"there is no job {job_id!r} in this scheduler: add_job it first")
@@ -203,7 +292,7 @@ class ManualScheduler:
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def close(self) -> None:
-        """The same where no event loop runs any more: whoever closed it has cancelled the tasks."""
+        """The same as `aclose` where no event loop runs any more: whoever closed it has cancelled the tasks."""
         self.clock.release()
         self._threads.shutdown(wait=False, cancel_futures=True)
 

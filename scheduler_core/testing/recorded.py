@@ -14,24 +14,37 @@ class RecordedRun:
     """One occurrence and what became of it; the names are those of the audit view `runs`.
 
     A `missed` run stands for `missed_count` occurrences from `missed_from` to `scheduled_for`. All instants are by
-    the virtual clock.
+    the virtual clock, in UTC.
+
+    Attributes:
+        run_id: Its own id.
+        job_id: Which job's.
+        scheduled_for: The occurrence's instant.
+        due_at: Later than `scheduled_for` by the jitter.
+        origin: Why it exists.
+        status: Where it stands.
+        reason: Why it stands there, as `misfire` or `overlap`; None where there is nothing to say.
+        attempts: How many have ended.
+        started_at: When its first attempt began; None before.
+        finished_at: When it ended; None before.
+        next_attempt_at: When the next attempt is made; None where none waits.
+        failures: One for each attempt that failed, in order, each with its type, message and traceback.
+        missed_count: How many occurrences a `missed` run stands for; None for any other.
+        missed_from: The first of these; None for any other run.
     """
 
     run_id: UUID
     job_id: str
     scheduled_for: datetime
     due_at: datetime
-    """Later than `scheduled_for` by the jitter."""
     origin: Origin
     status: RunStatus
     reason: str | None = None
     attempts: int = 0
-    """How many have ended."""
     started_at: datetime | None = None
     finished_at: datetime | None = None
     next_attempt_at: datetime | None = None
     failures: tuple[Failure, ...] = ()
-    """One for each attempt that failed, in order, each with its type, message and traceback."""
     missed_count: int | None = None
     missed_from: datetime | None = None
 

@@ -63,7 +63,14 @@ REMEDIES = dict.fromkeys(
 class LockService:
     """Locks that only their holder can renew or release.
 
-    Parameters: redis, a `redis.asyncio` client of yours; it stays yours to close. prefix, put before each key.
+    A `ttl` is in seconds, and above 0; a key is any text that is not empty.
+
+    Args:
+        redis: A `redis.asyncio` client of yours; it stays yours to close.
+        prefix: Put before each key.
+
+    Raises:
+        InvalidSettingsError: `redis` is no such client.
     """
 
     def __init__(self, redis: Any, *, prefix: str = "scheduler:lock:") -> None:
@@ -78,15 +85,38 @@ class LockService:
         """Tokens of calls that were never answered: Redis may hold them, and nobody here does."""
 
     async def acquire(self, key: str, ttl: float) -> str | None:
-        """Take the lock for `ttl` seconds if it is free.
+        """Take the lock if it is free.
 
-        Returns the token to renew and release it with, None while somebody else holds it.
-        Raises ServerUnreachableError: then nobody knows, and the lock must not be assumed.
+        Args:
+            key: Which lock.
+            ttl: After how many seconds it ends by itself, unless it is renewed.
+
+        Returns:
+            The token to renew and release it with; None while somebody else holds it.
+
+        Raises:
+            ServerUnreachableError: Redis can't be asked. Then nobody knows, and the lock must not be assumed.
+            InvalidSettingsError: The key is empty, or `ttl` is no number of seconds above 0.
+            WrongLoopError: The client lives in another event loop.
         """
         return await self.acquire_for(key, ttl, owner=None)
 
     async def acquire_for(self, key: str, ttl: float, owner: str | None) -> str | None:
-        """Like `acquire`; a lock that the same `owner` holds, say a run whose replica died, is taken over."""
+        """Like `acquire`; a lock that the same owner holds, say a run whose replica died, is taken over.
+
+        Args:
+            key: Which lock.
+            ttl: After how many seconds it ends by itself, unless it is renewed.
+            owner: On whose behalf. None: nobody's, and nothing is taken over.
+
+        Returns:
+            The token to renew and release it with; None while somebody else holds it.
+
+        Raises:
+            ServerUnreachableError: Redis can't be asked. Then nobody knows, and the lock must not be assumed.
+            InvalidSettingsError: The key is empty, or `ttl` is no number of seconds above 0.
+            WrongLoopError: The client lives in another event loop.
+        """
         heir_of = f"{owner}/" if owner else ""
         token = heir_of + secrets.token_hex(16)
         abandoned = ",".join(self._abandoned.get(key, ()))
@@ -101,7 +131,9 @@ class LockService:
     async def release_abandoned(self) -> None:
         """Give back what calls that were never answered may have left in Redis, or others wait for its TTL.
 
-        Raises ServerUnreachableError while Redis still can't be asked.
+        Raises:
+            ServerUnreachableError: Redis still can't be asked.
+            WrongLoopError: The client lives in another event loop.
         """
         for key, tokens in list(self._abandoned.items()):
             while tokens:
@@ -113,11 +145,38 @@ class LockService:
         self._abandoned.setdefault(key, deque(maxlen=MAX_ABANDONED_PER_KEY)).append(token)
 
     async def renew(self, key: str, token: str, ttl: float) -> bool:
-        """Prolong the lock to `ttl` seconds from now; False if it is not ours any more."""
+        """Prolong the lock.
+
+        Args:
+            key: Which lock.
+            token: What `acquire` returned.
+            ttl: After how many seconds from now it ends by itself.
+
+        Returns:
+            False if it is not ours any more.
+
+        Raises:
+            ServerUnreachableError: Redis can't be asked.
+            InvalidSettingsError: The key is empty, or `ttl` is no number of seconds above 0.
+            WrongLoopError: The client lives in another event loop.
+        """
         return bool(await self._run(_RENEW_LOCK, key, token, _milliseconds(ttl)))
 
     async def release(self, key: str, token: str) -> bool:
-        """Give the lock back; False if it was not ours any more."""
+        """Give the lock back.
+
+        Args:
+            key: Which lock.
+            token: What `acquire` returned.
+
+        Returns:
+            False if it was not ours any more.
+
+        Raises:
+            ServerUnreachableError: Redis can't be asked; `release_abandoned` tries again.
+            InvalidSettingsError: The key is empty.
+            WrongLoopError: The client lives in another event loop.
+        """
         try:
             return bool(await self._run(_UNLOCK, key, token))
         except ServerUnreachableError:
@@ -125,9 +184,19 @@ class LockService:
             raise
 
     async def holder(self, key: str) -> tuple[str | None, float] | None:
-        """Who holds the lock: the owner given to `acquire_for` (None: nobody gave one), and for how many seconds.
+        """Who holds the lock, and for how long.
 
-        None while it is free. Raises ServerUnreachableError.
+        Args:
+            key: Which lock.
+
+        Returns:
+            The owner given to `acquire_for` (None if nobody gave one), and for how many seconds; None while the lock is
+            free.
+
+        Raises:
+            ServerUnreachableError: Redis can't be asked.
+            InvalidSettingsError: The key is empty.
+            WrongLoopError: The client lives in another event loop.
         """
         token, milliseconds = await self._run(_LOOK, key)
         if not token:
@@ -138,10 +207,20 @@ class LockService:
 
     @asynccontextmanager
     async def hold(self, key: str, ttl: float) -> AsyncIterator[str | None]:
-        """Hold the lock inside `async with`, renewing it every third of its `ttl` (seconds).
+        """Hold the lock inside `async with`, renewing it every third of its `ttl`.
 
-        Yields the token, or None if somebody else holds the lock: ask before you act.
-        Raises LockLostError inside the block's task as soon as the lock is known to be lost.
+        Args:
+            key: Which lock.
+            ttl: After how many seconds it ends by itself, unless it is renewed.
+
+        Yields:
+            The token, or None if somebody else holds the lock; ask before you act.
+
+        Raises:
+            LockLostError: The lock was lost; inside the block's task, as soon as that is known.
+            ServerUnreachableError: Redis can't be asked, at the beginning or at the end.
+            InvalidSettingsError: The key is empty, or `ttl` is no number of seconds above 0.
+            WrongLoopError: The client lives in another event loop.
         """
         token = await self.acquire(key, ttl)
         if token is None:

@@ -30,12 +30,18 @@ Periods = Iterable[tuple[datetime | str, datetime | str]]
 class Calendar:
     """When the jobs that name this calendar do not fire.
 
-    Parameters: name, 1 to 200 printable characters; excluded_dates, dates or ISO strings, or a mapping of them to
-    what they are called; excluded_weekdays, of "mon" to "sun", not all seven; excluded_periods, pairs of aware
-    instants, the first excluded and the second not (kept in UTC, sorted, those that touch made one); note, for people.
-    Dates and weekdays are days of the job's time zone.
+    Dates and weekdays are days of the job's time zone. Two calendars that mean the same are equal.
 
-    Raises InvalidCalendarError. Two calendars that mean the same are equal.
+    Args:
+        name: 1 to 200 printable characters.
+        excluded_dates: Dates or ISO strings, or a mapping of them to what they are called; at most 20,000.
+        excluded_weekdays: Of "mon" to "sun", not all seven.
+        excluded_periods: Pairs of aware instants, the first excluded and the second not; kept in UTC, sorted, those
+            that touch made one; at most 10,000.
+        note: For people.
+
+    Raises:
+        InvalidCalendarError: One of them can't be accepted.
     """
 
     name: str
@@ -71,19 +77,60 @@ class Calendar:
         weekend: Iterable[str] = SATURDAY_AND_SUNDAY,
         note: str | None = None,
     ) -> Calendar:
-        """A calendar that leaves the days between weekends that are no holidays. Raises InvalidCalendarError."""
+        """A calendar that leaves the days between weekends that are no holidays.
+
+        Args:
+            name: 1 to 200 printable characters.
+            holidays: Dates or ISO strings, or a mapping of them to what they are called.
+            weekend: Of "mon" to "sun", not all seven.
+            note: For people.
+
+        Returns:
+            The calendar.
+
+        Raises:
+            InvalidCalendarError: One of them can't be accepted.
+        """
         return cls(name, holidays, weekend, note=note)
 
     def allows(self, instant: datetime, timezone: str) -> bool:
-        """Whether a job in `timezone` (an IANA name) fires at an aware instant. Raises InvalidScheduleError."""
+        """Whether a job fires at an instant, as far as this calendar says.
+
+        Args:
+            instant: An aware instant.
+            timezone: The job's, an IANA name.
+
+        Returns:
+            False if the instant is excluded.
+
+        Raises:
+            InvalidScheduleError: There is no zone of this name.
+        """
         return not Exclusions((self,), find_zone(timezone)).excludes(instant)
 
     def excludes_day(self, day: date) -> bool:
-        """Whether a whole day of the job's time zone is excluded."""
+        """Whether a whole day of the job's time zone is excluded.
+
+        Args:
+            day: The day.
+
+        Returns:
+            True for an excluded date or weekday; periods are not looked at.
+        """
         return day in self.excluded_dates or check.WEEKDAYS[day.weekday()] in self.excluded_weekdays
 
     def united(self, other: Calendar) -> Calendar:
-        """What either of them excludes, under this one's name; of two names for a date the other's stands."""
+        """What either of them excludes, under this one's name.
+
+        Args:
+            other: The calendar to add. Of two names for a date its own stands, and its note, if it has one.
+
+        Returns:
+            A new calendar.
+
+        Raises:
+            InvalidCalendarError: Together they exclude more than a calendar may, as all seven weekdays.
+        """
         dates: dict[date | str, str] = dict(self.excluded_dates.items())
         dates.update({day: text for day, text in other.excluded_dates.items() if text or day not in dates})
         return Calendar(
@@ -95,7 +142,14 @@ class Calendar:
         )
 
     def without(self, other: Calendar) -> Calendar:
-        """This calendar without the dates, weekdays and whole periods that the other one has."""
+        """This calendar without the dates, weekdays and whole periods that the other one has.
+
+        Args:
+            other: The calendar to take away.
+
+        Returns:
+            A new calendar.
+        """
         return Calendar(
             self.name,
             {day: text for day, text in self.excluded_dates.items() if day not in other.excluded_dates},

@@ -22,12 +22,23 @@ def country_calendar(
     business_days: bool = False,
     language: str | None = None,
 ) -> Calendar:
-    """The public holidays of a country in these years.
+    """The public holidays of a country in these years, from the library `holidays` (extra `calendars`).
 
-    Parameters: country, an ISO 3166 code as "DE"; subdivision, a code as "BE", for the holidays of a state or
-    region beside the whole country's; business_days, exclude the country's weekend as well; language, of the
-    holidays' names, as "en_US" (by default the country's own).
-    Raises InvalidCalendarError; SchedulerError where the library is not installed.
+    Args:
+        name: The calendar's name, 1 to 200 printable characters.
+        country: An ISO 3166 code as "DE".
+        years: 1 to 200 years of 1900 to 2199.
+        subdivision: A code as "BE", for the holidays of a state or region beside the whole country's.
+        business_days: Exclude the country's weekend as well.
+        language: Of the holidays' names, as "en_US". None: the country's own.
+
+    Returns:
+        The calendar; its note says from which version of the library.
+
+    Raises:
+        InvalidCalendarError: The name or the years can't be accepted, or the library knows no such country,
+            subdivision or language, or no holidays of those years.
+        SchedulerError: The library is not installed.
     """
     try:
         import holidays

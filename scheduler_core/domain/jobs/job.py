@@ -72,9 +72,64 @@ class ScheduleJob(BaseModel):
     Arguments are kept as JSON, as the database will give them back (docs/arguments.md); values of other types are
     taken where the callback's annotations say how they are read.
 
-    Raises InvalidJobError (InvalidScheduleError when only the schedule is wrong, InvalidArgumentsError when only the
-    arguments are), at construction and at assignment, with every wrong field in one line; after a refused assignment
-    the job is as it was.
+    After a refused assignment the job is as it was.
+
+    Args:
+        job_id: 1 to 200 printable characters, with no space at either end; one id is one job, wherever it is declared.
+        name: For people, 1 to 200 characters.
+        schedule_type: `interval`, `daily`, `once` or `cron`.
+        schedule_value: INTERVAL: seconds or a timedelta, from 0.001 s to ten years. DAILY: "HH:MM", "HH:MM:SS", a naive
+            `time`, or several. ONCE: an instant, or None for the moment at which the job is first stored. CRON: an
+            expression.
+        callback: What to call: a function, or its name as `module:qualname`.
+        enabled: False: it does not fire by its schedule.
+        use_distributed_lock: Whether each run holds a lock in Redis until it has ended; one that finds it held is
+            skipped.
+        lock_key: The lock's key; jobs with one key exclude each other. None: one of the job's own.
+        lock_ttl: After how many seconds the lock ends by itself once its holder has died; a living one renews it.
+        last_run: State: when its latest run began.
+        next_run: State: the next occurrence.
+        run_count: State: how many runs have ended.
+        error_count: State: how many attempts have failed.
+        max_retries: How many attempts follow one that failed, 0 to 1,000.
+        args: Positional arguments: JSON values, or what the callback's annotations say how to read.
+        kwargs: Keyword arguments, of the same.
+        timezone: An IANA name. None: that of the settings, else the host's.
+        start_at: The earliest occurrence, inclusive, and what an INTERVAL counts from; without an offset a wall time in
+            the job's zone. None: no bound.
+        end_at: The latest occurrence, inclusive; without an offset a wall time in the job's zone. None: no bound.
+        jitter: By how many seconds at most an occurrence starts later than its instant; the same on every replica.
+        calendars: Names of calendars, at most 100; an occurrence fires if all of them allow it.
+        misfire: What becomes of occurrences that are planned more than `misfire_grace` late. `latest`: the latest one
+            fires. `all`: all fire, in order, at most `catch_up_limit`. `skip`: none fires.
+        misfire_grace: Seconds within which a late occurrence fires all the same.
+        catch_up_limit: The most occurrences that are made up for with `misfire="all"`, the newest; 1 to 1,000,000.
+        overlap: What becomes of an occurrence that is due while the job's previous run still runs. `skip`: it is
+            skipped. `allow`: both run. `queue`: it waits.
+        delivery: What becomes of a run whose owner died while it ran. `at_least_once`: it runs again on the successor.
+            `at_most_once`: it is `lost`, and never runs again by itself.
+        timeout: After how many seconds an attempt is cut off; a function in a thread ends when it returns. None: never.
+        retry_delay: Seconds until the first retry; each wait after it is twice as long, and up to a quarter of this
+            longer by chance.
+        retry_max_delay: The longest such wait in seconds, without what chance adds; at least `retry_delay`.
+        disable_after: After how many failed runs in a row the job is disabled, 1 to 1,000,000. None: never.
+        executor: Where the callback is called: `local`, `replicas`, `process`, `dask` or a plug-in's name. Not given:
+            the settings' `default_executor`.
+        concurrency_key: What runs are counted under; a key without limit and rate lets one run execute. None: the job's
+            own.
+        concurrency_limit: How many runs of all jobs with the key execute at once, 1 to 1,000,000. None: no limit.
+        rate_limit: How many runs of all jobs with the key begin, as "100/minute": per second, minute, hour or day.
+            None: no limit.
+        priority: 0 first, 9 last, among runs that wait for a place.
+        tags: Names for people to find jobs by, at most 100.
+        dst: What DAILY and CRON do with wall times that a change of the UTC offset skips or repeats. `once`: a skipped
+            one fires after the gap, a repeated one at the first. `skip`: a skipped one does not fire. `both`: a
+            repeated one fires twice.
+
+    Raises:
+        InvalidJobError: At construction and at assignment, with every wrong field in one line.
+        InvalidScheduleError: The same, when only the schedule is wrong.
+        InvalidArgumentsError: The same, when only the arguments are.
     """
 
     model_config = ConfigDict(extra="forbid", validate_assignment=True, arbitrary_types_allowed=True)
@@ -170,9 +225,17 @@ class ScheduleJob(BaseModel):
     def definition(self, default_timezone: str, *, default_executor: str = LOCAL) -> JobDefinition:
         """What is stored of this job: its fields without state, in canonical form.
 
-        Parameters: default_timezone, the IANA name that fills in for a job without `timezone`; default_executor, what
-        executes a job that says nothing of it.
-        Raises InvalidScheduleError if the schedule can never fire within bounds that are in that zone.
+        Args:
+            default_timezone: The IANA name that fills in for a job without `timezone`.
+            default_executor: What executes a job that says nothing of it.
+
+        Returns:
+            The definition; two that mean the same are equal.
+
+        Raises:
+            InvalidScheduleError: The schedule can never fire within bounds that are in that zone.
+            InvalidArgumentsError: Arguments that were changed in place since are none that the callback takes, or that
+                can be stored.
         """
         zone = self.timezone or default_timezone
         given = self.__dict__
@@ -252,9 +315,63 @@ def job(
 ) -> Callable[[F], F]:
     """Declare a function as a job: `@job("daily_report", daily="14:30")`.
 
-    Parameters: one of every (seconds or timedelta), daily ("HH:MM" or a list), cron (an expression), once (an
-    instant, or None for now); name, the job_id by default; every other field of ScheduleJob that is no state.
-    The function stays as it is. Raises InvalidJobError.
+    Exactly one of `every`, `daily`, `cron` and `once` is given. Durations are seconds, or timedeltas. The function
+    stays as it is.
+
+    Args:
+        job_id: 1 to 200 printable characters, with no space at either end; one id is one job, wherever it is declared.
+        every: INTERVAL: seconds or a timedelta, from 0.001 s to ten years.
+        daily: DAILY: "HH:MM", "HH:MM:SS", a naive `time`, or several.
+        cron: CRON: an expression.
+        once: ONCE: an instant, or None for the moment at which the job is first stored.
+        name: For people, 1 to 200 characters. None: the `job_id`.
+        enabled: False: it does not fire by its schedule.
+        use_distributed_lock: Whether each run holds a lock in Redis until it has ended; one that finds it held is
+            skipped.
+        lock_key: The lock's key; jobs with one key exclude each other. None: one of the job's own.
+        lock_ttl: After how many seconds the lock ends by itself once its holder has died; a living one renews it.
+        max_retries: How many attempts follow one that failed, 0 to 1,000.
+        args: Positional arguments: JSON values, or what the callback's annotations say how to read.
+        kwargs: Keyword arguments, of the same.
+        timezone: An IANA name. None: that of the settings, else the host's.
+        start_at: The earliest occurrence, inclusive, and what an INTERVAL counts from; without an offset a wall time in
+            the job's zone. None: no bound.
+        end_at: The latest occurrence, inclusive; without an offset a wall time in the job's zone. None: no bound.
+        jitter: By how many seconds at most an occurrence starts later than its instant; the same on every replica.
+        calendars: Names of calendars, at most 100; an occurrence fires if all of them allow it.
+        misfire: What becomes of occurrences that are planned more than `misfire_grace` late. `latest`: the latest one
+            fires. `all`: all fire, in order, at most `catch_up_limit`. `skip`: none fires.
+        misfire_grace: Seconds within which a late occurrence fires all the same.
+        catch_up_limit: The most occurrences that are made up for with `misfire="all"`, the newest; 1 to 1,000,000.
+        overlap: What becomes of an occurrence that is due while the job's previous run still runs. `skip`: it is
+            skipped. `allow`: both run. `queue`: it waits.
+        delivery: What becomes of a run whose owner died while it ran. `at_least_once`: it runs again on the successor.
+            `at_most_once`: it is `lost`, and never runs again by itself.
+        timeout: After how many seconds an attempt is cut off; a function in a thread ends when it returns. None: never.
+        retry_delay: Seconds until the first retry; each wait after it is twice as long, and up to a quarter of this
+            longer by chance.
+        retry_max_delay: The longest such wait in seconds, without what chance adds; at least `retry_delay`.
+        disable_after: After how many failed runs in a row the job is disabled, 1 to 1,000,000. None: never.
+        executor: Where the callback is called: `local`, `replicas`, `process`, `dask` or a plug-in's name. Not given:
+            the settings' `default_executor`.
+        concurrency_key: What runs are counted under; a key without limit and rate lets one run execute. None: the job's
+            own.
+        concurrency_limit: How many runs of all jobs with the key execute at once, 1 to 1,000,000. None: no limit.
+        rate_limit: How many runs of all jobs with the key begin, as "100/minute": per second, minute, hour or day.
+            None: no limit.
+        priority: 0 first, 9 last, among runs that wait for a place.
+        tags: Names for people to find jobs by, at most 100.
+        dst: What DAILY and CRON do with wall times that a change of the UTC offset skips or repeats. `once`: a skipped
+            one fires after the gap, a repeated one at the first. `skip`: a skipped one does not fire. `both`: a
+            repeated one fires twice.
+
+    Returns:
+        A decorator, which returns the function itself.
+
+    Raises:
+        InvalidJobError: A field can't be accepted, or the id stands at another function already.
+        InvalidScheduleError: Only the schedule is wrong.
+        InvalidArgumentsError: Only the arguments are.
     """
     raise AssertionError("a signature, which scheduler_core.service carries out")
 

@@ -20,8 +20,11 @@ class Overlap(StrEnum):
     """What becomes of an occurrence that is due while the job's previous run still runs."""
 
     SKIP = "skip"
+    """It is `skipped`."""
     ALLOW = "allow"
+    """Both run."""
     QUEUE = "queue"
+    """It waits until that has ended."""
 
 
 class Delivery(StrEnum):

@@ -34,6 +34,7 @@ class RunStatus(StrEnum):
 
     @property
     def is_finished(self) -> bool:
+        """Whether the run has ended, and so stays as it is."""
         return self not in UNFINISHED
 
 
@@ -60,7 +61,22 @@ class LoggerLike(Protocol):
 
 @value(frozen=True, slots=True)
 class Run:
-    """One unfinished run that this replica owns: what it takes to execute it."""
+    """One unfinished run that this replica owns: what it takes to execute it.
+
+    Attributes:
+        run_id: Its own id, the same for every attempt.
+        job_id: Which job's.
+        scheduled_for: The occurrence's instant, in UTC.
+        due_at: When it starts: later than `scheduled_for` by the jitter.
+        origin: Why it exists.
+        term: Of the leader that claimed or adopted it.
+        definition_version: Of the job's definition by which it was planned.
+        attempt: Attempts that ended by themselves so far.
+        deliveries: Attempts whose owner died.
+        next_attempt_at: When the next attempt is made, after one that failed; None where none waits.
+        status: Where it stands.
+        orphaned: Times that its owner died while nobody knew whether it had begun the run.
+    """
 
     run_id: UUID
     job_id: str
@@ -70,13 +86,10 @@ class Run:
     term: int
     definition_version: int
     attempt: int = 0
-    """Attempts that ended by themselves so far."""
     deliveries: int = 0
-    """Attempts whose owner died."""
     next_attempt_at: datetime | None = None
     status: RunStatus = RunStatus.PENDING
     orphaned: int = 0
-    """Times that its owner died while nobody knew whether it had begun the run."""
 
     @property
     def idempotency_key(self) -> str:
@@ -88,10 +101,15 @@ class Run:
 class RunContext:
     """What a callback with a `ctx` parameter is told about the attempt that it is.
 
-    `deadline` is when `timeout` strikes (None without one); `term` grows with every leadership, so that a
-    store on the callback's own side can refuse an older one; `still_owner()` is False once this replica can't
-    be sure any more that no other one took the run over; `cancel_requested()` is True once an operator asked
-    for the run to be cancelled: a callback in a thread can't be stopped, and may look here and return.
+    Attributes:
+        run_id: The run's id, the same for every attempt.
+        job_id: Which job's.
+        scheduled_for: The occurrence's instant, in UTC.
+        attempt: The attempt's number, from 1.
+        term: Grows with every leadership, so that a store on the callback's own side can refuse an older one.
+        idempotency_key: The same for every attempt of the run, on whichever replica; hand it to the side effect.
+        deadline: When `timeout` strikes; None without one.
+        logger: Where the callback may log.
     """
 
     run_id: UUID
@@ -106,9 +124,14 @@ class RunContext:
     _cancel_requested: Callable[[], bool] = field(repr=False, default=lambda: False)
 
     def still_owner(self) -> bool:
+        """False once this replica can't be sure any more that no other one took the run over."""
         return self._still_owner()
 
     def cancel_requested(self) -> bool:
+        """True once an operator asked for the run to be cancelled.
+
+        A callback in a thread can't be stopped, and may look here and return.
+        """
         return self._cancel_requested()
 
 

@@ -24,18 +24,28 @@ OFFERED = frozenset({REPLICAS})
 
 @dataclass(frozen=True, slots=True)
 class Ticket:
-    """One attempt that a worker is to make."""
+    """One attempt that a worker is to make.
+
+    Attributes:
+        run_id: Which run's.
+        attempt: Its number, from 1.
+        term: Of the leader that gives it out; a successor that adopts the run makes it worthless.
+    """
 
     run_id: UUID
     attempt: int
-    """Its number, from 1."""
     term: int
-    """Of the leader that gives it out; a successor that adopts the run makes it worthless."""
 
 
 @dataclass(frozen=True, slots=True)
 class Told:
-    """What a worker has recorded. A hint: what is true stands in Postgres."""
+    """What a worker has recorded. A hint: what is true stands in Postgres.
+
+    Attributes:
+        status: Where the run stands after the attempt.
+        next_attempt_at: When the next attempt is made, after one that failed; None where none follows.
+        failure: How the attempt failed; None if it did not.
+    """
 
     status: RunStatus
     next_attempt_at: datetime | None = None

@@ -33,9 +33,12 @@ class InvalidTableFamilyError(InvalidJobError):
 class Summary:
     """How a month is computed from its days: `columns` are aggregates, one row for each value of `by`.
 
-    Parameters: columns, name → SQL aggregate, as {"orders": "count(*)"}; by, columns of the daily tables.
     An aggregate is an expression by design: it is written into the statement as it stands, so take it from code and
     never from a user. Quotes, semicolons, comments and whatever would leave the expression are refused.
+
+    Args:
+        columns: Name to SQL aggregate, as {"orders": "count(*)"}.
+        by: Columns of the daily tables.
     """
 
     columns: Mapping[str, str]
@@ -46,13 +49,24 @@ class Summary:
 class TableFamily:
     """Daily tables `{name}_YYYYMMDD` and monthly summaries `{name}_summary_YYYYMM`, days being UTC.
 
-    Parameters: columns, name → SQL type, or like, a table of the same schema that each day copies; schema, where
-    they live; partitioned, whether the days are partitions of `{name}` by `time_column`; days_ahead, how many days
-    are created in advance; retention_days, after which a day is dropped, and summary_retention_months for the
-    summaries (None: never); summary, how a month is computed. The days of a family with a summary go a month at a
-    time, once the month's last day is past `retention_days` and the month was summed up for the last time.
-    A column's type may say more ("bigint NOT NULL DEFAULT 0") and is SQL by design, as an aggregate is.
-    Raises InvalidTableFamilyError.
+    The days of a family with a summary go a month at a time, once the month's last day is past `retention_days` and the
+    month was summed up for the last time. A column's type may say more ("bigint NOT NULL DEFAULT 0") and is SQL by
+    design, as an aggregate is.
+
+    Args:
+        name: A plain identifier of at most 40 characters.
+        columns: Name to SQL type; either this or `like`.
+        like: A table of the same schema that each day copies.
+        schema: Where they live.
+        partitioned: Whether the days are partitions of `{name}` by `time_column`, or tables of their own.
+        time_column: The column that partitions go by; needed with `partitioned`.
+        days_ahead: How many days are created in advance, 0 to 366.
+        retention_days: After how many days a day is dropped, 1 to 36,500. None: never.
+        summary: How a month is computed; a mapping stands for a `Summary` of these columns. None: it is not.
+        summary_retention_months: After how many months a summary is dropped, 1 to 36,500. None: never.
+
+    Raises:
+        InvalidTableFamilyError: One of them can't be accepted.
     """
 
     name: str
@@ -120,19 +134,47 @@ class TableFamily:
                 )
 
     def days_to_create(self, today: date) -> list[date]:
-        """The days whose tables must exist: today's and those ahead."""
+        """The days whose tables must exist: today's and those ahead.
+
+        Args:
+            today: The day by Postgres's clock, in UTC.
+
+        Returns:
+            The days, in order.
+        """
         return [today + timedelta(days=n) for n in range(self.days_ahead + 1)]
 
     def daily_table(self, day: date) -> str:
-        """`{name}_YYYYMMDD`."""
+        """The name of a day's table.
+
+        Args:
+            day: The day, in UTC.
+
+        Returns:
+            `{name}_YYYYMMDD`.
+        """
         return f"{self.name}_{day.year:04}{day.month:02}{day.day:02}"
 
     def summary_table(self, month: date) -> str:
-        """`{name}_summary_YYYYMM`."""
+        """The name of a month's summary.
+
+        Args:
+            month: Any day of the month, in UTC.
+
+        Returns:
+            `{name}_summary_YYYYMM`.
+        """
         return f"{self.name}_summary_{month.year:04}{month.month:02}"
 
     def day_of(self, table: str) -> date | None:
-        """The day of one of the family's daily tables, None for any other table."""
+        """Which day a table is of.
+
+        Args:
+            table: A table's name, without its schema.
+
+        Returns:
+            The day of one of the family's daily tables, None for any other table.
+        """
         found = _DAY.search(table)
         if found is None or table != f"{self.name}{found[0]}":
             return None
@@ -142,7 +184,14 @@ class TableFamily:
             return None
 
     def month_of(self, table: str) -> date | None:
-        """The first day of the month of one of the family's summaries, None for any other table."""
+        """Which month a table sums up.
+
+        Args:
+            table: A table's name, without its schema.
+
+        Returns:
+            The first day of the month of one of the family's summaries, None for any other table.
+        """
         found = _MONTH.search(table)
         if found is None or table != f"{self.name}{found[0]}":
             return None
@@ -152,14 +201,30 @@ class TableFamily:
             return None
 
     def is_day_outdated(self, day: date, today: date) -> bool:
-        """Whether a day is past its retention: with a summary, its whole month."""
+        """Whether a day is past its retention: with a summary, its whole month.
+
+        Args:
+            day: The day, in UTC.
+            today: The day by Postgres's clock, in UTC.
+
+        Returns:
+            Never True without `retention_days`.
+        """
         if self.retention_days is None:
             return False
         last = day if self.summary is None else last_day_of_month(day)
         return last < today - timedelta(days=self.retention_days)
 
     def is_summary_outdated(self, month: date, today: date) -> bool:
-        """Whether a month's summary is past its retention."""
+        """Whether a month's summary is past its retention.
+
+        Args:
+            month: Any day of the month, in UTC.
+            today: The day by Postgres's clock, in UTC.
+
+        Returns:
+            Never True without `summary_retention_months`.
+        """
         if self.summary_retention_months is None:
             return False
         age = (today.year - month.year) * 12 + today.month - month.month

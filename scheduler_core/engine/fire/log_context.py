@@ -40,7 +40,14 @@ class RunLogFilter(logging.Filter):
     """
 
     def filter(self, record: logging.LogRecord) -> bool:
-        """Add the fields; always True."""
+        """Add the fields.
+
+        Args:
+            record: The line that is about to be written.
+
+        Returns:
+            Always True.
+        """
         fields = run_fields()
         for name in FIELDS:
             if not hasattr(record, name):

@@ -59,9 +59,11 @@ class TableScheduler:
 
     @classmethod
     def connect(cls, tables: Callable[[], Tables], *, as_default: bool = False) -> None:
-        """Say where tables live, by a bound method; the container does this.
+        """Say where tables live; the container does this.
 
-        Parameters: as_default, whether whoever calls by hand means these.
+        Args:
+            tables: A bound method that gives them; what it is bound to is not kept alive.
+            as_default: Whether whoever calls by hand means these.
         """
         cls.disconnect(tables)
         cls._open.append(weakref.WeakMethod(tables))
@@ -70,7 +72,11 @@ class TableScheduler:
 
     @classmethod
     def disconnect(cls, tables: Callable[[], Tables]) -> None:
-        """They are not to be had any more."""
+        """They are not to be had any more.
+
+        Args:
+            tables: The bound method that was given to `connect`.
+        """
         cls._open = [reference for reference in cls._open if reference() not in (None, tables)]
         if cls._default == tables:
             cls._default = None
@@ -78,7 +84,11 @@ class TableScheduler:
     @classmethod
     @contextmanager
     def on(cls, tables: Callable[[], Tables]) -> Iterator[None]:
-        """Work on these inside of the `with`, and in every task that begins there: `on(container.get_tables)`."""
+        """Work on these inside of the `with`, and in every task that begins there: `on(container.get_tables)`.
+
+        Args:
+            tables: The bound method that was given to `connect`.
+        """
         before = _CURRENT.set(tables)
         try:
             yield
@@ -87,14 +97,26 @@ class TableScheduler:
 
     @classmethod
     def register(cls, family: TableFamily) -> None:
-        """Add a family, or replace the one of the same name and schema."""
+        """Add a family, or replace the one of the same name and schema.
+
+        Args:
+            family: The family.
+
+        Raises:
+            InvalidTableFamilyError: What was given is no `TableFamily`.
+        """
         if not isinstance(family, TableFamily):
             raise InvalidTableFamilyError(f"register takes a TableFamily, not {type(family).__name__}")
         cls._families[f"{family.schema}.{family.name}"] = family
 
     @classmethod
     def unregister(cls, name: str, schema: str = "public") -> None:
-        """Forget a family in this process; its tables stay. `scheduler tables forget` does so everywhere."""
+        """Forget a family in this process; its tables stay. `scheduler tables forget` does so everywhere.
+
+        Args:
+            name: The family's name. One that is not registered is harmless.
+            schema: Where its tables live.
+        """
         cls._families.pop(f"{schema}.{name}", None)
 
     @classmethod
@@ -104,9 +126,16 @@ class TableScheduler:
 
     @classmethod
     async def create_daily_tables(cls) -> list[str]:
-        """Have every family's tables for today and its days ahead; returns the names of the new ones.
+        """Have every family's tables for today and its days ahead.
 
-        A table that fails does not keep the others from theirs. Raises SchedulerError in the end, naming each.
+        A table that fails does not keep the others from theirs.
+
+        Returns:
+            The names of the new ones.
+
+        Raises:
+            SchedulerError: In the end, naming each that failed.
+            NotInitializedError: There is no database yet, or several, and none is the default one.
         """
         tables = cls._tables()
         today = await tables.today()
@@ -122,15 +151,30 @@ class TableScheduler:
 
     @classmethod
     async def create_monthly_summary_tables(cls) -> list[str]:
-        """Compute last month's and this month's summary of every family that has one; returns their names."""
+        """Compute last month's and this month's summary of every family that has one.
+
+        Returns:
+            Their names.
+
+        Raises:
+            SchedulerError: In the end, naming each that failed.
+            NotInitializedError: There is no database yet, or several, and none is the default one.
+        """
         tables = cls._tables()
         return await cls._carry_out(tables, cls.families(), summing, await tables.today())
 
     @classmethod
     async def cleanup_old_tables(cls) -> list[str]:
-        """Drop what is past its retention; returns the names of what was dropped.
+        """Drop what is past its retention.
 
-        Tables in use are tried again for a while, and left to the next time. Raises SchedulerError in the end.
+        Tables in use are tried again for a while, and left to the next time.
+
+        Returns:
+            The names of what was dropped.
+
+        Raises:
+            SchedulerError: In the end, naming each that failed.
+            NotInitializedError: There is no database yet, or several, and none is the default one.
         """
         tables = cls._tables()
         return await cls._carry_out(tables, [*tables.history, *cls.families()], cleanup, await tables.today())
@@ -139,8 +183,14 @@ class TableScheduler:
     async def rehearse(cls, *verbs: Verb) -> tuple[str, list[str]]:
         """The SQL that these verbs would run now, for the history and the registered families; changes nothing.
 
-        Parameters: verbs, of `creation`, `summing` and `cleanup`; none: all of them.
-        Returns the statements, and the problems that a person would have to see to.
+        Args:
+            *verbs: Of `creation`, `summing` and `cleanup`; none: all of them.
+
+        Returns:
+            The statements, and the problems that a person would have to see to.
+
+        Raises:
+            NotInitializedError: There is no database yet, or several, and none is the default one.
         """
         tables = cls._tables()
         today = await tables.today()
