@@ -10,7 +10,8 @@ CREATE TRIGGER job_edited AFTER UPDATE OF
         job_id, name, schedule_type, schedule_value, timezone, start_at, end_at, dst, jitter, calendars, callback,
         args, kwargs, enabled, misfire, misfire_grace, catch_up_limit, overlap, delivery, timeout, max_retries,
         retry_delay, retry_max_delay, disable_after, executor, concurrency_key, concurrency_limit, rate_limit, priority,
-        tags, use_distributed_lock, lock_key, lock_ttl, anchor, paused_at, paused_until, paused_by, pause_note ON jobs FOR EACH ROW
+        tags, use_distributed_lock, lock_key, lock_ttl, anchor, paused_at, paused_until, paused_by, pause_note ON jobs
+    FOR EACH ROW
     WHEN (OLD.version = NEW.version AND OLD.auto_disabled_at IS NOT DISTINCT FROM NEW.auto_disabled_at
           AND (OLD.job_id, OLD.name, OLD.schedule_type, OLD.schedule_value, OLD.timezone, OLD.start_at, OLD.end_at,
                OLD.dst, OLD.jitter, OLD.calendars, OLD.callback, OLD.args, OLD.kwargs, OLD.enabled, OLD.misfire,

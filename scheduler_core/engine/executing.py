@@ -27,6 +27,46 @@ from scheduler_core.engine.supervision import TaskGroup
 from scheduler_core.engine.wake import Wake
 
 
+def executor_of_taken(
+    context: ReplicaContext,
+    *,
+    trust: TakenTrust,
+    in_flight: InFlightRuns,
+    start_gate: StartGate,
+    slots: Slots,
+    threads: ThreadPoolExecutor,
+    jobs: JobCache,
+    callbacks: CallbackRegistry,
+    locks: RunLocks,
+    recorder: Recorder,
+) -> RunExecutor:
+    """What executes runs that somebody else has led to their turn: one attempt of each, and no further one."""
+    clock, logger = context.clock_guard.clock, context.logger
+    attempts = Attempts(
+        journal=recorder,
+        call=CallbackCall(trust, recorder, threads, clock),
+        trust=trust,
+        clock=clock,
+        slots=slots,
+        gate=start_gate,
+        retry=None,
+        logger=logger,
+    )
+    return RunExecutor(
+        clock=clock,
+        journal=recorder,
+        trust=trust,
+        in_flight=in_flight,
+        jobs=jobs,
+        callbacks=callbacks,
+        gate=OpenGate(),
+        slots={LOCAL: slots},
+        locks=locks,
+        attempts=traced(attempts, context.instance.instance_id),
+        logger=logger,
+    )
+
+
 class Executing:
     """Takes and executes offered runs, by the code by which a leader executes its own; sees to no further attempt: that
     is offered again.
@@ -54,28 +94,17 @@ class Executing:
         trust, start_gate, slots = TakenTrust(life, context.timing, machine), StartGate(), Slots(slots_count)
         self.in_flight = InFlightRuns(clock, recorder, Wake(), logger, machine, leaving=LEAVING | {RunStatus.RETRYING})
         recorder.listeners += [self.in_flight, start_gate, trust]
-        attempts = Attempts(
-            journal=recorder,
-            call=CallbackCall(trust, recorder, self._threads, clock),
-            trust=trust,
-            clock=clock,
-            slots=slots,
-            gate=start_gate,
-            retry=None,
-            logger=logger,
-        )
-        self._executor = RunExecutor(
-            clock=clock,
-            journal=recorder,
+        self._executor = executor_of_taken(
+            context,
             trust=trust,
             in_flight=self.in_flight,
+            start_gate=start_gate,
+            slots=slots,
+            threads=self._threads,
             jobs=jobs,
             callbacks=callbacks,
-            gate=OpenGate(),
-            slots={LOCAL: slots},
             locks=locks,
-            attempts=traced(attempts, me),
-            logger=logger,
+            recorder=recorder,
         )
         self._timers = StartTimers(clock, self.in_flight, self._executor)
         self._taking = Taking(

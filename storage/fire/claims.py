@@ -141,8 +141,9 @@ SELECT CAST(:term AS bigint) AS term,
                                       CAST(:more_run_ids AS uuid[])) AS f (job_id, scheduled_for, run_id)
              ) AS claimed
              JOIN {schema}.runs r USING (job_id, scheduled_for, run_id)
-             WHERE r.term = :term AND r.status = 'pending'
-               AND (r.instance_id = :instance_id OR r.offered IS NOT NULL)) AS fired,
+             -- What was offered may be whoever's by now, and have ended: it was claimed here all the same.
+             WHERE r.term = :term
+               AND (r.instance_id = :instance_id AND r.status = 'pending' OR r.offered IS NOT NULL)) AS fired,
        NULL AS places
 """
 
@@ -206,7 +207,7 @@ def claim_parameters(
         "next_runs": sparse(plan.next_run for plan in plans),
         "next_due_ats": sparse(plan.next_due_at for plan in plans),
         "run_ids": sparse(run and run.run_id for run in firsts),
-        "offers": sparse(first_offers),
+        "offers": sparse(first_offers) if offers else [],
         "offered": len(offers),
         "schema": schema,
         "places": sparse(places),

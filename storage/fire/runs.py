@@ -460,12 +460,10 @@ class RunStore:
 
 
 def _offered(fires: Sequence[Sequence[Run]], offers: Offers) -> frozenset[UUID]:
+    """Of the runs of each plan as many of the first as its job offers."""
     if not offers:
-        return _NONE
-    return frozenset(run.run_id for runs in fires for run in runs[: offers.get(runs[0].job_id, 0) if runs else 0])
-
-
-_NONE: frozenset[UUID] = frozenset()
+        return frozenset()
+    return frozenset(run.run_id for runs in fires if runs for run in runs[: offers.get(runs[0].job_id, 0)])
 
 
 def _taken(rows: Sequence[Row]) -> Taken:

@@ -167,7 +167,9 @@ async def test_what_executes_is_cancelled_where_it_executes(scheduler: BaseSched
     await until(sql, "SELECT status FROM scheduler.runs", "cancelled")
 
 
-async def test_a_stop_gives_back_what_has_not_begun(container: Container, sql: Sql, tmp_path: Any) -> None:
+async def test_a_stop_gives_back_what_has_not_begun(
+    container: Container, sql: Sql, caplog: pytest.LogCaptureFixture
+) -> None:
     settings = load_settings(
         **container.settings.model_dump(exclude_unset=True) | {"max_concurrent_runs": 1, "drain_timeout": 0.2}
     )
@@ -190,6 +192,7 @@ async def test_a_stop_gives_back_what_has_not_begun(container: Container, sql: S
     assert {(row[1], row[2], row[3]) for row in rows} == {("pending", None, "replicas")}
     assert sorted(row[4] for row in rows) == [0, 0, 1], "what was cut off had an attempt, the others none"
     assert sum(calls.values()) == 1
+    assert "was not answered" not in caplog.text, "it waited for a slot, and not for Postgres"
 
 
 @pytest.mark.parametrize("window", [True, False], ids=["", "no trust window"])

@@ -21,7 +21,8 @@ BEGIN
             SELECT job_id, name, schedule_type, schedule_value, timezone, start_at, end_at, dst, jitter, calendars,
                    callback, args, kwargs, enabled, misfire, misfire_grace, catch_up_limit, overlap, delivery, timeout,
                    max_retries, retry_delay, retry_max_delay, disable_after, executor, concurrency_key,
-                   concurrency_limit, rate_limit, priority, tags, use_distributed_lock, lock_key, lock_ttl, anchor, paused_at, paused_until, paused_by, pause_note, auto_disabled_at
+                   concurrency_limit, rate_limit, priority, tags, use_distributed_lock, lock_key, lock_ttl, anchor,
+                   paused_at, paused_until, paused_by, pause_note, auto_disabled_at
         ) AS d
         CROSS JOIN LATERAL (
             SELECT coalesce(max(c.version), 0) AS latest FROM job_changes c WHERE c.job_id = a.job_id

@@ -28,9 +28,9 @@ CREATE TABLE instances (
 
 COMMENT ON COLUMN instances.application IS 'whose jobs it calls';
 COMMENT ON COLUMN instances.packages IS 'the top-level packages whose own functions it calls for its code''s jobs';
+COMMENT ON COLUMN instances.allows IS 'allowed_callbacks, as LIKE has them';
 COMMENT ON COLUMN instances.executes IS 'the executors whose offered runs it takes; NULL: none';
 COMMENT ON COLUMN instances.slots IS 'how many callbacks of each it executes at once';
-COMMENT ON COLUMN instances.allows IS 'allowed_callbacks, as LIKE has them';
 COMMENT ON COLUMN instances.life_key IS 'advisory lock that is held while the process lives; NULL: not witnessed';
 COMMENT ON COLUMN instances.control_pid IS 'the server process that holds life_key; NULL: any that holds it';
 COMMENT ON COLUMN instances.zone_release IS 'the release of the time zone data that it goes by; NULL: it has not said';

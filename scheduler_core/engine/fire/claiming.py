@@ -225,9 +225,9 @@ class Claiming:
             expected += len(made.fires)
             if len(made.fires) > 1:
                 in_order.add(made.job.job_id)
-        for run in claimed.runs:
-            if run.run_id not in claimed.offered:
-                self._timers.arrange(run, in_order=run.job_id in in_order)
+        own = [run for run in claimed.runs if run.run_id not in claimed.offered] if offers else claimed.runs
+        for run in own:
+            self._timers.arrange(run, in_order=run.job_id in in_order)
         if expected > len(claimed.runs):
             had_one = expected - len(claimed.runs)
             self._logger.warning("%d occurrences had a run already; nothing fires twice", had_one)

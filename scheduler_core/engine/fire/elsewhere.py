@@ -83,8 +83,7 @@ class RunsElsewhere:
 
     def hold(self, run: Run, *, is_durable: bool = True) -> None:
         """This one is offered from now on; or is about to be: then no survey need have seen it."""
-        held = HeldRun(run.run_id, run.job_id, run.scheduled_for)
-        self._jobs.setdefault(run.job_id, {})[held] = self._boottime() if is_durable else math.inf
+        self._jobs.setdefault(run.job_id, {})[_held(run)] = self._boottime() if is_durable else math.inf
 
     def reserve(self, job_ids: Iterable[str]) -> None:
         """A claim is about to offer a run of each of these: no other of theirs begins meanwhile."""
@@ -126,7 +125,7 @@ class RunsElsewhere:
         """This process has ended some of them itself."""
         for outcome in outcomes if self._jobs else ():
             if outcome.status.is_finished and outcome.run.job_id in self._jobs:
-                self._end(HeldRun(outcome.run.run_id, outcome.run.job_id, outcome.run.scheduled_for))
+                self._end(_held(outcome.run))
 
     async def next_survey(self) -> None:
         """Wait until somebody has looked again, for a second at most."""
@@ -143,10 +142,15 @@ class RunsElsewhere:
         await self.busy_among(waited_for)
 
     def _end(self, held: HeldRun) -> None:
+        job = self._jobs.get(held.job_id, {})
+        if held not in job:
+            return  # nothing to be kept from a survey that is on its way; and who leads no more makes none
+        del job[held]
+        if not job:
+            del self._jobs[held.job_id]
         self._ended[held] = self._boottime()
         self._news.wake()
-        job = self._jobs.get(held.job_id)
-        if job is not None:
-            job.pop(held, None)
-            if not job:
-                del self._jobs[held.job_id]
+
+
+def _held(run: Run) -> HeldRun:
+    return HeldRun(run.run_id, run.job_id, run.scheduled_for)

@@ -167,12 +167,10 @@ class InFlightRuns:
         self._let_go_of(run.run_id)
 
     def outcomes_recorded(self, outcomes: Sequence[Outcome], late: Set[UUID]) -> None:
-        """These outcomes are durable."""
-        for outcome in outcomes:
+        """These outcomes are durable. Whose runs they are of, nobody asks where none is in flight here."""
+        for outcome in outcomes if self._runs else ():
             run_id = outcome.run.run_id
-            if run_id not in self._runs:
-                continue
-            if late and run_id in late:
+            if late and run_id in late and run_id in self._runs:
                 self._lose(outcome.run)
             if outcome.status in self._leaving:
                 self._let_go_of(run_id)

@@ -129,19 +129,21 @@ class Taking:
         self._pause = TAKE_AGAIN_SECONDS[0]
         self._is_deaf = False
         self._is_closed = False
-        self._is_working = False
-        self._ended = asyncio.Event()
+        self._is_looking = False
+        """Whether Postgres may be at a statement whose answer brings runs."""
+        self._has_looked = asyncio.Event()
 
     async def close(self) -> None:
         """Take nothing more; returns once what a look has brought is in flight, or nobody can say what it brought."""
         self._is_closed = True
         self.wake.wake()
-        if self._is_working:
-            try:
-                async with asyncio.timeout(LAST_LOOK_SECONDS):
-                    await self._ended.wait()
-            except TimeoutError:
-                self._logger.warning("a look at offered runs was not answered: recovery finds what it took")
+        try:
+            async with asyncio.timeout(LAST_LOOK_SECONDS):
+                while self._is_looking or self._unanswered_at is not None:
+                    self._has_looked.clear()
+                    await self._has_looked.wait()
+        except TimeoutError:
+            self._logger.warning("a look at offered runs was not answered: recovery finds what it took")
 
     async def listen(self) -> None:
         """Hear of offers, for ever; without that they are found by looking."""
@@ -158,18 +160,29 @@ class Taking:
 
     async def work(self) -> None:
         """Take what is offered, until `close`."""
-        self._is_working = True
+        while not self._is_closed or self._unanswered_at is not None:
+            if self._unanswered_at is None and self._in_flight.unended >= self._slots_count:
+                # The callbacks have all the slots: the next one that is free is worth a look.
+                async with self._slots.of_all:
+                    pass
+                pause = TAKE_EVERY_SECONDS
+            else:
+                pause = await self._look_or_pause()
+            await self.wake.sleep(pause)
+
+    async def _look_or_pause(self) -> float:
+        """Look, whatever comes of it; returns the seconds until the next look."""
+        self._is_looking = True
         try:
-            while not self._is_closed or self._unanswered_at is not None:
-                try:
-                    pause = await self._look()
-                    self._pause = TAKE_AGAIN_SECONDS[0]
-                except SchedulerError as error:
-                    self._logger.warning("taking offered runs pauses: %s", error)
-                    pause, self._pause = self._pause, min(self._pause * 2, TAKE_AGAIN_SECONDS[1])
-                await self.wake.sleep(pause)
+            pause = await self._look()
+            self._pause = TAKE_AGAIN_SECONDS[0]
+        except SchedulerError as error:
+            self._logger.warning("taking offered runs pauses: %s", error)
+            pause, self._pause = self._pause, min(self._pause * 2, TAKE_AGAIN_SECONDS[1])
         finally:
-            self._ended.set()
+            self._is_looking = False
+            self._has_looked.set()
+        return pause
 
     async def _look(self) -> float:
         """Take what there is room for; returns the seconds until there may be more."""
@@ -181,11 +194,7 @@ class Taking:
         is_beginning = self._alone is not None and self._in_flight.is_beginning(self._alone)
         takes_alone = self._start_gate.is_idle and not is_beginning
         room = self._slots_count - self._in_flight.unended
-        if room <= 0:
-            # The callbacks have all the slots: the next one that is free is worth a look.
-            async with self._slots.of_all:
-                return TAKE_EVERY_SECONDS
-        if not self._trust.holds_life or self._recorder.queued > MAX_QUEUED // 2:
+        if room <= 0 or not self._trust.holds_life or self._recorder.queued > MAX_QUEUED // 2:
             return 10 * TAKE_EVERY_SECONDS
         began, sent_at = self._monotonic(), self._boottime()
         try:

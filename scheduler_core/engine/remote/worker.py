@@ -18,7 +18,7 @@ from scheduler_core.domain.clock import CLOCK_JUMP_LIMIT_SECONDS
 from scheduler_core.domain.election.trust import RedisOutage, Timing
 from scheduler_core.domain.errors import SchedulerError, ServerUnreachableError
 from scheduler_core.domain.runs.run import LoggerLike, Outcome, Run
-from scheduler_core.domain.runs.ticket import LOCAL, Ticket, Told
+from scheduler_core.domain.runs.ticket import Ticket, Told
 from scheduler_core.engine.callbacks.own_modules import OwnModules
 from scheduler_core.engine.callbacks.registry import CallbackRegistry
 from scheduler_core.engine.clock import boottime
@@ -27,19 +27,15 @@ from scheduler_core.engine.counters import Counters
 from scheduler_core.engine.election.elector import Elector
 from scheduler_core.engine.election.exchange import LoopInbox, LoopPulse
 from scheduler_core.engine.election.trust_window import LeaderTrust
-from scheduler_core.engine.fire.attempts import Attempts
-from scheduler_core.engine.fire.callback_call import CallbackCall
+from scheduler_core.engine.executing import executor_of_taken
 from scheduler_core.engine.fire.cancellation import CancelWatch
 from scheduler_core.engine.fire.in_flight import InFlightRuns
 from scheduler_core.engine.fire.job_cache import JobCache
-from scheduler_core.engine.fire.overlap_gate import OpenGate
 from scheduler_core.engine.fire.recorder import Recorder
-from scheduler_core.engine.fire.run_executor import RunExecutor
 from scheduler_core.engine.fire.run_lock import RunLocks
 from scheduler_core.engine.fire.slots import Slots
 from scheduler_core.engine.fire.start_gate import StartGate
 from scheduler_core.engine.fire.taking import TakenTrust
-from scheduler_core.engine.fire.tracing import traced
 from scheduler_core.engine.replica_context import ReplicaContext
 from scheduler_core.engine.supervision import TaskGroup
 from scheduler_core.engine.wake import Wake
@@ -120,28 +116,18 @@ class Worker:
         self._in_flight = in_flight = InFlightRuns(clock, recorder, Wake(), logger)
         start_gate = StartGate()
         recorder.listeners += [counters, in_flight, start_gate]
-        attempts = Attempts(
-            journal=recorder,
-            call=CallbackCall(trust, recorder, self._threads, clock),
-            trust=trust,
-            clock=clock,
-            slots=self._slots,
-            gate=start_gate,
-            retry=None,
-            logger=logger,
-        )
-        self._executor = RunExecutor(
-            clock=clock,
-            journal=recorder,
+        self._executor = executor_of_taken(
+            self._context,
             trust=trust,
             in_flight=in_flight,
+            start_gate=start_gate,
+            # Whoever takes an attempt here has one of `self._slots` already.
+            slots=Slots(self._max_concurrent_runs),
+            threads=self._threads,
             jobs=self._jobs,
             callbacks=self.callbacks,
-            gate=OpenGate(),
-            slots={LOCAL: Slots(self._max_concurrent_runs)},
             locks=RunLocks(self._find_locks, logger),
-            attempts=traced(attempts, me),
-            logger=logger,
+            recorder=recorder,
         )
         self._pulse = LoopPulse(in_flight, self.callbacks.abilities())
         self._elector = Elector(
